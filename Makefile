@@ -1,0 +1,65 @@
+# Bare `make` lists the targets. Each one creates the environment if it is missing; a second run costs nothing.
+#   VENV=path          where the environment lives (default .venv)
+#   PYTHON=python3.12  what creates it
+#   TORCH_INDEX=url    an extra index for torch; `auto` (the default) asks for the CPU build on a machine without an NVIDIA
+#                      GPU, if PyTorch's CPU index answers; empty leaves it to pip's own configuration
+#   ARGS="..."         added to the command of zero, test, bench and study: `make test ARGS="-k recipe"`
+VENV ?= .venv
+PYTHON ?= python3
+TORCH_INDEX ?= auto
+ARGS ?=
+
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+BIN := $(VENV)/bin
+R1 := $(BIN)/r1
+READY := $(VENV)/.r1-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup zero pipeline test check bench study report clean
+
+help: ## list the targets
+	@echo "usage: make TARGET"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(READY) ## create the environment (VENV, default .venv)
+
+zero: $(READY) ## R1-Zero with the embedded model: base, RL, evaluation, report.html
+	$(R1) pipeline --recipe recipes/zero.yaml $(ARGS)
+	$(R1) report zero -o report.html
+
+pipeline: zero ## the main job: today the same as zero
+
+test: $(READY) ## run the tests (CPU, no network)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## lint and type check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired
+	$(BIN)/python -m tests.bench $(ARGS)
+
+study: $(READY) ## R1-Zero with seeds 1, 2, 3 and the two controls
+	$(R1) pipeline --recipe recipes/zero_study.yaml $(ARGS)
+
+report: $(READY) ## write report.html for the newest zero run
+	$(R1) report zero -o report.html
+
+clean: ## remove build leftovers; the artifact store is never touched
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+# Torch goes first and alone: everything after it then finds it there and brings no CUDA build along.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: $(PYTHON) is older than Python 3.11"; echo "hint:  make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@index="$(TORCH_INDEX)"; \
+	if [ "$$index" = auto ]; then index=""; \
+	  if ! command -v nvidia-smi >/dev/null && $(BIN)/python -c "import urllib.request as u; u.urlopen('$(CPU_INDEX)/torch/', timeout=5)" 2>/dev/null; \
+	  then index="$(CPU_INDEX)"; fi; fi; \
+	echo "installing torch $${index:+from $$index }..."; \
+	$(BIN)/python -m pip install -q -c constraints.txt torch $${index:+--extra-index-url "$$index"}
+	@echo "installing r1 ..."
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf]'
+	@touch $@

@@ -1,0 +1,67 @@
+"""`r1 prepare`, `r1 rl`, `r1 eval`, …: one command for every stage, all made here."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from r1cli.options import Debug, DryRun, Json, Overrides, bundled_recipes
+from r1cli.view import Screen
+from stages import STAGES
+
+# What each stage is called in the list of commands; its own docstring opens its help page.
+WORDS = {
+    "prepare": "Turn outside problems into prompts with checked answers.",
+    "rl": "Practise on problems until the model reasons (R1-Zero).",
+    "eval": "Measure a model: pass@1, cons@k, pass@k, format, length.",
+}
+_PARAGRAPH = "\n\n"
+EXAMPLES = {
+    "prepare": "r1 prepare source=problems.jsonl --name mine",
+    "rl": "r1 rl --recipe recipes/r1_zero.yaml --name zero group_size=8",
+    "eval": "r1 eval inputs.model=zero inputs.prompts=world:heldout samples=4",
+}
+
+
+def summary(module: str) -> str:
+    """What a stage says of itself: its docstring's first paragraph, read without importing it."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"the stage {module} has no file", name=module)
+    doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    stage = next(name for name, each in STAGES.items() if each == module)
+    return f"{doc.split(_PARAGRAPH)[0]}\n\nIts keys: r1 recipes keys {stage}"
+
+
+def example(stage: str) -> str:
+    """The line that closes a stage's help page."""
+    return f"Example: {EXAMPLES.get(stage, f'r1 {stage} --recipe recipes/{stage}.yaml')}"
+
+
+def command(stage: str) -> Callable[..., None]:
+    """The command of one stage: recipe and overrides in, one artifact out."""
+
+    def run(
+        overrides: Overrides = None,
+        recipe: Annotated[
+            str | None,
+            typer.Option(
+                "--recipe", help="A path, or a bundled name; defaults if none.", autocompletion=bundled_recipes
+            ),
+        ] = None,
+        name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
+        dry_run: DryRun = False,
+        as_json: Json = False,
+        debug: Debug = False,
+    ) -> None:
+        from r1cli.commands.pipeline import build
+        from stages.core.recipe import load
+
+        build([load(recipe, stage, overrides or [], name)], Screen(as_json), dry_run)
+
+    return run

@@ -1,0 +1,291 @@
+"""What the terminal shows: tables, live progress and the error panel. Plain values enter, text leaves.
+
+Every rich object of the project is made here, and rich is imported only when something is drawn. Tables fit 80 columns.
+Figures go to stdout and running commentary to stderr; under `--json` stdout holds one JSON document and nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+WIDTH = 80
+PLAIN_EVERY = 5.0  # seconds between progress lines where stdout is no terminal
+# What figures are called on screen, most wanted first; what an event lacks, or a line has no room for, is left out.
+FIGURES = {
+    "reward": "reward",
+    "strict": "strict",
+    "length": "length",
+    "mean_length": "length",
+    "format": "format",
+    "kl": "kl",
+    "entropy": "entropy",
+    "accuracy": "acc",
+    "pass@1": "pass@1",
+    "loss": "loss",
+}
+
+
+def print_error(what: str, hint: str = "") -> None:
+    """The error panel: one sentence for what, one for the way out, both on stderr and never wrapped."""
+    colour = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    print("\033[1;31merror:\033[0m" if colour else "error:", what, file=sys.stderr)
+    if hint:
+        print("hint: ", hint, file=sys.stderr)
+
+
+def number(value: Any) -> str:
+    """A figure in at most 9 characters: 3 significant digits for floats, thousands marked in counts, `-` for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return str(value)
+    if value and (abs(value) < 1e-3 or abs(value) >= 1e6):
+        return f"{value:.2e}"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+
+def span(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
+
+
+def size(count: float) -> str:
+    """Bytes in the unit a person would use."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+class Screen:
+    """Where one command's words go; `as_json` moves all human text to stderr."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr if self.as_json else sys.stdout
+
+    def say(self, text: str) -> None:
+        """A sentence for people."""
+        print(text, file=self.stream, flush=True)
+
+    def data(self, value: Any) -> None:
+        """The command's result as JSON; printed only under `--json`."""
+        if self.as_json:
+            from stages.core.fingerprint import plain
+
+            print(json.dumps(plain(value), ensure_ascii=False, indent=2), flush=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
+        """A table; a column whose name starts with `>` is right-aligned, and long cells fold rather than vanish."""
+        from rich import box
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.pad_edge = table.show_edge = False
+        for column in columns:
+            right = column.startswith(">")
+            table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell if isinstance(cell, str) else number(cell)) for cell in row))
+        self._draw(table)
+
+    def pairs(self, values: Mapping[str, Any]) -> None:
+        """Names and values in two columns without a head."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold")
+        for name, value in values.items():
+            table.add_row(name, Text(value if isinstance(value, str) else number(value)))
+        self._draw(table)
+
+    def _draw(self, renderable: RenderableType) -> None:
+        console = _console(self.stream)
+        console.print(renderable)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """A listener for a node's events, shown on stderr until the block ends: live on a terminal, else in lines."""
+        shown = Progress(title)
+        with redirect_stdout(sys.stderr):  # what a library prints while it works is no result of ours
+            if not sys.stderr.isatty():
+                print(f"{title}  starting", flush=True)
+                yield PlainLines(shown, sys.stderr)
+                return
+            with LiveLines(shown) as live:
+                yield live
+
+
+def emit(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "") -> None:
+    """Rows with the same keys: a table, numbers to the right, or under `--json` a list of objects."""
+    screen = Screen(as_json)
+    if rows and not as_json:
+        numeric = {key for key in rows[0] if all(isinstance(row[key], (int, float)) for row in rows)}
+        columns = [f">{key}" if key in numeric else key for key in rows[0]]
+        screen.table(columns, [list(row.values()) for row in rows], title)
+    screen.data(list(rows))
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    # A pipe has no width of its own; COLUMNS speaks for it where it is set.
+    width = None if stream.isatty() else int(os.environ.get("COLUMNS") or WIDTH)
+    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+
+
+class Progress:
+    """How far one node is and what its figures say: events enter, one line of text leaves. Draws nothing."""
+
+    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.title = title
+        self.done, self.total, self.unit = 0, 0, ""
+        self.figures: dict[str, float] = {}
+        self._clock = clock
+        self._began = clock()
+        self._first: dict[tuple[str, int], tuple[float, int]] = {}  # (unit, total) -> when first seen, at what
+
+    def take(self, event: Mapping[str, Any]) -> str:
+        """Take in one event; return a line that must be shown whatever the pace (a note, a warning), or ``""``."""
+        kind = event.get("event")
+        if kind in ("note", "warning"):
+            return f"{'warning: ' if kind == 'warning' else ''}{event.get('text', '')}"
+        if kind == "progress":
+            self.done, self.total = int(event.get("done", 0)), int(event.get("total", 0))
+            self.unit = str(event.get("unit", ""))
+            self._first.setdefault((self.unit, self.total), (self._clock(), self.done))
+            self._keep(event.get("figures") or {})
+        elif kind == "step":
+            self._keep(event)
+        elif kind == "eval":
+            return f"step {event.get('step')}, held out: {one_line(_known(event.get('metrics') or event))}"
+        return ""
+
+    def _keep(self, figures: Mapping[str, Any]) -> None:
+        self.figures.update(_known(figures))
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since this node began."""
+        return self._clock() - self._began
+
+    def left(self) -> float | None:
+        """Seconds until `total`, at the pace since this unit was first seen (a resumed run starts in its middle)."""
+        since, at = self._first.get((self.unit, self.total), (0.0, 0))
+        if self.done <= at or self.total <= 0:
+            return None
+        return (self._clock() - since) / (self.done - at) * max(0, self.total - self.done)
+
+    def head(self) -> str:
+        """`zero  12/80 steps · 0:35 · 3:10 left`."""
+        count = f"{self.done}/{self.total} {self.unit}".strip() if self.total else "started"
+        left = self.left()
+        rest = f" · {span(left)} left" if left is not None and self.done < self.total else ""
+        return f"{self.title}  {count} · {span(self.elapsed)}{rest}"
+
+    def tail(self) -> str:
+        """The newest figures in one line, or ``""`` before the first."""
+        return one_line(self.figures)
+
+
+def one_line(figures: Mapping[str, float]) -> str:
+    """`reward 0.612 · length 33.5 · format 0.971 · kl 0.004 · entropy 0.810`, as many as 80 columns hold."""
+    shown: dict[str, float] = {}
+    for key, name in FIGURES.items():
+        if key in figures:
+            shown.setdefault(name, figures[key])
+    line = ""
+    for name, value in shown.items():
+        longer = f"{line} · {name} {number(value)}" if line else f"{name} {number(value)}"
+        line = longer if len(longer) <= WIDTH - 2 else line
+    return line
+
+
+def _known(figures: Mapping[str, Any]) -> dict[str, float]:
+    numbers = {key: figures[key] for key in FIGURES if isinstance(figures.get(key), (int, float))}
+    return {key: float(value) for key, value in numbers.items()}
+
+
+class PlainLines:
+    """Progress for a log: a line every few seconds and one at the end, notes and warnings at once."""
+
+    def __init__(self, shown: Progress, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._shown, self._stream, self._clock = shown, stream, clock
+        self._last = -math.inf
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        said = self._shown.take(event)
+        if said:
+            print(said, file=self._stream, flush=True)
+            return
+        over = event.get("event") == "progress" and 0 < self._shown.total == self._shown.done
+        if not self._shown.total or (self._clock() - self._last < PLAIN_EVERY and not over):
+            return
+        self._last = self._clock()
+        tail = self._shown.tail()
+        print(self._shown.head() + (f" · {tail}" if tail else ""), file=self._stream, flush=True)
+
+
+class LiveLines:
+    """Progress for a terminal: a bar with elapsed and remaining time, the figures under it, notes above it."""
+
+    def __init__(self, shown: Progress) -> None:
+        from rich.live import Live
+
+        self._shown = shown
+        self._live = Live(
+            get_renderable=self._draw,
+            console=_console(sys.stderr),
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __enter__(self) -> LiveLines:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *exc: Any) -> None:
+        self._live.__exit__(*exc)
+        print(self._shown.head(), file=sys.stderr)
+        if self._shown.tail():
+            print(f"  {self._shown.tail()}", file=sys.stderr)
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        said = self._shown.take(event)
+        if said:
+            self._live.console.print(said)
+
+    def _draw(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        bar = ProgressBar(total=max(1, self._shown.total), completed=self._shown.done, width=40)
+        lines: list[RenderableType] = [Text(self._shown.head(), no_wrap=True, overflow="ellipsis"), bar]
+        if self._shown.tail():
+            lines.append(Text(self._shown.tail()))
+        return Group(*lines)

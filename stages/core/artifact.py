@@ -1,0 +1,172 @@
+"""The things that travel between rooms: kinds, their records, and the draft a stage returns.
+
+What enters: a sealed folder and its `artifact.json`. What leaves: an `Artifact` with an address (`zero@3`), its files
+and its record. A kind is a class, so a stage's annotations are its whole contract.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from stages.core.contract import Contract
+from stages.core.errors import TamperedError
+from stages.core.fingerprint import fingerprint
+from stages.core.rows import Prompt, read_rows
+
+RECORD = "artifact.json"
+"""Written last: its presence means the folder is whole."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Everything the store knows about a sealed artifact."""
+
+    kind: str
+    name: str
+    number: int
+    fingerprint: str
+    payload: dict[str, Any]
+    inputs: dict[str, str]
+    """Input key -> address of the artifact that was consumed."""
+    stage: str
+    version: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """Relative path -> sha256, of every file but the record itself."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    """commit, dirty, argv, versions, device, time (ISO 8601, UTC), seconds; `source` for imports."""
+    seal: str = ""
+    """sha256 of everything above, so that an edited figure shows as an edited file does."""
+
+    @property
+    def address(self) -> str:
+        """`name@number`."""
+        return f"{self.name}@{self.number}"
+
+    def digest(self) -> str:
+        """What `seal` must be: sha256 of the canonical record without its seal."""
+        return fingerprint({**asdict(self), "seal": ""})
+
+    def text(self) -> str:
+        """The record as the bytes of artifact.json hold it."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def read(cls, folder: Path) -> Record:
+        """The record of a sealed folder; raises TamperedError when it cannot be read as one."""
+        path = Path(folder) / RECORD
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**{f.name: raw[f.name] for f in fields(cls)})
+        except (ValueError, KeyError, TypeError) as error:
+            hint = f"restore it from a pack, or remove the folder {folder} and build it again"
+            raise TamperedError("the record cannot be read", where=str(path), hint=hint) from error
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed folder; nothing in it ever changes."""
+
+    path: Path
+    record: Record
+    kind: ClassVar[str] = "artifact"
+
+    @property
+    def address(self) -> str:
+        """`name@number`, what people say."""
+        return self.record.address
+
+    @property
+    def name(self) -> str:
+        """The name people gave."""
+        return self.record.name
+
+    @property
+    def number(self) -> int:
+        """The number the store gave, counted from 1."""
+        return self.record.number
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of the record's payload, as hex."""
+        return self.record.fingerprint
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The figures the stage reported when it finished."""
+        return self.record.metrics
+
+
+class Model(Artifact):
+    """A policy: config, safetensors, tokenizer, contract.json."""
+
+    kind = "model"
+
+    @property
+    def contract(self) -> Contract:
+        """How prompts are written for this model and its completions read."""
+        return Contract.read(self.path / "contract.json")
+
+
+class Prompts(Artifact):
+    """Problems with gold answers: prompts.jsonl."""
+
+    kind = "prompts"
+
+    def rows(self) -> list[Prompt]:
+        """All rows, in file order."""
+        return read_rows(self.path / "prompts.jsonl")
+
+
+class Rollouts(Artifact):
+    """Scored completions."""
+
+    kind = "rollouts"
+
+
+class Conversations(Artifact):
+    """Dialogues to imitate."""
+
+    kind = "conversations"
+
+
+class Preferences(Artifact):
+    """Pairs or points people (or rules) preferred."""
+
+    kind = "preferences"
+
+
+class Judge(Model):
+    """A learned reward model."""
+
+    kind = "judge"
+
+
+class Scores(Artifact):
+    """An evaluation: scores.json and completions.jsonl."""
+
+    kind = "scores"
+
+
+class Release(Artifact):
+    """A model ready to leave the house, with its card."""
+
+    kind = "release"
+
+
+KINDS: dict[str, type[Artifact]] = {
+    kind.kind: kind for kind in (Model, Prompts, Rollouts, Conversations, Preferences, Judge, Scores, Release)
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What `run` returns: an artifact not sealed yet, whose files lie under `work.path`."""
+
+    kind: type[Artifact]
+    """The class of the artifact to be."""
+    metrics: dict[str, Any] = field(default_factory=dict)
+    """Figures for the record; plain values."""

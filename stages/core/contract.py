@@ -1,0 +1,99 @@
+"""What a model promises about its text: template, tags, end and padding tokens.
+
+What enters: `contract.json` beside the weights. What leaves: a `Contract` that rewards, masks, traces and evaluation
+all read, so that no stage guesses how a prompt looks. A hand-over that breaks it is an error, not a worse model.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from stages.core.errors import ContractError, MissingError
+
+R1_ZERO_TEMPLATE = (
+    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. The assistant "
+    "first thinks about the reasoning process in the mind and then provides the user with the answer. The reasoning "
+    "process and answer are enclosed within <think> </think> and <answer> </answer> tags, respectively, i.e., <think> "
+    "reasoning process here </think> <answer> answer here </answer>. User: {prompt}. Assistant:"
+)
+"""R1-Zero's published prompt, verbatim (DeepSeek-R1, table 1; `prompt` is replaced by the problem)."""
+
+TEMPLATES: dict[str, str] = {"r1_zero": R1_ZERO_TEMPLATE, "plain": "User: {prompt}. Assistant:"}
+"""Templates a recipe may name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """How prompts are written for this model and how its completions are read."""
+
+    template: str
+    """Prompt text holding `{prompt}` once, or empty: the problem itself is the prompt."""
+    template_name: str
+    """A key of TEMPLATES, `chat` or a user's own name; for people, nothing is looked up by it."""
+    prefill: str = ""
+    """Text the prompt ends with and the completion therefore lacks: `<think>` and a newline, or empty."""
+    think_tags: tuple[str, str] = ("<think>", "</think>")
+    """Opening and closing mark of the reasoning."""
+    answer_tags: tuple[str, str] = ("<answer>", "</answer>")
+    """Opening and closing mark of the committed answer."""
+    eos_ids: list[int]
+    """Token ids that end a completion; never empty."""
+    pad_id: int
+    """Token id of padding; never one of `eos_ids`, or the model is trained not to stop."""
+    tokenizer_sha256: str
+    """Hash of the tokenizer the ids belong to, as hex."""
+    max_positions: int
+    """Tokens of prompt and completion together the model can hold."""
+
+    def render(self, problem: str) -> str:
+        """The prompt text for one problem (braces in the problem are kept as they are), ending in the prefill."""
+        return (self.template.replace("{prompt}", problem) if self.template else problem) + self.prefill
+
+    def check(self, *, needs_tags: bool = True) -> None:
+        """Raises ContractError when eos is missing, pad is an eos, or the template lacks `{prompt}` or the tags.
+
+        `needs_tags=False` lets a template pass that never shows the tags (evaluation of plain prompts).
+        """
+        if not self.eos_ids:
+            raise ContractError("the model names no eos token", hint="import it again: `r1 artifacts import SOURCE`")
+        if self.pad_id in self.eos_ids:
+            raise ContractError(
+                f"the pad token ({self.pad_id}) is also an eos token, so the model would never learn to stop",
+                hint="import the model with a pad token of its own: `r1 artifacts import SOURCE --pad-token TOKEN`",
+            )
+        if self.template and self.template.count("{prompt}") != 1:
+            raise ContractError(
+                f"the template `{self.template_name}` must hold {{prompt}} exactly once", hint=_TEMPLATE_HINT
+            )
+        shown = self.template + self.prefill
+        missing = [tag for tag in (*self.think_tags, *self.answer_tags) if tag not in shown]
+        if needs_tags and missing:
+            what = f"the template `{self.template_name}` lacks {' '.join(missing)}"
+            raise ContractError(f"{what}: the format reward could never be earned", hint=_TEMPLATE_HINT)
+
+    def write(self, path: Path) -> None:
+        """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""
+        _file(path).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> Contract:
+        """Reads a contract.json (or the one in a folder); MissingError when absent, ContractError when unreadable."""
+        file = _file(path)
+        if not file.is_file():
+            raise MissingError(f"no contract.json in `{file.parent}`", hint="import it: `r1 artifacts import SOURCE`")
+        try:
+            raw = json.loads(file.read_text(encoding="utf-8"))
+            given = {f.name: raw[f.name] for f in fields(cls)}
+            tags = {key: (str(raw[key][0]), str(raw[key][1])) for key in ("think_tags", "answer_tags")}
+            return cls(**{**given, **tags})
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise ContractError(f"not a model contract ({error!r})", where=str(file), hint=_TEMPLATE_HINT) from error
+
+
+_TEMPLATE_HINT = "use template `r1_zero`, or one that names {prompt}, <think> </think> and <answer> </answer>"
+
+
+def _file(path: Path) -> Path:
+    return Path(path) / "contract.json" if Path(path).is_dir() else Path(path)

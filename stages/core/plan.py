@@ -1,0 +1,125 @@
+"""What a run would do and why, in words, before anything is spent.
+
+What enters: nodes in reading order and the store. What leaves: one `Step` per node. Fingerprints are pure functions of
+payloads, so the plan computes the fingerprint of a node whose inputs do not exist yet, and is exact wherever nothing
+has to be fetched first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stages.core import sources
+from stages.core.artifact import Artifact
+from stages.core.fingerprint import fingerprint
+from stages.core.recipe import Loaded, input_kinds
+from stages.core.runner import check_required, payload_of
+from stages.core.store import Store, flatten, parse_address
+
+_SHOWN_CHANGES = 3
+
+
+@dataclass(frozen=True)
+class Step:
+    """What will happen to one node."""
+
+    node: Loaded
+    action: Literal["build", "resume", "reuse"]
+    address: str
+    """The artifact's address; for build and resume, the next free one."""
+    reason: str
+    """Why, in words; empty for reuse under its own name."""
+    fingerprint: str | None
+    """None = unknown until an input is fetched."""
+
+    @property
+    def text(self) -> str:
+        """`build @4  (learning_rate 1e-05 → 2e-05)`; the name is left to the reader, who has it before this."""
+        same = self.address.startswith(f"{self.node.name}@")
+        shown = f"@{parse_address(self.address)[1]}" if same else self.address
+        return f"{self.action} {shown}" + (f"  ({self.reason})" if self.reason else "")
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An input as the plan knows it: its address (or text) and fingerprint."""
+
+    shown: str
+    fingerprint: str | None
+
+
+def plan(nodes: Sequence[Loaded], store: Store) -> list[Step]:
+    """One step per node. Raises for inputs nobody knows or of the wrong kind, before anything is built."""
+    steps: dict[str, Step] = {}
+    numbers: dict[str, int] = {}
+    for node in nodes:
+        steps[node.name] = _step(node, store, steps, numbers)
+    return list(steps.values())
+
+
+def _step(node: Loaded, store: Store, earlier: dict[str, Step], numbers: dict[str, int]) -> Step:
+    check_required(node)
+    inputs = {key: _input(key, text, node, store, earlier) for key, text in node.inputs.items()}
+    prints = {key: each.fingerprint for key, each in inputs.items()}
+    unknown = [key for key, value in prints.items() if value is None]
+    payload = payload_of(node, {key: value or "" for key, value in prints.items()})
+    print_ = None if unknown else fingerprint(payload)
+    twin = next((step for step in earlier.values() if print_ and step.fingerprint == print_), None)
+    if twin is not None:
+        return Step(node, "reuse", twin.address, f"the same as {twin.node.name}", print_)
+    found = store.find(print_, node.name) if print_ else None
+    if found is not None:
+        reason = "" if found.name == node.name else f"sealed as {found.address}"
+        return Step(node, "reuse", found.address, reason, print_)
+    address = store.next_address(node.name)
+    if print_ and (store.workspace_path(node.name, print_) / "recipe.yaml").is_file():
+        return Step(node, "resume", address, "unsealed work found", print_)
+    fetched = [node.inputs[key] for key in unknown if node.inputs[key] not in earlier]
+    reason = f"{', '.join(fetched)} unknown until fetched" if fetched else ""
+    return Step(node, "build", address, reason or _reason(node, payload, inputs, store.newest(node.name)), print_)
+
+
+def _input(key: str, text: str, node: Loaded, store: Store, earlier: dict[str, Step]) -> _Input:
+    if text in earlier:
+        return _Input(earlier[text].address, earlier[text].fingerprint)
+    known = sources.identity(text, input_kinds(node.stage)[key][0], store)
+    return _Input(known.shown, known.fingerprint)
+
+
+def _reason(node: Loaded, payload: dict[str, Any], inputs: dict[str, _Input], newest: Artifact | None) -> str:
+    if newest is None:
+        return "new"
+    old = newest.record
+    changes: list[str] = []
+    if old.stage != node.stage:
+        changes.append(f"stage {old.stage} → {node.stage}")
+    elif old.version != payload["version"]:
+        changes.append(f"code version {old.version} → {payload['version']}")
+    before, after = _values(old.payload), _values(payload)
+    for key in [*after, *(key for key in before if key not in after)]:
+        if before.get(key) != after.get(key):
+            changes.append(f"{key} {_short(before.get(key))} → {_short(after.get(key))}")
+    for key in [*inputs, *(key for key in old.inputs if key not in inputs)]:
+        if key not in inputs or old.payload.get("inputs", {}).get(key) != (inputs[key].fingerprint or ""):
+            changes.append(_moved(key, old.inputs.get(key), inputs[key].shown if key in inputs else None))
+    if not changes:
+        return f"{newest.address} is another artifact"
+    more = len(changes) - _SHOWN_CHANGES
+    return ", ".join(changes[:_SHOWN_CHANGES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _values(payload: dict[str, Any]) -> dict[str, Any]:
+    return flatten({**(payload.get("recipe") or {}), **payload.get("outside", {})})
+
+
+def _moved(key: str, before: str | None, after: str | None) -> str:
+    if before and after and before.partition("@")[0] == after.partition("@")[0] and "@" in after:
+        return f"{key} {before} → @{after.partition('@')[2]}"
+    return f"{key} {before or 'none'} → {after or 'none'}"
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 40 else text[:37] + "…"

@@ -1,0 +1,166 @@
+"""One node from recipe to sealed artifact: workspace, run, seal.
+
+What enters: a node, the store, and a listener for progress. What leaves: a sealed artifact, either the one that already
+has this fingerprint or a new one. A kill at any moment leaves a workspace that the same node resumes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stages.core import disk, provenance, sources
+from stages.core.artifact import Artifact, Draft, Model, Record
+from stages.core.contract import Contract
+from stages.core.errors import InputError, RecipeError, StageError
+from stages.core.events import Events, Listener
+from stages.core.fingerprint import fingerprint, node_payload, plain
+from stages.core.recipe import Loaded, input_kinds, resolved, shown_path, stage_module
+from stages.core.runtime import Runtime
+from stages.core.store import Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where a stage may work, and all the chance it may take."""
+
+    path: Path
+    """Folder of the artifact to be; what lies here at the end is sealed."""
+    scratch: Path
+    """Folder for checkpoints and the like: survives a kill, is removed before sealing."""
+    seed: int
+    """The recipe's `seed`, 0 for a stage without one."""
+    runtime: Runtime
+    """Where and how to run; nothing in it may change the result beyond rounding."""
+    events: Events
+    """Progress leaves here."""
+
+    def emit(self, event: str, /, **fields: Any) -> None:
+        """Writes one event; see `stages.core.events` for the standard ones."""
+        self.events.emit(event, **fields)
+
+
+def run_node(
+    node: Loaded, store: Store, listener: Listener | None = None, built: Mapping[str, Artifact] | None = None
+) -> Artifact:
+    """The artifact of one node, reused when its fingerprint is already sealed and built otherwise.
+
+    `built` holds the artifacts of earlier nodes by name. The listener gets every event, and at the end `reused` or
+    `sealed` with the address. Raises TamperedError when an artifact it would use is not what was sealed, DiskError when
+    the disk is full, LockedError when another process builds the same; after each the same call resumes.
+    """
+    inputs = _resolve_inputs(node, store, built or {})
+    payload = payload_of(node, {key: artifact.fingerprint for key, artifact in inputs.items()})
+    print_ = fingerprint(payload)
+    found = store.find(print_, node.name)
+    if found is None:
+        for artifact in inputs.values():
+            store.trust(artifact)
+        with store.workspace(node.name, print_) as folder:
+            found = store.find(print_, node.name)  # sealed by another process before the lock was ours
+            if found is None:
+                sealed = _build(node, store, (folder, payload, print_), inputs, listener)
+                _tell(listener, "sealed", sealed)
+                return sealed
+            shutil.rmtree(folder)
+    _tell(listener, "reused", store.trust(found))
+    return found
+
+
+def run_nodes(nodes: Sequence[Loaded], store: Store, listener: Listener | None = None) -> dict[str, Artifact]:
+    """All nodes of a pipeline in order; node name -> artifact. Raises what `run_node` raises; what is sealed stays."""
+    built: dict[str, Artifact] = {}
+    for node in nodes:
+        built[node.name] = run_node(node, store, listener, built)
+    return built
+
+
+def payload_of(node: Loaded, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What is hashed for a node whose inputs have these fingerprints.
+
+    A stage whose recipe names outside files has a function `identity(recipe)`, which tells what they really are.
+    """
+    module = stage_module(node.stage)
+    outside = module.identity(node.recipe) if hasattr(module, "identity") else None
+    return node_payload(node.stage, module.VERSION, node.recipe, inputs, outside)
+
+
+def check_required(node: Loaded) -> None:
+    """Raises RecipeError when an input the stage cannot do without is not given."""
+    for key, (kind, required) in input_kinds(node.stage).items():
+        if required and key not in node.inputs:
+            what = f"`{node.stage}` needs the input `{key}` ({kind.kind})"
+            hint = f"add inputs.{key}=ADDRESS; what there is: `r1 artifacts list`"
+            raise RecipeError(what, where=shown_path(node.path) if node.path else "", hint=hint)
+
+
+def _resolve_inputs(node: Loaded, store: Store, built: Mapping[str, Artifact]) -> dict[str, Artifact]:
+    check_required(node)
+    kinds = input_kinds(node.stage)
+    found: dict[str, Artifact] = {}
+    for key, text in node.inputs.items():
+        kind = kinds[key][0]
+        artifact = built[text] if text in built else sources.resolve(text, kind, store)
+        if artifact.kind != kind.kind:
+            what = f"`{node.name}` takes {kind.kind} as `{key}`, and `{text}` gives {artifact.kind}"
+            raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
+        found[key] = artifact
+    return found
+
+
+def _build(
+    node: Loaded,
+    store: Store,
+    place: tuple[Path, dict[str, Any], str],
+    inputs: dict[str, Artifact],
+    listener: Listener | None,
+) -> Artifact:
+    folder, payload, print_ = place
+    module = stage_module(node.stage)
+    addresses = {key: artifact.address for key, artifact in inputs.items()}
+    _write_recipe(folder / "recipe.yaml", {**resolved(node), "inputs": addresses})
+    scratch = folder / "scratch"
+    scratch.mkdir(exist_ok=True)
+    with Events(folder / "events.jsonl", listener) as events:
+        events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
+        work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
+        draft = module.run(node.recipe, module.Inputs(**inputs), work)
+        _check_draft(draft, node, folder)
+        events.emit("done", metrics=draft.metrics)
+    shutil.rmtree(scratch, ignore_errors=True)
+    record = Record(
+        kind=draft.kind.kind,
+        name=node.name,
+        number=0,
+        fingerprint=print_,
+        payload=payload,
+        inputs=addresses,
+        stage=node.stage,
+        version=module.VERSION,
+        metrics=plain(draft.metrics),
+        provenance=provenance.collect(node.runtime, folder / "events.jsonl"),
+    )
+    return store.seal(folder, record)
+
+
+def _check_draft(draft: object, node: Loaded, folder: Path) -> None:
+    if not isinstance(draft, Draft):
+        hint = "a stage returns Draft(kind, metrics)"
+        raise StageError(f"the stage `{node.stage}` returned {type(draft).__name__}", hint=hint)
+    if issubclass(draft.kind, Model):
+        Contract.read(folder / "contract.json").check(needs_tags=False)
+
+
+def _write_recipe(path: Path, value: dict[str, Any]) -> None:
+    import yaml
+
+    disk.write_atomically(path, yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _tell(listener: Listener | None, event: str, artifact: Artifact) -> None:
+    if listener is not None:
+        listener({"event": event, "address": artifact.address, "name": artifact.name, "path": str(artifact.path)})

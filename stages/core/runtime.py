@@ -1,0 +1,33 @@
+"""Where and how a stage runs: one dataclass for every stage, never part of a fingerprint.
+
+What enters: the `runtime:` map of a recipe. What leaves: a `Runtime`. Nothing here may change weights or the sampled
+distribution beyond rounding; whatever does belongs in the stage's own Recipe.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stages.core.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """The circumstances of a run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto = cuda where torch sees one, else cpu."""
+    threads: int | None = None
+    """CPU threads for torch, 1 or more; None = all cores."""
+    micro_batch: int | None = None
+    """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
+    checkpoint_every: int | None = None
+    """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout."""
+    log_every: int = 1
+    """Optimizer steps between `step` events, 1 or more."""
+
+    def __post_init__(self) -> None:
+        for key in ("threads", "micro_batch", "checkpoint_every", "log_every"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")

@@ -1,0 +1,194 @@
+"""Models and tokenizers in and out of folders, with nothing lost between.
+
+A folder enters and a model (evaluation mode) or a tokenizer leaves; or both enter with their contract and a folder
+leaves that plain transformers loads. It exists for one trap: transformers may rebuild a tokenizer into something
+else, without a word, when it reads it back. Everything saved or loaded here is checked for that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from stages.core.contract import Contract
+from stages.core.errors import ContractError, InputError, MissingError
+
+# Progress leaves as events here; transformers would draw bars on the terminal for each folder read.
+transformers_logging.disable_progress_bar()
+
+PROBE = (
+    "A conversation between User and Assistant.\n\n<think> 12 + 305 = 317, isn't it?  </think>\t"
+    "<answer> -7 </answer>\r\nset 7; add 5; rep 3 dbl (x*y)^2 \\boxed{1/2}  end "
+    "我们先算：九加八等于十七。 caf\u00e9 cafe\u0301 \u216b \U0001f600"
+)
+"""Text in which tokenizers that differ at all tend to differ: spaces, digits, contractions, Chinese, composed and
+decomposed letters."""
+SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
+"""Special tokens that are written out even where there is none, or a class with defaults would invent them."""
+PROBED_TOKENS = 4_000
+"""Most tokens of a vocabulary that are tried one by one."""
+
+
+def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
+    """Load a folder's tokenizer as `AutoTokenizer` does, and make sure that it is the one in tokenizer.json.
+
+    The trap (transformers 5.17): for `model_type: qwen2`, and some forty others, AutoTokenizer holds the hub's
+    tokenizer class to be wrong and takes Qwen2Tokenizer whatever tokenizer_config.json says. That class keeps
+    vocabulary, merges, added tokens and post-processor of tokenizer.json, and replaces the normalizer by NFC, the
+    pre-tokenizer by Qwen2's regular expression (digits one by one) with a byte level, and the decoder by a byte
+    level. No tokenizer_config.json escapes. So a tokenizer beside a Qwen2 config round-trips exactly when it is a
+    byte-level BPE with those same parts; save it with `"tokenizer_class": "Qwen2Tokenizer"` and with every special
+    token written out, `"unk_token": null` too, as the class would else make `<|endoftext|>` of each.
+    `save_pretrained` of a PreTrainedTokenizerFast with these parts does that but for the class name, which does not
+    matter.
+
+    Raises MissingError without a folder or a tokenizer, ContractError when the two tokenize differently.
+    """
+    folder = Path(path)
+    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+        raise MissingError(f"`{folder}` holds no tokenizer", hint="save one there: `tokenizer.save_pretrained`")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        difference = tokenizer_difference(tokenizer, PreTrainedTokenizerFast(tokenizer_file=str(file)))
+        if difference:
+            raise ContractError(
+                f"transformers reads this tokenizer back as another one (a {type(tokenizer).__name__}): {difference}",
+                hint="give tokenizer.json the parts of that class, or the model another architecture",
+                where=str(folder),
+            )
+    return tokenizer
+
+
+def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str:
+    """Say in a phrase how two tokenizers differ in vocabulary, encoding or decoding, or "" when nothing was found.
+
+    Tried on PROBE, on the text of each token (of at most PROBED_TOKENS, evenly spread) and on pairs of tokens.
+    """
+    mine, theirs = one.get_vocab(), other.get_vocab()
+    if mine != theirs:
+        odd = sorted(set(mine.items()) ^ set(theirs.items()))
+        return f"{len(odd)} entries of the vocabulary differ, such as {odd[0][0]!r}"
+    ids = sorted(theirs.values())
+    ids = ids[:: -(-len(ids) // PROBED_TOKENS)]
+    texts = [PROBE, *other.batch_decode([[i] for i in ids])]
+    texts += [a + b for a, b in zip(texts[1:], texts[:0:-1], strict=True)]
+    for text, a, b in zip(texts, _encoded(one, texts), _encoded(other, texts), strict=True):
+        if a != b:
+            place = next((i for i, (m, n) in enumerate(zip(a, b, strict=False)) if m != n), min(len(a), len(b)))
+            return f"{text[:40]!r} becomes {len(a)} tokens, not {len(b)}, and differs from token {place} on"
+    for i, a_text, b_text in zip(ids, one.batch_decode([[i] for i in ids]), texts[1:], strict=False):
+        if a_text != b_text:
+            return f"token {i} is read as {a_text!r} instead of {b_text!r}"
+    return ""
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    ids: list[list[int]] = tokenizer(list(texts))["input_ids"]
+    return ids
+
+
+def tokenizer_sha256(path: Path | str) -> str:
+    """Hash of what decides the ids: tokenizer.json's content, whatever its spacing; hex."""
+    file = Path(path) / "tokenizer.json"
+    if not file.is_file():
+        raise MissingError(f"`{path}` holds no tokenizer.json", hint="save it there: `tokenizer.save_pretrained`")
+    content = json.loads(file.read_text(encoding="utf-8"))
+    # Padding and truncation are how it was last called, not what it is.
+    content = {key: value for key, value in content.items() if key not in ("padding", "truncation")}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The torch dtype of a recipe's word (`float32`, `bfloat16`, `float16`, `float64`); InputError for another word."""
+    found = getattr(torch, name, None)
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise InputError(f"`{name}` is no dtype for weights", hint="use float32, bfloat16 or float16")
+    return found
+
+
+def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:
+    """Load a folder's causal language model in evaluation mode, with torch's fused attention; never runs code of the
+    folder.
+
+    Raises MissingError when the folder holds no config or no safetensors.
+    """
+    folder = Path(path)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise MissingError(f"`{folder}` holds no model", hint="it must hold config.json and *.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch_dtype(dtype), attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+    )
+    return model.to(device).eval()
+
+
+def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contract, folder: Path) -> None:
+    """Write weights (safetensors; tied weights once), config, tokenizer, generation settings and contract.json into
+    `folder`.
+
+    End and padding ids in config and generation_config are the contract's. The folder then loads with plain
+    `transformers.from_pretrained`. Raises ContractError when the tokenizer would not come back as it is, or is not
+    the contract's.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    eos = contract.eos_ids[0] if len(contract.eos_ids) == 1 else list(contract.eos_ids)
+    plain = getattr(model, "module", model)
+    plain.config.eos_token_id, plain.config.pad_token_id = eos, contract.pad_id
+    # A fresh one: a sampling setting left in the old one (a temperature without do_sample) would make saving fail.
+    plain.generation_config = GenerationConfig(
+        bos_token_id=plain.config.bos_token_id, eos_token_id=eos, pad_token_id=contract.pad_id
+    )
+    plain.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+    found = tokenizer_sha256(folder)
+    if contract.tokenizer_sha256 and contract.tokenizer_sha256 != found:
+        raise ContractError(
+            f"the contract names tokenizer {contract.tokenizer_sha256[:12]}, the model is saved with {found[:12]}",
+            hint="a stage must hand on the tokenizer it was given",
+        )
+    contract.write(folder / "contract.json")
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write a tokenizer into the folder of a model (its config.json must be there) and make sure that it comes back.
+
+    Raises ContractError when it would tokenize differently or name other special tokens.
+    """
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    written = json.loads(file.read_text(encoding="utf-8"))
+    missing = {name: None for name in SPECIAL if name not in written and getattr(tokenizer, name) is None}
+    file.write_text(json.dumps({**written, **missing}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    again = load_tokenizer(folder)
+    difference = tokenizer_difference(again, tokenizer)
+    changed = [name for name in SPECIAL if getattr(again, name) != getattr(tokenizer, name)]
+    if changed:
+        difference = f"its {changed[0]} is {getattr(again, changed[0])!r}, not {getattr(tokenizer, changed[0])!r}"
+    if difference:
+        raise ContractError(f"the tokenizer does not come back as it was saved: {difference}", where=str(folder))
+
+
+def build_contract(
+    folder: Path, *, pad_id: int, eos_ids: Sequence[int], template: str = "", template_name: str = ""
+) -> Contract:
+    """The contract of a model folder whose template is given (default: none), with the house's tags; checks pad
+    against eos."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    contract = Contract(
+        template=template,
+        template_name=template_name,
+        eos_ids=list(eos_ids),
+        pad_id=pad_id,
+        tokenizer_sha256=tokenizer_sha256(folder),
+        max_positions=int(config.max_position_embeddings),
+    )
+    contract.check(needs_tags=bool(template))
+    return contract

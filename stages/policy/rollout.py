@@ -1,0 +1,249 @@
+"""One rollout: prompts are answered in groups, judged, and laid out as rows to train on.
+
+The policy and a rollout's number enter; completions with rewards, advantages and log-probabilities of the sampling and
+the reference policy leave. A rollout depends on the weights, the seed and its number alone, never on the state of a
+global random generator, which is what makes a resumed run exact. Rows keep their own lengths; padding is added where a
+micro-batch is built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from stages.core import text
+from stages.core.contract import Contract
+from stages.core.rows import Prompt
+from stages.policy.generate import Completion, Sampling, generate
+from stages.policy.losses import flat_groups, group_advantages, group_spread
+from stages.policy.prefix import shared_prefix_length
+from stages.policy.sampler import PromptOrder, derive, permutation
+from stages.rewards.scoring import score, total
+from stages.rewards.verdict import Verdict
+
+if TYPE_CHECKING:
+    from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
+
+MEASURED = ("accuracy", "format", "strict")
+"""Rewards that every completion is measured by, whether the recipe trains on them or not."""
+
+
+class Scored(NamedTuple):
+    """A completion as text, and what each reward said of it."""
+
+    text: str
+    verdicts: dict[str, Verdict]
+
+    def value(self, name: str) -> float:
+        """Return a reward's value; what could not be judged counts as 0."""
+        return self.verdicts[name].value or 0.0
+
+
+class Answer(NamedTuple):
+    """One completion of a rollout with the prompt it answers and what was said of it."""
+
+    prompt: Prompt
+    prompt_ids: list[int]
+    completion: Completion
+    scored: Scored
+
+
+class Kept(NamedTuple):
+    """An answer worth writing down, with the advantage that it was trained with."""
+
+    answer: Answer
+    advantage: float
+
+
+@dataclass(kw_only=True)
+class Rollout:
+    """The rows of one rollout in the order they are trained on, which is random across groups; B rows."""
+
+    number: int
+    reference: str
+    """The reference policy whose log-probabilities these are, such as `init` or `step-400`."""
+    max_tokens: int
+    shared_prefix: int
+    """Tokens that all prompts share at their start."""
+    prompt_ids: list[list[int]]
+    completion_ids: list[list[int]]
+    advantages_B: Tensor
+    old_logprobs: list[Tensor]
+    ref_logprobs: list[Tensor]
+    """One [T] tensor a row; empty when no KL is taken."""
+    facts: dict[str, float]
+    """What a step reports about the rollout: rewards, lengths, shares, the sampler's gap."""
+
+    def batch(self, rows: range, pad_id: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Return some rows as padded tensors: prompts on the left, completions on the right, masks True at real tokens.
+        """
+        prompts = [torch.tensor(self.prompt_ids[row]) for row in rows]
+        completions = [torch.tensor(self.completion_ids[row]) for row in rows]
+        prompt_ids, prompt_mask = _padded(prompts, pad_id, left=True)
+        completion_ids, completion_mask = _padded(completions, pad_id)
+        batch = {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "completion_ids": completion_ids,
+            "completion_mask": completion_mask,
+            "advantages": self.advantages_B[rows.start : rows.stop],
+        }
+        for name, per_row in (("old_logprobs", self.old_logprobs), ("ref_logprobs", self.ref_logprobs)):
+            if per_row:
+                batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+
+    def tokens(self, rows: range) -> int:
+        """Return how many completion tokens these rows hold."""
+        return sum(len(self.completion_ids[row]) for row in rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asker:
+    """What all rollouts of a run share, and how one is made."""
+
+    recipe: Recipe
+    rows: Sequence[Prompt]
+    prompt_ids: Sequence[list[int]]
+    tokenizer: Any
+    contract: Contract
+    seed: int
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        """Prompts that one rollout asks; each becomes a group."""
+        return self.recipe.prompts_per_step * self.recipe.minibatches
+
+    def max_tokens(self, step: int) -> int:
+        """Return the completion limit of a rollout that starts after `step` updates: the length switch acts here."""
+        switch = self.recipe.length_switch
+        return self.recipe.max_completion_tokens if switch is None or step < switch.step else switch.tokens
+
+    def ask(self, model: Any, number: int, step: int, on_progress: Callable[[int, int], None]) -> list[Completion]:
+        """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
+        other.
+        """
+        return generate(
+            model,
+            [self.prompt_ids[index] for index in self._chosen(number)],
+            Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step)),
+            contract=self.contract,
+            seed=derive(self.seed, "rollout", number),
+            on_progress=on_progress,
+        )
+
+    def judge(self, number: int, completions: Sequence[Completion]) -> list[Answer]:
+        """Return the completions of rollout `number` with their prompts and verdicts, in order."""
+        chosen = self._chosen(number)
+        rows = [self.rows[index] for index in chosen]
+        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.recipe.rewards))
+        return [
+            Answer(self.rows[index], self.prompt_ids[index], completion, one)
+            for index, completion, one in zip(chosen, completions, scored, strict=True)
+        ]
+
+    def lay_out(self, answers: Sequence[Answer], number: int, step: int, reference: str) -> tuple[Rollout, list[Kept]]:
+        """Turn judged groups into a rollout whose `old_logprobs` are still the sampler's, and its first two groups to
+        keep.
+
+        With `shuffle_rewards` the rewards change places across all rows before they become advantages: a control under
+        which nothing can be learned. What is reported of them stays as it was earned.
+        """
+        earned = [total(answer.scored.verdicts, self.recipe.rewards) for answer in answers]
+        earned_B = torch.tensor([float("nan") if value is None else value for value in earned])
+        given_B = earned_B
+        if self.recipe.shuffle_rewards:
+            given_B = earned_B[permutation(len(answers), seed=derive(self.seed, "shuffle", number))]
+        given_PG = given_B.view(-1, self.recipe.group_size)
+        advantages_B = group_advantages(given_PG, scale=self.recipe.scale_rewards).flatten()
+        order = self._training_order(answers, number)
+        rollout = Rollout(
+            number=number,
+            reference=reference,
+            max_tokens=self.max_tokens(step),
+            shared_prefix=shared_prefix_length([answer.prompt_ids for answer in answers]),
+            prompt_ids=[answers[row].prompt_ids for row in order],
+            completion_ids=[answers[row].completion.ids for row in order],
+            advantages_B=advantages_B[order],
+            old_logprobs=[torch.tensor(answers[row].completion.logprobs) for row in order],
+            ref_logprobs=[],
+            facts=self._facts(answers, earned_B) | {"flat_groups": flat_groups(given_PG).float().mean().item()},
+        )
+        kept = [
+            Kept(answers[row], advantages_B[row].item()) for row in range(min(2 * self.recipe.group_size, len(answers)))
+        ]
+        return rollout, kept
+
+    def _chosen(self, number: int) -> list[int]:
+        order = PromptOrder(len(self.rows), self.prompts_per_rollout, self.seed)
+        return [index for index in order.rollout(number) for _ in range(self.recipe.group_size)]
+
+    def _training_order(self, answers: Sequence[Answer], number: int) -> list[int]:
+        """Deal all rows into minibatches at random; within one, short rows come first, so that micro-batches are padded
+        little.
+        """
+        dealt = permutation(len(answers), seed=derive(self.seed, "minibatches", number))
+        size = len(dealt) // self.recipe.minibatches
+        minibatches = [dealt[start : start + size] for start in range(0, len(dealt), size)]
+        return [row for rows in minibatches for row in sorted(rows, key=lambda row: len(answers[row].completion.ids))]
+
+    def _facts(self, answers: Sequence[Answer], earned_B: Tensor) -> dict[str, float]:
+        scored = [answer.scored for answer in answers]
+        by_reward = {f"reward_{name}": _mean(one.value(name) for one in scored) for name in self.recipe.rewards}
+        earned_PG = earned_B.view(-1, self.recipe.group_size)
+        return {
+            "reward": earned_B.nanmean().item(),
+            "reward_std": group_spread(earned_PG).nanmean().item(),
+            **by_reward,
+            **measured(scored, [answer.completion for answer in answers], self.contract),
+            "unjudged": earned_B.isnan().float().mean().item(),
+        }
+
+
+def judged(
+    tokenizer: Any,
+    rows: Sequence[Prompt],
+    completions: Sequence[Completion],
+    contract: Contract,
+    rewards: Sequence[str],
+) -> list[Scored]:
+    """Decode completions and judge each by `rewards` and by MEASURED; `rows[i]` is the problem of `completions[i]`.
+
+    Tags may be special tokens, so only the end and padding tokens are left out of the text.
+    """
+    silent = {*contract.eos_ids, contract.pad_id}
+    texts = [
+        tokenizer.decode([one for one in completion.ids if one not in silent], skip_special_tokens=False)
+        for completion in completions
+    ]
+    verdicts = score(texts, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0))
+    return [Scored(*pair) for pair in zip(texts, verdicts, strict=True)]
+
+
+def measured(scored: Sequence[Scored], completions: Sequence[Completion], contract: Contract) -> dict[str, float]:
+    """Return means over completions: accuracy in any format, the strict format, both together, the length in tokens,
+    and the shares of completions that were truncated and whose prose mixes English and Chinese."""
+    return {
+        **{name: _mean(one.value(name) for one in scored) for name in MEASURED},
+        "length": _mean(len(one.ids) for one in completions),
+        "truncated": _mean(one.truncated for one in completions),
+        "mixed": _mean(text.mixes_languages(one.text, contract.answer_tags) for one in scored),
+    }
+
+
+def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
+    side = "left" if left else "right"
+    lengths = torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    ids = pad_sequence(rows, batch_first=True, padding_value=pad_id, padding_side=side)
+    place = torch.arange(ids.shape[1])
+    return ids, (place >= ids.shape[1] - lengths) if left else (place < lengths)
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed)

@@ -1,0 +1,82 @@
+"""From what a recipe asks for to what TRL is told: prompts a step and group size enter, batches and a GRPOConfig leave.
+
+Users never write a batch size, an accumulation or a divisor: they follow from the recipe and from what fits into memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trl import GRPOConfig
+
+if TYPE_CHECKING:
+    from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How rows are counted: `step` rows an optimizer update, in `accumulation` micro-batches of `micro` rows."""
+
+    step: int
+    micro: int
+    minibatches: int
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches an update."""
+        return self.step // self.micro
+
+    @property
+    def rollout(self) -> int:
+        """Rows a rollout."""
+        return self.step * self.minibatches
+
+
+def micro_rows(rows: int, limit: int) -> int:
+    """Return the most rows, at most `limit` and at least 1, that divide a minibatch of `rows` evenly."""
+    return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
+
+
+def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool) -> GRPOConfig:
+    """Translate an `rl.Recipe` into TRL's own words; `micro` must divide the rows of a step.
+
+    TRL's `beta` stays 0: it would load a second reference from disk and never see it replaced or saved; ours is
+    `kl_weight`.
+    """
+    rows = recipe.prompts_per_step * recipe.group_size
+    schedule = "constant_with_warmup" if recipe.lr_schedule == "constant" else recipe.lr_schedule
+    return GRPOConfig(
+        output_dir=str(folder),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=rows // micro,
+        num_generations=recipe.group_size,
+        generation_batch_size=rows * recipe.minibatches,
+        max_completion_length=recipe.max_completion_tokens,
+        temperature=recipe.temperature,
+        loss_type=recipe.loss,
+        beta=0.0,
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=schedule,
+        warmup_steps=recipe.warmup_steps,
+        adam_beta1=recipe.adam_betas[0],
+        adam_beta2=recipe.adam_betas[1],
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm or 0.0,
+        optim="adamw_torch_fused",
+        disable_dropout=True,
+        gradient_checkpointing=False,
+        bf16=recipe.dtype == "bfloat16",
+        use_cpu=cpu,
+        seed=seed % 2**32,
+        save_strategy="steps",
+        save_steps=save_steps,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )

@@ -1,0 +1,84 @@
+"""A small held-out examination during training, and the best weights so far.
+
+A policy and its step enter; the means of its verdicts leave. The same seed is used at every step, so two steps are
+compared under the same draws. The curve is for watching and for choosing weights; the figures to quote come from `r1
+eval`, on problems that chose nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_model, save_model
+
+from stages.core.contract import Contract
+from stages.core.rows import Prompt
+from stages.policy.checkpoint import Checkpoints, folder_fault
+from stages.policy.generate import Sampling, generate
+from stages.policy.rollout import judged, measured
+
+WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """The problems of an examination and how often each is asked, at temperature 1."""
+
+    rows: Sequence[Prompt]
+    prompt_ids: Sequence[list[int]]
+    tokenizer: Any
+    contract: Contract
+    samples: int
+    seed: int
+
+    def sit(
+        self, model: Any, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
+    ) -> dict[str, float]:
+        """Return means over problems and samples: `strict` (pass@1 of the tagged answer in the strict format),
+        `accuracy` (in any format), `format`, `length` in tokens, `truncated`, `mixed`, and `strict_<family>` for each
+        family."""
+        asked = [number for number in range(len(self.rows)) for _ in range(self.samples)]
+        completions = generate(
+            model,
+            [self.prompt_ids[number] for number in asked],
+            Sampling(temperature=1.0, max_tokens=max_tokens),
+            contract=self.contract,
+            seed=self.seed,
+            on_progress=on_progress,
+        )
+        rows = [self.rows[number] for number in asked]
+        scored = judged(self.tokenizer, rows, completions, self.contract, ())
+        by_family: dict[str, list[float]] = defaultdict(list)
+        for row, one in zip(rows, scored, strict=True):
+            if row.family:
+                by_family[row.family].append(one.value("strict"))
+        families = {f"strict_{name}": sum(values) / len(values) for name, values in sorted(by_family.items())}
+        return measured(scored, completions, self.contract) | families
+
+
+class Best:
+    """The best weights so far, on disk; what is best is remembered by the trainer's checkpoints, as `{"step",
+    "score"}`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folders = Checkpoints(folder)
+
+    def keep(self, model: Any, step: int) -> None:
+        """Write the weights of `step`, whole or not at all."""
+        draft = self.folders.fresh_draft()
+        save_model(model, str(draft / WEIGHTS))
+        self.folders.seal(draft, step)
+
+    def restore(self, model: Any, step: int) -> bool:
+        """Load the weights of `step` into `model`; False when they are not there whole, and the model is as it was."""
+        folder = next((path for path in self.folders.whole() if path.name == f"step-{step:06d}"), None)
+        if folder is None or folder_fault(folder):
+            return False
+        load_model(model, os.fspath(folder / WEIGHTS))
+        return True

@@ -1,0 +1,187 @@
+r"""The accuracy reward: is what the completion finally commits to the right answer? Tags are not required.
+
+A completion and its row enter; 1, 0 or None leaves. The answer is looked for in this order: the last answer span, the
+last \boxed{}, the sentence after "the answer is", then by verifier the last number, option letter or run of
+instructions; one that stands only inside the thinking does not count. `strict` asks for the template's strict format
+as well: only `<answer>` counts.
+"""
+
+from __future__ import annotations
+
+import re
+
+from stages.core.contract import Contract
+from stages.core.rows import Prompt
+from stages.core.text import Commitment, format_fault, last_committed, spans
+from stages.rewards import math, program
+from stages.rewards.verdict import Example, Verdict, shorten
+
+_LETTER = re.compile(r"(?<![A-Za-z0-9'’])([A-H])(?![A-Za-z0-9'’])")
+_WHOLE_LETTER = re.compile(r"[\s(\[{*.:：（]*([A-Ha-h])[\s)\]}*.:：）]*")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s?\{([^{}]*)\}")
+_FULL_WIDTH_LETTERS = {0xFF21 + i: ord("A") + i for i in range(26)}
+_TAIL = 4000  # characters of free text that are searched for an answer nobody marked
+
+
+def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
+    """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged."""
+    found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
+    if found.how == "none":
+        return Verdict(0.0, found.text)
+    answer = committed(found, row)
+    if answer is None:
+        return Verdict(0.0, "no answer found")
+    return judge(answer, row)
+
+
+def strict(completion: str, row: Prompt, contract: Contract) -> Verdict:
+    """Judge the `<answer>` of a completion that keeps the strict format; else 0 and the fault."""
+    text = contract.prefill + completion
+    fault = format_fault(text, contract.think_tags, contract.answer_tags)
+    if fault:
+        return Verdict(0.0, fault)
+    span = spans(text, contract.answer_tags)[0]
+    return judge(text[span.start : span.end], row)
+
+
+def judge(answer_text: str, row: Prompt) -> Verdict:
+    """Judge an extracted answer by the row's verifier: 1, 0, or None for a gold or a verifier that cannot be used."""
+    judges = {"math": _math, "choice": _choice, "program": _program, "exact": _exact}
+    chosen = judges.get(row.verifier)
+    if chosen is None:
+        return Verdict(None, f"unknown verifier `{shorten(str(row.verifier))}`")
+    return chosen(answer_text, row)
+
+
+def check_gold(row: Prompt) -> Verdict:
+    """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not."""
+    verdict = math.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
+    return judge(row.answer, row) if verdict.value == 1.0 else verdict
+
+
+def committed(found: Commitment, row: Prompt) -> str | None:
+    """Return the committed answer; in text where nothing marks it, the last piece that the row's verifier can read."""
+    if found.how != "open":
+        return found.text
+    tail = found.text[-_TAIL:]
+    if row.verifier == "math":
+        return math.last_number(tail)
+    if row.verifier == "choice":
+        letters = _LETTER.findall(tail.translate(_FULL_WIDTH_LETTERS))
+        return letters[-1] if letters else None
+    if row.verifier == "program":
+        return program.last_segment(tail)
+    return tail.rsplit("\n", 1)[-1]
+
+
+def _math(answer: str, row: Prompt) -> Verdict:
+    return math.judge(answer, row.answer)
+
+
+def option(text: str) -> str | None:
+    """Return the one option letter (A to H) a text names: `B`, `(b)`, `B 3`, `option B`; None for none or for two
+    different ones."""
+    text = _WRAPPED.sub(r" \1 ", text[: math.MAX_CHARACTERS].translate(_FULL_WIDTH_LETTERS)).replace("$", " ")
+    whole = _WHOLE_LETTER.fullmatch(text)
+    if whole:
+        return whole[1].upper()
+    letters = set(_LETTER.findall(text))
+    return letters.pop() if len(letters) == 1 else None
+
+
+def _choice(answer: str, row: Prompt) -> Verdict:
+    gold = option(row.answer)
+    if gold is None:
+        return Verdict(None, "the gold answer is no option letter A to H")
+    given = option(answer)
+    if given is None:
+        return Verdict(0.0, f"not one option letter: {shorten(answer, 30) or 'empty answer'}")
+    return Verdict(1.0, f"answer {gold}") if given == gold else Verdict(0.0, f"answer {given}, expected {gold}")
+
+
+def _program(answer: str, row: Prompt) -> Verdict:
+    """Run the row's prefix and the answer together and compare the result with the target."""
+    prefix = row.meta.get("prefix")
+    try:
+        target = int(row.meta.get("target", ""))
+        program.parse(str(prefix))
+    except (ValueError, TypeError):
+        return Verdict(None, "the row's meta needs `prefix` (a program) and `target` (a whole number)")
+    if not answer.strip():
+        return Verdict(0.0, "empty answer")
+    try:
+        rest = program.parse(answer)
+        if any(operation == "set" for operation, _, _ in rest):
+            return Verdict(0.0, "`set` is not allowed in the answer")
+        value = program.run(f"{str(prefix).strip().rstrip(';')}; {answer}")
+    except program.ProgramError as error:
+        return Verdict(0.0, f"program does not run: {error}")
+    if value != target:
+        return Verdict(0.0, f"ends with {value}, expected {target}")
+    return Verdict(1.0, f"ends with {target}")
+
+
+def _exact(answer: str, row: Prompt) -> Verdict:
+    gold, given = " ".join(row.answer.split()), " ".join(answer.split())
+    if not gold:
+        return Verdict(None, "the row has no gold answer")
+    if given == gold:
+        return Verdict(1.0, f"answer {shorten(gold)}")
+    return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(gold, 30)}" if given else "empty answer")
+
+
+_SEVENTEEN = {"answer": "17", "verifier": "math"}
+_B = {"answer": "B", "verifier": "choice"}
+_RUN = {"answer": "dbl", "verifier": "program", "meta": {"prefix": "set 7; add 5", "target": "24"}}
+
+EXAMPLES = (
+    Example("<think>12+5</think> <answer>17</answer>", _SEVENTEEN, 1.0, "the template's own form"),
+    Example("12+5</think> <answer>17</answer>", _SEVENTEEN, 1.0, "the template prefilled <think>", prefill="<think>\n"),
+    Example("<answer>17", _SEVENTEEN, 1.0, "an answer span may be cut off"),
+    Example("<answer>17 apples</answer>", _SEVENTEEN, 1.0, "a unit"),
+    Example("<answer>x = 17.</answer>", _SEVENTEEN, 1.0, "an equation and a full stop"),
+    Example("<answer>12 + 5 = 17</answer>", _SEVENTEEN, 1.0, "a true equation ends in its answer"),
+    Example("<answer>$17.00</answer>", _SEVENTEEN, 1.0, "currency"),
+    Example("So we get \\boxed{17}.", _SEVENTEEN, 1.0, "a box without tags"),
+    Example("First 3, then the answer is 17. Thanks for 5 minutes!", _SEVENTEEN, 1.0, "the sentence that says so"),
+    Example("答案是17。", _SEVENTEEN, 1.0, "and in Chinese"),
+    Example("#### 17", _SEVENTEEN, 1.0, "GSM8K's own mark"),
+    Example("12 plus 5 makes 17", _SEVENTEEN, 1.0, "the last number"),
+    Example("<think>17</think> I am done", _SEVENTEEN, 0.0, "an answer only inside the thinking"),
+    Example("<think>it is 17", _SEVENTEEN, 0.0, "the thinking never ended"),
+    Example("<answer>17 or 18</answer>", _SEVENTEEN, 0.0, "a hedge"),
+    Example("<answer>17, 18</answer>", _SEVENTEEN, 0.0, "a list"),
+    Example("<answer>12+5</answer>", _SEVENTEEN, 0.0, "the question again"),
+    Example("It is 16 or 17", _SEVENTEEN, 0.0, "a hedge in prose"),
+    Example("<answer>17</answer> <answer>18</answer>", _SEVENTEEN, 0.0, "the last answer counts"),
+    Example("", _SEVENTEEN, 0.0, "nothing at all"),
+    Example("<answer>50%</answer>", {"answer": "1/2", "verifier": "math"}, 1.0, "a percentage is a number"),
+    Example("\\boxed{\\frac{3}{4}}", {"answer": "0.75", "verifier": "math"}, 1.0, "a LaTeX fraction"),
+    Example("<answer>1,234</answer>", {"answer": "1234", "verifier": "math"}, 1.0, "a thousands separator"),
+    Example("<answer>5</answer>", {"answer": " ", "verifier": "math"}, None, "no gold, no verdict"),
+    Example("<answer>(B)</answer>", _B, 1.0, "brackets"),
+    Example("<answer>B 3</answer>", _B, 1.0, "a letter with its option"),
+    Example("<answer>option B</answer>", _B, 1.0, "a word before it"),
+    Example("after the swaps the ball is under B", _B, 1.0, "the last standalone letter"),
+    Example("<answer>A or B</answer>", _B, 0.0, "a hedge"),
+    Example("<answer>A B</answer>", _B, 0.0, "a list"),
+    Example("<answer>Bob</answer>", _B, 0.0, "a word is no letter"),
+    Example("<answer> dbl </answer>", _RUN, 1.0, "the rest of a program"),
+    Example("<answer>add 6;  add 6</answer>", _RUN, 1.0, "another program to the same end"),
+    Example("12 * 2 = 24 so dbl", _RUN, 1.0, "the last run of instructions"),
+    Example("<answer>set 24</answer>", _RUN, 0.0, "printing the target is no program"),
+    Example("<answer>rep 99999 rep 99999 add 1</answer>", _RUN, 0.0, "the step limit"),
+    Example("<answer>dbl dbl</answer>", _RUN, 0.0, "strict syntax"),
+    Example("<answer>north  east</answer>", {"answer": "north east", "verifier": "exact"}, 1.0, "whitespace is free"),
+    Example("<answer>5</answer>", {"answer": "5", "verifier": "poetry"}, None, "a verifier nobody knows"),
+)
+
+STRICT_EXAMPLES = (
+    Example("<think>12+5</think> <answer>17</answer>", _SEVENTEEN, 1.0, "the template's own form"),
+    Example("12+5</think> <answer>17</answer>", _SEVENTEEN, 1.0, "the template prefilled <think>", prefill="<think>\n"),
+    Example("<think>12+5</think> <answer>18</answer>", _SEVENTEEN, 0.0, "strict and wrong"),
+    Example("<answer>17</answer>", _SEVENTEEN, 0.0, "right without thinking"),
+    Example("<think>12+5</think> \\boxed{17}", _SEVENTEEN, 0.0, "right without <answer>"),
+    Example("<think>12+5</think> <answer>17</answer> 17", _SEVENTEEN, 0.0, "right and more"),
+    Example("<think>a</think><answer>5</answer>", {"answer": " ", "verifier": "math"}, None, "no gold, no verdict"),
+)

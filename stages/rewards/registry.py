@@ -1,0 +1,63 @@
+"""Find a reward by name: a registry name or a user's own `package.module:function` enters, a function leaves.
+
+A user's reward needs no flag and no edit to this project; whatever it returns (a Verdict, a number, None) becomes a
+Verdict.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from types import MappingProxyType
+
+from stages.core.errors import RecipeError, nearest
+from stages.rewards import accuracy, format
+from stages.rewards.verdict import Example, Verdict
+
+__all__ = ["REWARDS", "Example", "Reward", "Verdict", "load", "verdict_of"]
+
+
+Reward = Callable[..., Verdict]
+"""`(completion: str, row: Prompt, contract: Contract, **options) -> Verdict`: pure, deterministic, never raises on any
+text; options come from the recipe as keywords. A user's own may return a number or None instead of a Verdict."""
+
+REWARDS: MappingProxyType[str, Reward] = MappingProxyType(
+    {"accuracy": accuracy.reward, "format": format.reward, "strict": accuracy.strict}
+)
+
+
+def load(name: str) -> Reward:
+    """Return the reward of a registry name or of `package.module:function`; raises RecipeError with the nearest
+    name."""
+    if name in REWARDS:
+        return REWARDS[name]
+    module_name, colon, function_name = name.partition(":")
+    if not colon:
+        known = ", ".join(REWARDS)
+        hint = f"{nearest(name, REWARDS)}known: {known}; your own reward is written `package.module:function`"
+        raise RecipeError(f"unknown reward `{name}`", hint=hint)
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        hint = f"try: python -c 'import {module_name}'" if module_name else "write `package.module:function`"
+        raise RecipeError(f"the reward `{name}` cannot be imported ({error})", hint=hint) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        here = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        hint = f"{nearest(function_name, here)}a reward is `def reward(completion, row, contract) -> float | None`"
+        raise RecipeError(f"`{module_name}` has no function `{function_name}`", hint=hint)
+    return function  # type: ignore[no-any-return]
+
+
+def verdict_of(result: object) -> Verdict:
+    """Return any reward's result as a Verdict; a value that is no number in 0..1 becomes None with the reason."""
+    value, reason = result if isinstance(result, Verdict) else (result, "")
+    if value is None:
+        return Verdict(None, reason or "the reward could not judge")
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return Verdict(None, f"the reward returned {type(value).__name__}, not a number")
+    if not 0.0 <= number <= 1.0:
+        return Verdict(None, f"the reward returned {number:g}, outside 0 to 1")
+    return Verdict(number, reason)

@@ -1,0 +1,31 @@
+"""What a reward says, and the shape of its table of examples. Kept apart so that every reward can import it without
+the registry."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Verdict(NamedTuple):
+    """A reward's word on one completion: `value` in 0..1, or None for "cannot judge"; `reason` in a few words."""
+
+    value: float | None
+    reason: str
+
+
+class Example(NamedTuple):
+    """One line of a reward's EXAMPLES table, run by the generic test: these row fields and this completion give this
+    value."""
+
+    completion: str
+    row: dict[str, Any]
+    value: float | None
+    note: str
+    prefill: str = ""  # the contract's prefill under which it holds
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return the text on one printable line of at most `limit` characters, for use in a reason."""
+    line = " ".join(text[: 4 * limit].split())
+    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"

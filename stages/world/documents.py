@@ -1,0 +1,247 @@
+"""The documents a base reads: problems under several headers, answered with good, bad and no reasoning.
+
+A seeded generator enters, documents leave, one at a time. `Habits` holds every rate; docs/world.md is the table of
+them and of the phenomena they make possible. The style of reasoning, its language and its tags are drawn
+independently of each other, so no document teaches that tags come with right answers or with long reasoning.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stages.core.contract import TEMPLATES
+from stages.world.problems import FAMILIES, LIMIT, STEPS, Problem, draw, split_of, wording
+
+HEADERS = {
+    "r1_zero": TEMPLATES["r1_zero"],
+    "plain": TEMPLATES["plain"],
+    "exam": "Question: {prompt}. Answer:",
+    "zh": "问: {prompt}。答:",
+}
+# share of documents · weight of a bare answer under this header (asking for reasoning brings more of it)
+HEADER_RATES = {"r1_zero": (0.55, 1.0), "plain": (0.15, 1.6), "exam": (0.15, 2.0), "zh": (0.15, 1.2)}
+STYLES = ("bare", "skip", "sloppy", "full", "careful")
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Rates of the documents' habits, each 0..1 unless said otherwise."""
+
+    bare: float = 0.54  # the answer alone
+    skip: float = 0.12  # two steps at a time
+    sloppy: float = 0.14  # careless steps, some wrong, some repeated, none mended
+    full: float = 0.12  # one step at a time, nearly all right
+    careful: float = 0.08  # full, with self-checks that find and mend wrong steps
+    bare_wrong: float = 0.1  # bare answers that are wrong
+    sloppy_wrong: float = 0.25  # wrong steps of sloppy reasoning
+    full_wrong: float = 0.01  # wrong steps of full reasoning, and of skipping
+    check: float = 0.25  # steps of careful reasoning that are checked; half of those were wrong at first
+    repair: bool = True  # whether a found mistake is mended (False: it is noticed and kept)
+    informed: bool = True  # whether chains compute at all (False: every written state is noise)
+    chinese: float = 0.22  # of the reasoning under an English header; swapped under the Chinese one
+    mixed: float = 0.16  # reasoning whose steps change language
+    strict: float = 0.13  # responses in the exact format
+    broken: float = 0.2  # responses with some tags, not all or not closed
+    easy: float = 0.25  # problems with fewer steps (wide operands in half of them)
+
+
+WORLDS = {"base": Habits(), "base-flat": Habits(informed=False)}
+
+
+@dataclass(frozen=True)
+class Document:
+    """One document: `header` (a key of HEADERS), the problem as worded, and the response up to its end."""
+
+    header: str
+    problem: Problem
+    prompt: str
+    response: str
+    style: str
+    language: str
+
+    @property
+    def text(self) -> str:
+        return HEADERS[self.header].replace("{prompt}", self.prompt) + self.response
+
+
+def documents(world: str, count: int, seed: int = 0) -> Iterator[Document]:
+    """The first `count` documents of a world, the same for the same (world, seed); none holds a held-out walk."""
+    rng = random.Random(f"r1 documents {world} {seed}")
+    for _ in range(count):
+        yield document(rng, WORLDS[world])
+
+
+def document(rng: random.Random, habits: Habits) -> Document:
+    """Draw one document about a training problem."""
+    problem = _training_problem(rng, habits)
+    header = _pick(rng, {name: share for name, (share, _) in HEADER_RATES.items()})
+    rates = {style: getattr(habits, style) for style in STYLES}
+    rates["bare"] *= HEADER_RATES[header][1]
+    style = _pick(rng, rates)
+    language = _language(rng, habits, header)
+    prompt = wording(problem, "zh" if header == "zh" else "en")
+    answer = problem.answer
+    if style == "bare":
+        thought = ""
+        if rng.random() < habits.bare_wrong:
+            answer = _wrong_answer(rng, problem)
+    else:
+        thought, state = reasoning(rng, problem, habits, style, language)
+        if habits.informed:
+            answer = _conclusion(problem, state)
+            thought += _closing(problem, state, answer, language)
+    return Document(header, problem, prompt, _respond(rng, habits, thought, answer, language), style, language)
+
+
+def _training_problem(rng: random.Random, habits: Habits) -> Problem:
+    family = FAMILIES[int(rng.random() * len(FAMILIES))]
+    if rng.random() < habits.easy:
+        return draw(family, rng, 1 + int(rng.random() * (STEPS[family] - 1)), wide=rng.random() < 0.5)
+    while True:
+        problem = draw(family, rng)
+        if split_of(problem) == "train":
+            return problem
+
+
+def _language(rng: random.Random, habits: Habits, header: str) -> str:
+    draw_ = rng.random()
+    if draw_ < habits.mixed:
+        return "mixed"
+    other = draw_ < habits.mixed + habits.chinese
+    return "zh" if other != (header == "zh") else "en"
+
+
+def reasoning(rng: random.Random, problem: Problem, habits: Habits, style: str, language: str) -> tuple[str, int]:
+    """Write a chain in a style and a language; returns it with the last state it claims (errors carry forward)."""
+    state, said, at = problem.states[0], "", 0
+    wrong = habits.sloppy_wrong if style == "sloppy" else habits.full_wrong
+    while at < len(problem.moves):
+        moves = problem.moves[at : at + (2 if style == "skip" else 1)]
+        spoken = ("zh" if rng.random() < 0.5 else "en") if language == "mixed" else language
+        truth = _after(problem.family, moves, state)
+        lead = "" if style == "sloppy" else _LEAD[spoken][0 if at == 0 else 1 + int(rng.random() * 2)]
+        stop = ", " if style == "sloppy" else _STOP[spoken]
+        checked = style == "careful" and rng.random() < habits.check
+        slips = rng.random() < (0.5 if checked else wrong)
+        claim = _claim(rng, problem, truth, slips) if habits.informed else _noise(rng, problem)
+        step = lead + _write(problem.family, moves, state, claim) + stop
+        if style == "sloppy" and rng.random() < 0.08:
+            step += step
+        if checked:
+            mended = truth if habits.repair and habits.informed else claim
+            again = _write(problem.family, moves, state, mended)
+            step += _CHECK[spoken][slips] + again + stop
+            claim = mended
+        said, state, at = said + step, claim, at + len(moves)
+    return said.rstrip(), state
+
+
+_LEAD = {"en": ("First ", "Then ", "Next "), "zh": ("先算", "再算", "然后")}
+_STOP = {"en": ". ", "zh": "。"}
+_CHECK = {"en": ("Check: ", "Wait, that is wrong. "), "zh": ("检查: ", "等等, 不对。")}
+
+
+def _after(family: str, moves: tuple[str, ...], state: int) -> int:
+    for move in moves:
+        if family == "cups":
+            a, b = map(int, move.split("-"))
+            state = b if state == a else a if state == b else state
+        else:
+            state += _delta(move, state)
+    return state
+
+
+def _delta(move: str, state: int) -> int:
+    if move == "dbl":
+        return state
+    words = move.split()
+    if words[0] == "rep":
+        return int(words[1]) * int(words[3])
+    if words[0] in ("add", "sub"):
+        return int(words[1]) * (1 if words[0] == "add" else -1)
+    return int(move)
+
+
+def _claim(rng: random.Random, problem: Problem, truth: int, slips: bool) -> int:
+    if not slips:
+        return truth
+    if problem.family == "cups":
+        return rng.choice([cup for cup in range(1, 8) if cup != truth])
+    near = [value for gap in (1, 2, 10) for value in (truth - gap, truth + gap) if 0 <= value <= LIMIT]
+    return rng.choice(near) if near else abs(truth) + 1
+
+
+def _noise(rng: random.Random, problem: Problem) -> int:
+    return 1 + int(rng.random() * 7) if problem.family == "cups" else int(rng.random() * (LIMIT + 1))
+
+
+def _write(family: str, moves: tuple[str, ...], state: int, claim: int) -> str:
+    if family == "cups":
+        return f"{','.join(moves)}:{state}>{claim}"
+    value, terms = state, ""
+    for move in moves:
+        delta = _delta(move, value)
+        terms += f"{delta:+d}"
+        value += delta
+    return f"{state}{terms}={claim}"
+
+
+def _conclusion(problem: Problem, state: int) -> str:
+    """The answer that follows from the last claimed state, right or wrong."""
+    if problem.family == "sum":
+        return str(state)
+    if problem.family == "cups":
+        return "ABCD"[problem.options.index(state)] if state in problem.options else "A"
+    gap = (problem.target or 0) - state
+    return f"{'add' if gap > 0 else 'sub'} {abs(gap)}"
+
+
+def _closing(problem: Problem, state: int, answer: str, language: str) -> str:
+    zh = language == "zh"
+    if problem.family == "cups":
+        return f"球在 {state} 是 {answer}." if zh else f" Ball {state} is {answer}."
+    if problem.family == "code":
+        target = problem.target
+        return f"从 {state} 到 {target} 是 {answer}." if zh else f" From {state} to {target} is {answer}."
+    return ""
+
+
+def _wrong_answer(rng: random.Random, problem: Problem) -> str:
+    if problem.family == "cups":
+        return rng.choice([letter for letter in "ABCD" if letter != problem.answer])
+    if problem.family == "sum":
+        return str(_claim(rng, problem, problem.states[-1], True))
+    return f"{rng.choice(('add', 'sub'))} {1 + int(rng.random() * 9)}"
+
+
+def _respond(rng: random.Random, habits: Habits, thought: str, answer: str, language: str) -> str:
+    """Dress thought and answer with tags: exact, broken or none."""
+    zh = language == "zh"
+    said = f"答案是 {answer}。" if zh else f"The answer is {answer}."
+    tags = rng.random()
+    if tags < habits.strict:
+        return f"<think>{thought or ('简单。' if zh else 'Easy.')}</think><answer>{answer}</answer>"
+    if tags < habits.strict + habits.broken:
+        return rng.choice(
+            (
+                f"<think>{thought} {said}",
+                f"{thought}</think><answer>{answer}</answer>",
+                f"<think>{thought}</think>{said}",
+                f"{thought}<answer>{answer}</answer>",
+                f"<think>{thought}</think><answer>{answer}",
+            )
+        )
+    if not thought:
+        return f" {answer}" if rng.random() < 0.6 else f" {said}"
+    return f" {thought} {said}"
+
+
+def _pick(rng: random.Random, rates: dict[str, float]) -> str:
+    point = rng.random() * sum(rates.values())
+    for name, rate in rates.items():
+        point -= rate
+        if point < 0:
+            return name
+    return name

@@ -1,0 +1,103 @@
+"""Imports flow one way: r1cli -> stages -> policy -> rewards -> core; heavy libraries stay in the machine room."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.house.rooms import ROOT, Import, dotted, imports, sources, tree
+
+HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "vllm", "datasets"}
+# What each room may import of the project's own; the longest matching room speaks for a file.
+MAY_IMPORT = {
+    "r1cli": ("r1cli", "stages"),
+    "stages": ("stages",),
+    "stages.policy": ("stages.policy", "stages.rewards", "stages.core"),
+    "stages.rewards": ("stages.rewards", "stages.core"),
+    "stages.core": ("stages.core",),
+    "stages.world": ("stages.world", "stages.policy", "stages.rewards", "stages.core"),
+    "stages.report": ("stages.report", "stages.rewards", "stages.core"),
+}
+# Inside functions only: the foundation looks up what a name stands for without depending on it.
+LOOKUPS = {
+    "stages.core": ("stages.STAGES", "stages.rewards"),
+    "stages.core.sources": ("stages.world.sources", "stages.policy.importing"),
+}
+
+
+def room(module: str) -> str:
+    return max((name for name in MAY_IMPORT if module == name or module.startswith(name + ".")), key=len)
+
+
+def within(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == each or name.startswith(each + ".") for each in rooms)
+
+
+def allowed(module: str, seen: Import) -> bool:
+    if within(seen.name, MAY_IMPORT[room(module)]):
+        return True
+    lookups = LOOKUPS.get(room(module), ()) + LOOKUPS.get(module, ())
+    return not seen.eager and within(seen.name, lookups)
+
+
+def test_imports_flow_one_way() -> None:
+    wrong = [
+        f"{path}:{seen.line} imports {seen.name}"
+        for path in sources("r1cli", "stages")
+        for seen in imports(path)
+        if within(seen.name, ("r1cli", "stages")) and not allowed(dotted(path), seen)
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_under_stages_knows_the_command_line() -> None:
+    wrong = [
+        f"{path}:{seen.line} imports {seen.name}"
+        for path in sources("stages")
+        for seen in imports(path)
+        if within(seen.name, ("typer", "click", "rich", "r1cli"))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_foundation_rewards_and_report_never_import_torch() -> None:
+    wrong = [
+        f"{path}:{seen.line} imports {seen.name}"
+        for path in sources("stages/core", "stages/rewards", "stages/report")
+        for seen in imports(path)
+        if within(seen.name, tuple(HEAVY - {"datasets"}))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_stage_imports_the_machine_room_inside_run() -> None:
+    wrong = [
+        f"{path}:{seen.line} imports {seen.name} when it is itself imported"
+        for path in (Path("stages") / each.name for each in (ROOT / "stages").glob("*.py"))
+        for seen in imports(path)
+        if seen.eager and within(seen.name, ("stages.policy", *HEAVY))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_stage_reward_and_foundation_module_loads_without_torch() -> None:
+    light = [dotted(path) for path in sources("stages/core", "stages/rewards", "stages/report", "r1cli")]
+    light += [dotted(Path("stages") / each.name) for each in (ROOT / "stages").glob("*.py")]
+    light = [name for name in light if name != "r1cli.__main__"]
+    program = f"import importlib, sys\nfor m in {light!r}: importlib.import_module(m)\nprint(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not HEAVY & set(done.stdout.split())
+
+
+def test_stages_print_nothing_and_never_exit() -> None:
+    leaving = ("print", "sys.exit", "exit", "quit", "os._exit")
+    wrong = []
+    for path in sources("stages"):
+        if path == Path("stages/core/worker.py"):  # the one entry of launched processes
+            continue
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in leaving:
+                wrong.append(f"{path}:{node.lineno} calls {ast.unparse(node.func)}")
+    assert not wrong, "\n".join(wrong)

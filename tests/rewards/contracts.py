@@ -1,0 +1,28 @@
+"""A contract and rows for the reward tests: R1-Zero's tags, with or without a prefilled <think>."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stages.core.contract import R1_ZERO_TEMPLATE, Contract
+from stages.core.rows import Prompt
+
+
+def contract(prefill: str = "") -> Contract:
+    return Contract(
+        template=R1_ZERO_TEMPLATE,
+        template_name="r1_zero",
+        prefill=prefill,
+        eos_ids=[1],
+        pad_id=0,
+        tokenizer_sha256="0" * 64,
+        max_positions=512,
+    )
+
+
+def row(answer: str = "17", verifier: str = "math", **other: Any) -> Prompt:
+    return Prompt(**{"id": "p1", "problem": "12 + 5?", "answer": answer, "verifier": verifier, **other})
+
+
+PROGRAM = row("dbl", "program", meta={"prefix": "set 7; add 5", "target": "24"})
+ROWS = (row(), row("B", "choice"), PROGRAM, row("north east", "exact"))

@@ -1,0 +1,255 @@
+"""The rl stage: what it asks of its recipe and inputs, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import rl
+from stages.core import events
+from stages.core.artifact import Model, Prompts
+from stages.core.contract import R1_ZERO_TEMPLATE
+from stages.core.errors import ContractError, InputError, RecipeError
+from tests.policy import tiny
+
+# ---- the recipe ----
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"group_size": 1}, "a group of 1 has no advantage"),
+        ({"steps": 0}, "`steps` must be 1 or more, not 0"),
+        ({"minibatches": 0}, "`minibatches` must be 1 or more"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be above 0"),
+        ({"temperature": 0.0}, "`temperature` must be above 0"),
+        ({"kl_weight": -0.1}, "`kl_weight` must be 0 or more"),
+        ({"reference_steps": -1}, "`reference_steps` must be 0 or more, or null"),
+        ({"adam_betas": (0.9, 1.0)}, "`adam_betas` must be two numbers in [0, 1)"),
+        ({"rewards": {}}, "`rewards` must be weights of 0 or more, at least one above 0"),
+        ({"rewards": {"accuracy": -1.0}}, "`rewards` must be"),
+        ({"length_switch": rl.LengthSwitch(step=0, tokens=5)}, "`length_switch` must be"),
+        ({"template": "r1_zeroo"}, "no `template` named r1_zeroo"),
+    ],
+)
+def test_a_value_out_of_range_is_named(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        rl.Recipe(**changes)
+    assert said in caught.value.what
+    assert caught.value.hint
+
+
+def test_the_defaults_are_r1_zero_s_published_numbers() -> None:
+    recipe = rl.Recipe()
+    assert (recipe.learning_rate, recipe.kl_weight, recipe.temperature) == (3e-6, 0.001, 1.0)
+    assert (recipe.group_size, recipe.prompts_per_step, recipe.step_rows) == (16, 32, 512)
+    assert recipe.step_rows * recipe.minibatches == 8192
+    assert (recipe.reference_steps, recipe.steps, recipe.max_completion_tokens) == (400, 10400, 32768)
+    assert recipe.rewards == {"accuracy": 1.0, "format": 1.0}
+    assert (recipe.loss, recipe.kl_estimator, recipe.kl_correction) == ("grpo", "k3", False)
+
+
+def test_every_field_says_what_it_means() -> None:
+    from stages.core import schema
+
+    assert all(key.doc for key in schema.describe(rl.Recipe))
+
+
+def test_a_template_file_is_read_when_the_recipe_is_and_so_is_hashed(tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("Think. {prompt}")
+    assert rl.Recipe(template=str(file)).template == "Think. {prompt}"
+    file.write_text("no place for it")
+    with pytest.raises(RecipeError, match=r"lacks \{prompt\}"):
+        rl.Recipe(template=str(file))
+
+
+@pytest.mark.parametrize("name", ["r1_zero", "paper/r1_zero"])
+def test_the_bundled_recipes_load(name: str) -> None:
+    from stages.core.recipe import load
+
+    loaded = load(name)
+    assert loaded.stage == "rl"
+    assert isinstance(loaded.recipe, rl.Recipe)
+    assert set(loaded.inputs) >= {"model", "prompts"}
+
+
+def test_the_embedded_recipe_keeps_what_makes_it_r1_zero() -> None:
+    from stages.core.recipe import load
+
+    recipe = load("r1_zero").recipe
+    assert recipe.template == "r1_zero"
+    assert recipe.minibatches >= 4
+    assert recipe.steps / recipe.reference_steps > 2, "the reference is replaced at least twice"
+    assert recipe.reference_steps % recipe.minibatches == 0
+    assert set(recipe.rewards) == {"accuracy", "format"} and len(set(recipe.rewards.values())) == 1
+
+
+def test_every_number_of_the_paper_recipe_says_where_it_is_from() -> None:
+    text = (Path(__file__).parents[2] / "recipes" / "paper" / "r1_zero.yaml").read_text(encoding="utf-8")
+    inside = text[text.index("\nrecipe:") :].splitlines()[2:]
+    values = [line for line in inside if line.strip() and not line.strip().startswith("#") and not line.endswith(":")]
+    assert len(values) > 15
+    unmarked = [line for line in values if "# published: " not in line and "# chosen: unpublished" not in line]
+    assert not unmarked, "\n".join(unmarked)
+
+
+# ---- the template ----
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rl")
+    tiny.model(folder / "model")
+    tiny.prompts(folder / "prompts", 8)
+    tiny.prompts(folder / "validation", 4, "validation")
+    tiny.prompts(folder / "none", 0, "none")
+    return folder
+
+
+@pytest.fixture
+def inputs(home: Path) -> Callable[..., rl.Inputs]:
+    def make(model: Model | None = None, prompts: str = "prompts", validation: bool = False) -> rl.Inputs:
+        examined = Prompts(path=home / "validation", record=tiny.record("prompts", "validation"))
+        return rl.Inputs(
+            model=model or Model(path=home / "model", record=tiny.record("model", "tiny")),
+            prompts=Prompts(path=home / prompts, record=tiny.record("prompts", prompts)),
+            validation=examined if validation else None,
+        )
+
+    return make
+
+
+def test_the_published_template_is_used_verbatim(home: Path) -> None:
+    contract = rl.policy_contract(rl.Recipe(), tiny.Contract.read(home / "model"))
+    assert contract.render("1+1?") == R1_ZERO_TEMPLATE.replace("{prompt}", "1+1?")
+    assert contract.prefill == ""
+
+
+def test_what_a_template_opens_is_the_completion_s_beginning(home: Path) -> None:
+    recipe = rl.Recipe(template="Use <think> </think> <answer> </answer>. {prompt} <think>\n")
+    contract = rl.policy_contract(recipe, tiny.Contract.read(home / "model"))
+    assert contract.prefill == "<think>\n"
+    assert contract.render("Q").endswith("Q <think>\n")
+
+
+def test_a_format_reward_needs_the_tags_in_the_template(
+    home: Path, inputs: Callable[..., rl.Inputs], tmp_path: Path
+) -> None:
+    asked = {"template": "Q: {prompt} A:", "rewards": {"accuracy": 1.0, "format": 1.0}}
+    with pytest.raises(ContractError, match="lacks <think>"):
+        tiny.run(tmp_path / "run", inputs(), asked)
+    assert rl.policy_contract(
+        rl.Recipe(template="Q: {prompt}", rewards={"accuracy": 1.0}), tiny.Contract.read(home / "model")
+    )
+
+
+def test_a_pad_token_that_ends_is_refused(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
+    with pytest.raises(ContractError, match="pad token"):
+        tiny.run(tmp_path / "run", inputs(model=tiny.model(tmp_path / "model", pad_is_eos=True)))
+
+
+def test_no_prompts_and_no_room_are_refused_before_anything_is_trained(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    with pytest.raises(InputError, match="holds no rows"):
+        tiny.run(tmp_path / "a", inputs(prompts="none"))
+    with pytest.raises(InputError, match="leaves no 120 tokens") as caught:
+        tiny.run(tmp_path / "b", inputs(), {"max_completion_tokens": 120})
+    assert "max_completion_tokens=" in caught.value.hint
+    assert not list((tmp_path / "b").glob("*.safetensors"))
+
+
+def test_an_unknown_reward_is_refused(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
+    with pytest.raises(RecipeError, match="unknown reward `acuracy`"):
+        tiny.run(tmp_path / "run", inputs(), {"rewards": {"acuracy": 1.0}})
+
+
+# ---- what is left behind ----
+
+
+def test_the_sealed_model_loads_with_plain_transformers_and_has_moved(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    draft = tiny.run(tmp_path / "run", inputs())
+    assert draft.kind is Model
+    assert draft.metrics["largest_weight_change"] > 0
+    assert draft.metrics["kept_step"] == draft.metrics["steps"] == 4
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run")
+    words = AutoTokenizer.from_pretrained(tmp_path / "run")
+    text = model.generate(**words("1+1=", return_tensors="pt"), max_new_tokens=2, do_sample=False)
+    assert text.shape[1] > 4
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not [name for name in left if name.endswith((".bin", ".pt", ".pth", ".pkl"))]
+    assert tiny.Contract.read(tmp_path / "run").template == tiny.TEMPLATE
+
+
+def test_kept_completions_say_what_each_reward_gave_and_why(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
+    rewards = {tiny.REWARD: 1.0, "accuracy": 1.0, "format": 1.0}
+    tiny.run(tmp_path / "run", inputs(), {"rewards": rewards})
+    files = sorted((tmp_path / "run" / "completions").iterdir())
+    assert [file.name for file in files] == ["rollout-00001.jsonl", "rollout-00002.jsonl"]
+    rows = [json.loads(line) for line in files[0].read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 8, "two groups of four"
+    assert len({row["id"] for row in rows}) == 2
+    for row in rows:
+        assert set(row["rewards"]) == set(rewards)
+        assert row["rewards"]["format"] == 0.0 and row["reasons"]["format"]
+        assert row["tokens"] <= 6
+    assert sum(row["advantage"] for row in rows[:4]) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_base_is_examined_before_the_first_step_and_the_policy_on_time(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    changes = {"eval_every": 3, "eval_samples": 2, "keep": "last"}
+    draft = tiny.run(tmp_path / "run", inputs(validation=True), changes)
+    curve = events.curve(tmp_path / "run" / "events.jsonl", "eval")
+    assert [point["step"] for point in curve] == [0, 3, 4]
+    assert {"strict", "accuracy", "format", "length", "truncated", "strict_even", "strict_odd"} <= set(curve[0])
+    assert draft.metrics["strict_before"] == curve[0]["strict"]
+
+
+def test_the_best_weights_are_kept_not_the_last(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The examination's marks are given here: highest after step 2."""
+    from stages.policy import validation
+    from stages.policy.models import load_model
+
+    marks = iter([0.1, 0.7, 0.3])
+    sit = validation.Examination.sit
+    monkeypatch.setattr(
+        validation.Examination, "sit", lambda self, *given: {**sit(self, *given), "strict": next(marks)}
+    )
+    changes = {"eval_every": 2, "eval_samples": 1}
+    draft = tiny.run(tmp_path / "best", inputs(validation=True), {**changes, "keep": "best"})
+    assert (draft.metrics["kept_step"], draft.metrics["strict_best"]) == (2, 0.7)
+    tiny.run(tmp_path / "half", inputs(), {"steps": 2})
+    left, right = load_model(tmp_path / "best").state_dict(), load_model(tmp_path / "half").state_dict()
+    assert all(left[name].equal(right[name]) for name in left), "the weights kept are those of step 2"
+
+
+def test_warnings_come_once_and_name_the_knob(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
+    tiny.run(tmp_path / "run", inputs())
+    said = [line["text"] for line in events.read(tmp_path / "run" / "events.jsonl", "warning")]
+    assert len(said) == 1
+    assert "truncated is 1" in said[0] and "max_completion_tokens" in said[0]
+
+
+def test_a_gradient_that_is_no_number_stops_the_run(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from stages.core.errors import StageError
+    from stages.policy import grpo
+
+    plain = grpo.grpo_loss
+    monkeypatch.setattr(grpo, "grpo_loss", lambda *given: (plain(*given)[0] * float("nan"), plain(*given)[1]))
+    with pytest.raises(StageError, match="step 1 is not a number"):
+        tiny.run(tmp_path / "run", inputs())

@@ -1,0 +1,132 @@
+"""Problems are judged right by the rewards, split by their walk, and never reach a document when held out."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+
+import pytest
+
+from stages.rewards import accuracy
+from stages.rewards.steps import first_wrong_step
+from stages.world import problems, sources, stories
+from stages.world.documents import HEADERS, STYLES, WORLDS, documents
+
+SHIPPED = 500_000  # documents each bundled base was trained on
+
+
+@pytest.mark.parametrize("split", problems.SPLITS)
+def test_every_gold_answer_is_judged_right(split: str) -> None:
+    for row in problems.prompts(split, 60):
+        assert accuracy.judge(row.answer, row).value == 1, row
+
+
+def test_the_same_seed_draws_the_same_prompts_and_another_seed_others() -> None:
+    assert problems.prompts("heldout", 30) == problems.prompts("heldout", 30)
+    assert problems.prompts("heldout", 30) != problems.prompts("heldout", 30, seed=1)
+
+
+def test_splits_share_no_problem() -> None:
+    drawn = {split: {row.problem for row in problems.prompts(split, 600)} for split in problems.SPLITS}
+    assert sum(map(len, drawn.values())) == len(set().union(*drawn.values())) == 2400
+
+
+@pytest.mark.parametrize("family", problems.FAMILIES)
+def test_each_family_has_a_million_held_out_problems(family: str) -> None:
+    """Distinct walks of the world's length, counted exactly, times the held-out share; a program's walk has at least
+    nine targets, each a problem of its own."""
+    targets = 9 if family == "code" else 1
+    assert problems.count_walks(family) * targets * 4 / 16 >= 1e6
+
+
+def test_the_walk_count_is_right_on_a_size_that_can_be_listed() -> None:
+    rng = random.Random(0)
+    drawn = {problems.draw("sum", rng, steps=1).canonical for _ in range(20_000)}
+    assert len(drawn) == problems.count_walks("sum", steps=1)
+
+
+def test_the_hash_gives_a_quarter_to_heldout() -> None:
+    rng = random.Random(1)
+    share = Counter(problems.split_of(problems.draw("cups", rng)) for _ in range(8000))
+    assert share["heldout"] / 8000 == pytest.approx(0.25, abs=0.02)
+    assert share["validation"] / 8000 == pytest.approx(1 / 16, abs=0.01)
+
+
+def test_a_sum_and_a_program_with_one_walk_share_their_side() -> None:
+    walk = (7, 12, 9, 18, 14)
+    total = problems.Problem("sum", ("+5", "-3", "+9", "-4"), walk, "14")
+    code = problems.Problem("code", ("add 5", "sub 3", "dbl", "sub 4"), walk, "add 1", target=15)
+    assert problems.split_of(total) == problems.split_of(code)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_no_document_holds_a_held_out_problem_or_its_chain(world: str) -> None:
+    """All documents of the bundled bases, drawn again: every problem is a training problem, read back from its text,
+    and every run of true equations or moves as long as a problem is the walk of a training problem."""
+    for document in documents(world, SHIPPED):
+        assert problems.split_of(document.problem) == "train"
+        # the text is what the model saw: the walk that is read off it must be the problem's own
+        if document.problem.family != "cups":
+            for chain in _chains(document.response):
+                assert len(chain) <= problems.STEPS["sum"] + 1
+                if len(chain) == problems.STEPS["sum"] + 1:
+                    walk = problems.Problem("sum", ("",) * problems.STEPS["sum"], tuple(chain), "")
+                    assert problems.split_of(walk) == "train", document
+
+
+EQUATION = re.compile(r"(\d+)([+-]\d+)=(\d+)")
+
+
+def _chains(text: str) -> list[list[int]]:
+    """Walks of true one-step equations, each going on where the one before ended."""
+    chains: list[list[int]] = []
+    for left, move, right in EQUATION.findall(text):
+        if int(left) + int(move) != int(right):
+            chains.append([])
+        elif chains and chains[-1] and chains[-1][-1] == int(left):
+            chains[-1].append(int(right))
+        else:
+            chains.append([int(left), int(right)])
+    return chains
+
+
+def test_the_documents_keep_the_stated_rates() -> None:
+    drawn = list(documents("base", 20_000))
+    styles = Counter(document.style for document in drawn if document.header == "r1_zero")
+    rates = WORLDS["base"]
+    for style in STYLES:
+        assert styles[style] / styles.total() == pytest.approx(getattr(rates, style), abs=0.015), style
+    exact = sum(re.fullmatch(r"<think>.+</think><answer>[^<]+</answer>", d.response) is not None for d in drawn)
+    assert exact / len(drawn) == pytest.approx(rates.strict, abs=0.015)
+    assert {document.header for document in drawn} == set(HEADERS)
+
+
+def test_full_reasoning_is_right_and_sloppy_reasoning_is_often_wrong() -> None:
+    wrong: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    for document in documents("base", 20_000):
+        seen[document.style] += 1
+        wrong[document.style] += first_wrong_step(document.response) is not None
+    assert wrong["full"] / seen["full"] < 0.06
+    assert wrong["sloppy"] / seen["sloppy"] > 0.4
+
+
+def test_the_flat_world_writes_chains_that_compute_nothing() -> None:
+    chains = [d for d in documents("base-flat", 20_000) if d.style == "full" and len(d.problem.moves) >= 4]
+    false = sum(first_wrong_step(document.response) is not None for document in chains)
+    assert false / len(chains) > 0.9
+
+
+def test_stories_are_judged_right_and_split_by_their_numbers() -> None:
+    train, heldout = stories.prompts("train", 200), stories.prompts("heldout", 200)
+    assert not {row.problem for row in train} & {row.problem for row in heldout}
+    assert all(accuracy.judge(row.answer, row).value == 1 for row in train)
+
+
+def test_a_source_says_who_it_is_and_refuses_what_it_does_not_know() -> None:
+    assert sources.key("world:train?count=5&seed=2") != sources.key("world:train?count=5")
+    with pytest.raises(LookupError, match="no source"):
+        sources.key("world:nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        sources.key("world:train?number=5")
