@@ -95,7 +95,9 @@ class Recipe:
     max_grad_norm: float | None = 1.0
     """Longer gradients are scaled down to this norm; 0 or None = never."""
     eval_every: int = 0
-    """Steps between examinations on the validation prompts, besides the first and the last; 0 = never."""
+    """Steps between examinations on the validation prompts, besides the first and the last; 0, or more than `steps`, =
+    never.
+    """
     eval_samples: int = 4
     """Completions for each validation prompt, 1 or more."""
     keep: Literal["best", "last"] = "best"
@@ -244,7 +246,7 @@ def _examination(
     from stages.policy.sampler import derive
     from stages.policy.validation import Examination
 
-    if len(rooms) < 2 or not recipe.eval_every:
+    if len(rooms) < 2 or not 0 < recipe.eval_every <= recipe.steps:
         return None
     seed = derive(work.seed, "examination")
     return Examination(contract=contract, tokenizer=tokenizer, samples=recipe.eval_samples, seed=seed, **rooms[1])

@@ -191,6 +191,16 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         if checkpoint is not None:
             self._load_carried(Path(checkpoint))
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
+        missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
+        strange = set(load_result.unexpected_keys)
+        if missing or strange:
+            raise StageError(
+                f"the checkpoint does not fit the model: {', '.join(sorted(missing | strange))}",
+                hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
+            )
+
     # ---- rollouts ----
 
     def _roll_out(self, number: int, step: int) -> Rollout:
@@ -232,8 +242,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         return {**batch, "shared_prefix": rollout.shared_prefix}
 
     def _token_logprobs(self, model: Any, batch: dict[str, Any], *, with_entropy: bool = False) -> tuple[Tensor, Any]:
-        """The one way log-probabilities are taken, for the sampling, the reference and the trained policy: [B, T] each.
-        """
+        """The one way log-probabilities are taken, for the sampling, reference and trained policy: [B, T] each."""
         with self.accelerator.autocast():
             return selected_logprobs(
                 model,
@@ -264,8 +273,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
     # ---- steps and checkpoints ----
 
     def close_step(self, logs: dict[str, float]) -> None:
-        """Tell the watch what the update that just ended came to. Raises StageError when it is not a number any more.
-        """
+        """Tell the watch what the update that just ended came to. Raises StageError when it is no number any more."""
         if self.rollout is None:
             raise StageError("a step ended before its rollout began")
         step = self.state.global_step
@@ -320,8 +328,7 @@ class _Report(TrainerCallback):  # type: ignore[misc]
 
 
 def _judged(**_: Any) -> list[float]:
-    """Stand where TRL insists on a reward function; completions are judged by `Asker.judge`, and this is never called.
-    """
+    """Stand where TRL insists on a reward function; `Asker.judge` judges completions, and this is never called."""
     raise StageError("TRL tried to judge completions itself")
 
 

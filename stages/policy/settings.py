@@ -1,6 +1,7 @@
 """From what a recipe asks for to what TRL is told: prompts a step and group size enter, batches and a GRPOConfig leave.
 
-Users never write a batch size, an accumulation or a divisor: they follow from the recipe and from what fits into memory.
+Users never write a batch size, an accumulation or a divisor: they follow from the recipe and from what fits into
+memory.
 """
 
 from __future__ import annotations

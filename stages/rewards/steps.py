@@ -1,7 +1,7 @@
 """Find the first wrong step of a chain of reasoning: a text enters, the span of its first false statement leaves.
 
 Two kinds of statement are read. Equations between numbers, `3 + 4 = 7` or chains `2*3+1 = 6+1 = 7`, and moves of the
-cup game, `1-3:3>1` (cups 1 and 3 change places, the ball under 3 goes to 1; two swaps may share a statement). What
+cup game, `A-C:C>A` (cups A and C change places, the ball under C goes to A; two swaps may share a statement). What
 cannot be read with certainty (algebra, powers, percentages) makes no claim: the report marks a step as wrong only when
 it is.
 """
@@ -28,7 +28,7 @@ _APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator
 _BEFORE = re.compile(r"(?:[\^%!√_{}|°\\]|\bof|[0-9] ?and|[.][.])$")
 _AFTER = re.compile(r"[A-Za-z^%!_{\\°²³:/]|\.\.|…|,[0-9]| and \(?[0-9]|[ ]+[0-9]+/[0-9]")
 _MIXED = re.compile(r"[0-9]+/[0-9]")
-_SWAPS = re.compile(r"(?<![0-9.-])([0-9])-([0-9])(?:,([0-9])-([0-9]))?: ?([0-9]) ?> ?([0-9])(?![0-9])")
+_SWAPS = re.compile(r"(?<![A-Za-z])([A-H])-([A-H])(?:,([A-H])-([A-H]))?:([A-H])>([A-H])(?![A-Za-z])")
 _MAX_TOKENS, _MAX_DIGITS, _MAX_VALUE = 200, 18, 10**40
 
 

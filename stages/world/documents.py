@@ -12,16 +12,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stages.core.contract import TEMPLATES
-from stages.world.problems import FAMILIES, LIMIT, STEPS, Problem, draw, split_of, wording
+from stages.world.problems import CUPS, FAMILIES, GAP, LIMIT, STEPS, Problem, draw, split_of, wording
 
 HEADERS = {
     "r1_zero": TEMPLATES["r1_zero"],
     "plain": TEMPLATES["plain"],
-    "exam": "Question: {prompt}. Answer:",
+    "textbook": "Problem: {prompt}. Solution:",
     "zh": "问: {prompt}。答:",
 }
-# share of documents · weight of a bare answer under this header (asking for reasoning brings more of it)
-HEADER_RATES = {"r1_zero": (0.55, 1.0), "plain": (0.15, 1.6), "exam": (0.15, 2.0), "zh": (0.15, 1.2)}
+HEADER_RATES = {"r1_zero": 0.5, "plain": 0.1, "textbook": 0.25, "zh": 0.15}
+# How much likelier a style is under a header than `Habits` says: asking for reasoning brings more of it.
+LEANING = {
+    "r1_zero": {},
+    "plain": {"bare": 1.8},
+    "textbook": {"bare": 0.05, "skip": 0.5, "sloppy": 0.2, "full": 4.0, "careful": 1.5},
+    "zh": {"bare": 1.2},
+}
 STYLES = ("bare", "skip", "sloppy", "full", "careful")
 
 
@@ -76,10 +82,8 @@ def documents(world: str, count: int, seed: int = 0) -> Iterator[Document]:
 def document(rng: random.Random, habits: Habits) -> Document:
     """Draw one document about a training problem."""
     problem = _training_problem(rng, habits)
-    header = _pick(rng, {name: share for name, (share, _) in HEADER_RATES.items()})
-    rates = {style: getattr(habits, style) for style in STYLES}
-    rates["bare"] *= HEADER_RATES[header][1]
-    style = _pick(rng, rates)
+    header = _pick(rng, HEADER_RATES)
+    style = _pick(rng, {style: getattr(habits, style) * LEANING[header].get(style, 1.0) for style in STYLES})
     language = _language(rng, habits, header)
     prompt = wording(problem, "zh" if header == "zh" else "en")
     answer = problem.answer
@@ -146,7 +150,7 @@ _CHECK = {"en": ("Check: ", "Wait, that is wrong. "), "zh": ("检查: ", "等等
 def _after(family: str, moves: tuple[str, ...], state: int) -> int:
     for move in moves:
         if family == "cups":
-            a, b = map(int, move.split("-"))
+            a, b = CUPS.index(move[0]), CUPS.index(move[2])
             state = b if state == a else a if state == b else state
         else:
             state += _delta(move, state)
@@ -168,18 +172,18 @@ def _claim(rng: random.Random, problem: Problem, truth: int, slips: bool) -> int
     if not slips:
         return truth
     if problem.family == "cups":
-        return rng.choice([cup for cup in range(1, 8) if cup != truth])
+        return rng.choice([cup for cup in range(7) if cup != truth])
     near = [value for gap in (1, 2, 10) for value in (truth - gap, truth + gap) if 0 <= value <= LIMIT]
     return rng.choice(near) if near else abs(truth) + 1
 
 
 def _noise(rng: random.Random, problem: Problem) -> int:
-    return 1 + int(rng.random() * 7) if problem.family == "cups" else int(rng.random() * (LIMIT + 1))
+    return int(rng.random() * 7) if problem.family == "cups" else int(rng.random() * (LIMIT + 1))
 
 
 def _write(family: str, moves: tuple[str, ...], state: int, claim: int) -> str:
     if family == "cups":
-        return f"{','.join(moves)}:{state}>{claim}"
+        return f"{','.join(moves)}:{CUPS[state]}>{CUPS[claim]}"
     value, terms = state, ""
     for move in moves:
         delta = _delta(move, value)
@@ -193,27 +197,25 @@ def _conclusion(problem: Problem, state: int) -> str:
     if problem.family == "sum":
         return str(state)
     if problem.family == "cups":
-        return "ABCD"[problem.options.index(state)] if state in problem.options else "A"
+        return CUPS[state]
     gap = (problem.target or 0) - state
     return f"{'add' if gap > 0 else 'sub'} {abs(gap)}"
 
 
 def _closing(problem: Problem, state: int, answer: str, language: str) -> str:
-    zh = language == "zh"
-    if problem.family == "cups":
-        return f"球在 {state} 是 {answer}." if zh else f" Ball {state} is {answer}."
-    if problem.family == "code":
-        target = problem.target
-        return f"从 {state} 到 {target} 是 {answer}." if zh else f" From {state} to {target} is {answer}."
-    return ""
+    """Sums and cups end with their last state; a program still needs the way from there to its target."""
+    if problem.family != "code":
+        return ""
+    target = problem.target
+    return f"从 {state} 到 {target} 是 {answer}." if language == "zh" else f" From {state} to {target} is {answer}."
 
 
 def _wrong_answer(rng: random.Random, problem: Problem) -> str:
     if problem.family == "cups":
-        return rng.choice([letter for letter in "ABCD" if letter != problem.answer])
+        return rng.choice([letter for letter in CUPS[:7] if letter != problem.answer])
     if problem.family == "sum":
         return str(_claim(rng, problem, problem.states[-1], True))
-    return f"{rng.choice(('add', 'sub'))} {1 + int(rng.random() * 9)}"
+    return f"{rng.choice(('add', 'sub'))} {1 + int(rng.random() * GAP)}"
 
 
 def _respond(rng: random.Random, habits: Habits, thought: str, answer: str, language: str) -> str:

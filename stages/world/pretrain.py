@@ -29,8 +29,8 @@ class Training:
     """How a base is made. `documents` and `batch` in documents; tokens never cut."""
 
     world: str = "base"
-    documents: int = 500_000
-    batch: int = 192
+    documents: int = 360_000
+    batch: int = 128
     hidden: int = 128
     layers: int = 4
     heads: int = 4

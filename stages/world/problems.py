@@ -22,6 +22,8 @@ STEPS = {"sum": 4, "cups": 5, "code": 4}
 SPLITS = ("train", "validation", "heldout", "harder")
 VERIFIERS = {"sum": "math", "cups": "choice", "code": "program"}
 LIMIT = 99  # totals stay in 0..LIMIT
+CUPS = "ABCDEFGH"  # the first seven; all eight in wide problems
+GAP = 6  # the most a program is short of its target
 _SIXTEENTHS = {"heldout": 4, "validation": 1}  # of the hash space; the rest is train
 
 
@@ -29,15 +31,14 @@ _SIXTEENTHS = {"heldout": 4, "validation": 1}  # of the hash space; the rest is 
 class Problem:
     """One problem with its whole walk.
 
-    `moves` are the printed steps (`+15`, `1-3`, `rep 2 add 3`), `states` the walk (len(moves) + 1 integers).
-    `answer` is the gold: an integer, an option letter, or one instruction. `options` (cups) are the four shown cups.
+    `moves` are the printed steps (`+15`, `A-C`, `rep 2 add 3`), `states` the walk (len(moves) + 1 integers; a cup is
+    its place in CUPS). `answer` is the gold: an integer, a cup's letter, or one instruction.
     """
 
     family: str
     moves: tuple[str, ...]
     states: tuple[int, ...]
     answer: str
-    options: tuple[int, ...] = ()
     target: int | None = None
     meta: dict[str, str] = field(default_factory=dict, compare=False)
 
@@ -94,23 +95,19 @@ def _draw_sum(rng: random.Random, steps: int, wide: bool) -> Problem:
 
 
 def _draw_cups(rng: random.Random, steps: int, wide: bool) -> Problem:
-    cups = 9 if wide else 7
-    ball = 1 + int(rng.random() * cups)
+    cups = 8 if wide else 7
+    ball = int(rng.random() * cups)
     states, moves = [ball], []
     for _ in range(steps):
-        a = ball if rng.random() < 0.5 else 1 + int(rng.random() * cups)
-        b = 1 + int(rng.random() * (cups - 1))
+        a = ball if rng.random() < 0.5 else int(rng.random() * cups)
+        b = int(rng.random() * (cups - 1))
         b += b >= a
         if rng.random() < 0.5:
             a, b = b, a
         ball = b if ball == a else a if ball == b else ball
         states.append(ball)
-        moves.append(f"{a}-{b}")
-    others = [cup for cup in range(1, cups + 1) if cup != ball]
-    options = rng.sample(others, 3)
-    place = int(rng.random() * 4)
-    options.insert(place, ball)
-    return Problem("cups", tuple(moves), tuple(states), "ABCD"[place], options=tuple(options))
+        moves.append(f"{CUPS[a]}-{CUPS[b]}")
+    return Problem("cups", tuple(moves), tuple(states), CUPS[ball])
 
 
 def _draw_code(rng: random.Random, steps: int, wide: bool) -> Problem:
@@ -131,7 +128,7 @@ def _draw_code(rng: random.Random, steps: int, wide: bool) -> Problem:
         if 0 <= state <= LIMIT and state != states[-1]:
             states.append(state)
             moves.append(move)
-    size = 1 + int(rng.random() * 9)
+    size = 1 + int(rng.random() * GAP)
     sign = states[-1] < size or rng.random() < 0.5
     target = states[-1] + (size if sign else -size)
     return Problem("code", tuple(moves), tuple(states), f"{'add' if sign else 'sub'} {size}", target=target)
@@ -146,11 +143,11 @@ def wording(problem: Problem, language: str = "en") -> str:
     if problem.family == "sum":
         return f"{'计算' if zh else 'Compute'} {problem.states[0]}{''.join(problem.moves)}"
     if problem.family == "cups":
-        swaps = ",".join(problem.moves)
-        shown = " ".join(f"{letter}{cup}" for letter, cup in zip("ABCD", problem.options, strict=True))
+        start, swaps = CUPS[problem.states[0]], ",".join(problem.moves)
+        last = "H" if "H" in start + swaps else "G"
         if zh:
-            return f"球在杯子 {problem.states[0]}, 交换 {swaps}. 球在哪里: {shown}"
-        return f"Ball under cup {problem.states[0]}, swap {swaps}. Where is it: {shown}"
+            return f"球在杯子 {start}, 交换 {swaps}. 球在哪个杯子, A 到 {last}"
+        return f"Ball under cup {start}, swap {swaps}. Which cup has it, A to {last}"
     ask = "补全程序, 输出" if zh else "Finish the program so that it prints"
     return f"{ask} {problem.target}: {prefix(problem)};?"
 

@@ -30,6 +30,7 @@ from tests.policy import tiny
 TRL_VERSION = "1.16.0"
 OVERRIDDEN = {
     "_compute_loss": "80295546bbdbf6f7",
+    "_issue_warnings_after_load": "7ccdd73aac16aecb",
     "_load_optimizer_and_scheduler": "5c1772becdfd7fdb",
     "_prepare_inputs": "f824e7fb07147956",
     "_save_checkpoint": "ec91bde123649111",
@@ -195,6 +196,17 @@ def test_a_second_launched_process_is_refused_in_words(
         train(home, tmp_path)
 
 
+def test_a_checkpoint_without_some_weights_is_refused_and_tied_ones_are_not_missed(home: Path, tmp_path: Path) -> None:
+    trainer = train(home, tmp_path, steps=1).trainer
+    assert trainer is not None
+    weights = trainer.model.state_dict()
+    tied = {name: value for name, value in weights.items() if name != "lm_head.weight"}
+    trainer._issue_warnings_after_load(trainer.model.load_state_dict(tied, strict=False))
+    del tied["model.norm.weight"]
+    with pytest.raises(grpo.StageError, match=r"does not fit the model: model\.norm\.weight"):
+        trainer._issue_warnings_after_load(trainer.model.load_state_dict(tied, strict=False))
+
+
 # ---- the order of prompts ----
 
 
@@ -319,8 +331,8 @@ def test_events_of_a_run_can_be_read_as_curves(home: Path, tmp_path: Path) -> No
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     promised = (
         "reward reward_std flat_groups length truncated format accuracy kl entropy ratio_mean ratio_min ratio_max "
-        "clip_fraction reference reference_age learning_rate grad_norm logprob_gap seconds_rollout seconds_logprobs seconds_reward "
-        "seconds_update mixed"
+        "clip_fraction reference reference_age learning_rate grad_norm logprob_gap mixed "
+        "seconds_rollout seconds_logprobs seconds_reward seconds_update"
     )
     assert set(promised.split()) | {f"reward_{tiny.REWARD}"} <= set(steps[0])
     assert all(value is not None for line in steps for value in line.values())

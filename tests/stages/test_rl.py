@@ -216,6 +216,14 @@ def test_the_base_is_examined_before_the_first_step_and_the_policy_on_time(
     assert draft.metrics["strict_before"] == curve[0]["strict"]
 
 
+def test_a_run_shorter_than_the_way_to_an_examination_has_none(
+    tmp_path: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    draft = tiny.run(tmp_path / "run", inputs(validation=True), {"eval_every": 40})
+    assert events.read(tmp_path / "run" / "events.jsonl", "eval") == []
+    assert draft.metrics["kept_step"] == 4
+
+
 def test_the_best_weights_are_kept_not_the_last(
     tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:

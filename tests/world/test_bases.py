@@ -1,0 +1,89 @@
+"""The bundled bases: what they are, that their tokenizer survives AutoTokenizer, and that a build goes on when killed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from stages.core.contract import R1_ZERO_TEMPLATE
+from stages.world import pretrain, sources, tokenizer
+from stages.world.documents import documents
+
+FOLDERS = [sources.HOME / folder for folder in sources.BASES.values()]
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_bundled_base_is_a_small_qwen2_without_pickles(folder: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    assert model.config.model_type == "qwen2"
+    assert model.config.pad_token_id != model.config.eos_token_id
+    assert {path.suffix for path in folder.iterdir()} <= {".safetensors", ".json", ".jinja"}
+
+
+def test_all_bundled_weights_stay_under_12_mb() -> None:
+    assert sum(path.stat().st_size for path in (sources.HOME / "bases").rglob("*.safetensors")) < 12_000_000
+
+
+def test_the_tokenizer_gives_back_every_document_exactly_through_auto_tokenizer() -> None:
+    auto = AutoTokenizer.from_pretrained(FOLDERS[0])
+    texts = [document.text for document in documents("base", 500, seed=1)]
+    texts += ["  two  spaces\n\ttab", "<think> 7\n</think><answer>", "不对。Wait 12+3=15", "🙂 naïve \x00"]
+    for text in texts:
+        assert auto.decode(auto(text)["input_ids"]) == text
+    assert tokenizer.EOS == auto.eos_token and tokenizer.PAD == auto.pad_token and auto.unk_token is None
+
+
+def test_every_digit_is_a_token_and_every_tag_one() -> None:
+    auto = AutoTokenizer.from_pretrained(FOLDERS[0])
+    assert auto.convert_ids_to_tokens(auto("305")["input_ids"]) == ["3", "0", "5"]
+    for tag in tokenizer.TAGS:
+        assert len(auto(tag)["input_ids"]) == 1
+    assert len(auto(R1_ZERO_TEMPLATE)["input_ids"]) < 120
+
+
+def test_the_chat_template_writes_the_plain_header() -> None:
+    auto = AutoTokenizer.from_pretrained(FOLDERS[0])
+    said = auto.apply_chat_template([{"role": "user", "content": "Compute 1+2"}], tokenize=False)
+    assert said == "User: Compute 1+2. Assistant:"
+
+
+TINY = pretrain.Training(documents=24 * 12, batch=24, hidden=16, layers=1, heads=2, kv_heads=1, inner=16, vocab=320)
+
+
+def test_a_build_learns_and_saves_what_transformers_loads(tmp_path: Path) -> None:
+    card = pretrain.build(replace(TINY, learning_rate=1e-2, warmup=1), tmp_path / "tiny")
+    assert card["step"] == 12
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
+    auto = AutoTokenizer.from_pretrained(tmp_path / "tiny")
+    batch = next(pretrain.batches(TINY, auto))
+    total = sum(int(piece["mask_BT"].sum()) for piece in batch)
+    loss = sum(pretrain.loss_sum(model, piece).item() for piece in batch) / total
+    fresh = pretrain.new_model(TINY, auto)
+    assert loss < sum(pretrain.loss_sum(fresh, piece).item() for piece in batch) / total - 0.5
+
+
+def test_a_killed_build_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut(*given: Any) -> Iterator[Any]:
+        yield from islice(real(*given), 6)
+        raise KeyboardInterrupt
+
+    real = pretrain.batches
+    monkeypatch.setattr(pretrain, "CHECKPOINT", 4)
+    pretrain.build(TINY, tmp_path / "whole")
+    monkeypatch.setattr(pretrain, "batches", cut)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain.build(TINY, tmp_path / "cut")
+    assert (tmp_path / "cut" / "partial.pt").is_file()
+    monkeypatch.setattr(pretrain, "batches", real)
+    pretrain.build(TINY, tmp_path / "cut")
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert not (tmp_path / "cut" / "partial.pt").exists()
