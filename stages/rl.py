@@ -172,6 +172,18 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return _finish(trainer, logbook, inputs, contract, work)
 
 
+def identity(recipe: Recipe) -> dict[str, str]:
+    """Return what the fingerprint cannot see in the recipe: the source of rewards from outside this project.
+
+    Raises RecipeError for a reward that does not exist, before anything is spent.
+    """
+    from stages.rewards.registry import REWARDS, load, source_sha256
+
+    for name in recipe.rewards:
+        load(name)
+    return {name: source_sha256(name) for name in recipe.rewards if name not in REWARDS}
+
+
 def policy_contract(recipe: Recipe, base: Contract) -> Contract:
     """Return the base's contract with the recipe's template; what it ends with after `<think>` opens becomes the
     prefill.

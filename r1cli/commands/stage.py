@@ -24,7 +24,7 @@ _PARAGRAPH = "\n\n"
 EXAMPLES = {
     "prepare": "r1 prepare source=problems.jsonl --name mine",
     "rl": "r1 rl --recipe recipes/r1_zero.yaml --name zero group_size=8",
-    "eval": "r1 eval inputs.model=zero inputs.prompts=world:heldout samples=4",
+    "eval": "r1 eval inputs.model=zero samples=4 --name zero-quick",
 }
 
 
@@ -51,7 +51,7 @@ def command(stage: str) -> Callable[..., None]:
         recipe: Annotated[
             str | None,
             typer.Option(
-                "--recipe", help="A path, or a bundled name; defaults if none.", autocompletion=bundled_recipes
+                "--recipe", help="A path, or a bundled name (see r1 recipes).", autocompletion=bundled_recipes
             ),
         ] = None,
         name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,

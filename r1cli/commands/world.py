@@ -63,11 +63,11 @@ def build(
     """Pre-train a bundled base again; killed, it goes on where it was."""
     import torch
 
-    from stages.world.pretrain import Training
+    from stages.world.pretrain import BASES
     from stages.world.pretrain import build as train
 
     _known(world)
-    card = train(Training(world=world), out / world, lambda text: print(text, file=sys.stderr, flush=True))
+    card = train(BASES[world], out / world, lambda text: print(text, file=sys.stderr, flush=True))
     print(f"{out / world}: {card['step']} steps in {card['seconds'] / 60:.0f} min on {torch.get_num_threads()} threads")
 
 

@@ -56,12 +56,15 @@ Node = Loaded
 def load(
     source: str | Path | None, stage: str | None = None, overrides: Sequence[str] = (), name: str | None = None
 ) -> Loaded:
-    """One recipe, from a file, a bundled recipe's name (`r1_zero`, `paper/r1_zero`) or None for the defaults alone.
+    """One recipe, from a file or a bundled recipe's name (`r1_zero`, `paper/r1_zero`).
+
+    None stands for the bundled recipe that is named as the stage, where there is one, else for the defaults alone.
 
     `overrides` are `key=value`, where a bare key means `recipe.key`. The name is `name`, else the recipe's `name:`,
     else the file's stem. Raises MissingError for an unknown recipe and RecipeError, with file and line, for a wrong
     one.
     """
+    source = source or bundled().get(stage or "")
     path = None if source is None else find_recipe(source)
     tree = Entry({}) if path is None else _read_chain(path, ())
     stage = _stage_of(tree, stage, path)

@@ -6,8 +6,11 @@ Verdict.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
+import inspect
 from collections.abc import Callable
+from pathlib import Path
 from types import MappingProxyType
 
 from stages.core.errors import RecipeError, nearest
@@ -47,6 +50,12 @@ def load(name: str) -> Reward:
         hint = f"{nearest(function_name, here)}a reward is `def reward(completion, row, contract) -> float | None`"
         raise RecipeError(f"`{module_name}` has no function `{function_name}`", hint=hint)
     return function  # type: ignore[no-any-return]
+
+
+def source_sha256(name: str) -> str:
+    """Return the hash of the file that holds a reward: a changed reward makes another artifact. Raises as `load`."""
+    path = inspect.getsourcefile(inspect.unwrap(load(name)))
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
 
 
 def verdict_of(result: object) -> Verdict:

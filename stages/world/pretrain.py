@@ -43,6 +43,10 @@ class Training:
     seed: int = 0
 
 
+BASES = {"base": Training(), "base-flat": Training(world="base-flat", documents=150_000)}
+"""How each bundled base was made; the control never learns to compute, so it needs fewer documents."""
+
+
 def build(training: Training, folder: Path, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Train tokenizer and model on a world and save them to `folder`; returns the run's figures.
 

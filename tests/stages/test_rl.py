@@ -261,3 +261,20 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     monkeypatch.setattr(grpo, "grpo_loss", lambda *given: (plain(*given)[0] * float("nan"), plain(*given)[1]))
     with pytest.raises(StageError, match="step 1 is not a number"):
         tiny.run(tmp_path / "run", inputs())
+
+
+def test_a_reward_that_does_not_exist_is_named_before_anything_is_spent() -> None:
+    with pytest.raises(RecipeError, match="unknown reward `acuracy`") as caught:
+        rl.identity(rl.Recipe(rewards={"acuracy": 1.0}))
+    assert "did you mean `accuracy`" in caught.value.hint
+
+
+def test_a_changed_reward_of_the_user_is_another_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "my_own_reward.py"
+    recipe = rl.Recipe(rewards={"accuracy": 1.0, "my_own_reward:brief": 1.0})
+    module.write_text("def brief(completion, row, contract):\n    return float(len(completion) < 9)\n")
+    before = rl.identity(recipe)
+    module.write_text("def brief(completion, row, contract):\n    return float(len(completion) < 8)\n")
+    assert list(before) == ["my_own_reward:brief"] and before != rl.identity(recipe)
+    assert rl.identity(rl.Recipe()) == {}

