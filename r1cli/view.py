@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -96,16 +96,16 @@ class Screen:
             print(json.dumps(plain(value), ensure_ascii=False, indent=2), flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-        """A table; a column whose name starts with `>` is right-aligned, and long cells fold rather than vanish."""
+        """A table; a column whose name starts with `>` is right-aligned; long cells fold rather than vanish, the first never."""
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
         table.pad_edge = table.show_edge = False
-        for column in columns:
-            right = column.startswith(">")
-            table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+        for place, column in enumerate(columns):
+            justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+            table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0)
         for row in rows:
             table.add_row(*(Text(cell if isinstance(cell, str) else number(cell)) for cell in row))
         self._draw(table)

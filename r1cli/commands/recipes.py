@@ -52,7 +52,8 @@ def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, deb
             screen.say("")
         values = flat(resolved(node))
         rows = [
-            [key, words(values.get(key)), origin, node.comments.get(key, "")] for key, origin in node.origins.items()
+            [key.removeprefix("recipe."), words(values.get(key)), Path(origin).name, node.comments.get(key, "")]
+            for key, origin in node.origins.items()
         ]
         noted = any(row[3] for row in rows)
         title = f"{node.name}: r1 {node.stage}"

@@ -16,7 +16,7 @@ from typing import Any
 from stages.core import disk, provenance, sources
 from stages.core.artifact import Artifact, Draft, Model, Record
 from stages.core.contract import Contract
-from stages.core.errors import InputError, RecipeError, StageError
+from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError
 from stages.core.events import Events, Listener
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe import Loaded, input_kinds, resolved, shown_path, stage_module
@@ -125,12 +125,17 @@ def _build(
     _write_recipe(folder / "recipe.yaml", {**resolved(node), "inputs": addresses})
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True)
-    with Events(folder / "events.jsonl", listener) as events:
-        events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
-        work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
-        draft = module.run(node.recipe, module.Inputs(**inputs), work)
-        _check_draft(draft, node, folder)
-        events.emit("done", metrics=draft.metrics)
+    try:
+        with Events(folder / "events.jsonl", listener) as events:
+            events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
+            work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
+            draft = module.run(node.recipe, module.Inputs(**inputs), work)
+            _check_draft(draft, node, folder)
+            events.emit("done", metrics=draft.metrics)
+    except AskedWrongly:
+        if not any(path.is_file() for path in scratch.rglob("*")):
+            shutil.rmtree(folder)  # refused before any work was done: there is nothing to resume
+        raise
     shutil.rmtree(scratch, ignore_errors=True)
     record = Record(
         kind=draft.kind.kind,

@@ -33,7 +33,7 @@ _COUNTS = {"train": 12_000, "validation": 96, "heldout": 300, "harder": 300}
 PROMPTS: dict[str, tuple[Callable[[int, int], list[Prompt]], int]] = {
     **{split: (partial(problems.prompts, split), _COUNTS[split]) for split in problems.SPLITS},
     **{f"stories-{split}": (partial(stories.prompts, split), 200) for split in ("train", "validation", "heldout")},
-    **{f"gsm8k-{split}": (partial(_gsm8k, split), 500) for split in ("train", "heldout")},
+    **{f"gsm8k-{split}": (partial(_gsm8k, split), rows) for split, rows in (("train", 407), ("heldout", 93))},
 }
 """Name -> (rows of (count, seed), default count)."""
 

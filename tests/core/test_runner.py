@@ -108,6 +108,21 @@ def test_a_stage_that_returns_nothing_is_an_error_and_seals_nothing(
     assert store.all() == []
 
 
+def test_what_is_refused_before_any_work_leaves_nothing_and_what_was_done_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(recipe: Any, inputs: Any, work: Any) -> None:
+        if recipe.seed:
+            (work.scratch / "done.txt").write_text("hours of work")
+        raise InputError("no such device")
+
+    monkeypatch.setattr(toy_make, "run", refuse)
+    for overrides, left in ((), 0), (("seed=1",), 1):
+        with pytest.raises(InputError):
+            run_node(_make(*overrides), store)
+        assert len([path for path in (store.home / ".work").iterdir() if path.is_dir()]) == left
+
+
 def test_what_outside_files_really_are_is_part_of_the_fingerprint(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
