@@ -96,7 +96,7 @@ class Screen:
             print(json.dumps(plain(value), ensure_ascii=False, indent=2), flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-        """A table; a column named `>…` is right-aligned; long cells fold rather than vanish, the first of a row never."""
+        """A table; a column named `>…` is right-aligned; long cells fold, but for those of the first column."""
         from rich import box
         from rich.table import Table
         from rich.text import Text

@@ -55,14 +55,16 @@ def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:
 
 
 def _run(step: Step, store: Store, built: dict[str, Artifact], screen: Screen) -> Artifact:
-    """One step of the plan, with progress while it works and its figures when it is sealed."""
+    """One step of the plan, with progress while it works, and its figures, which a reused artifact has too."""
     from stages.core.runner import run_node
 
     if step.action == "reuse":
-        return run_node(step.node, store, None, built)
-    with screen.progress(step.node.name) as listener:
-        artifact = run_node(step.node, store, listener, built)
-    screen.say(f"{artifact.address}  {artifact.kind}, {span(artifact.record.provenance.get('seconds') or 0)}")
+        artifact = run_node(step.node, store, None, built)
+    else:
+        with screen.progress(step.node.name) as listener:
+            artifact = run_node(step.node, store, listener, built)
+    took = span(artifact.record.provenance.get("seconds") or 0)
+    screen.say(f"{artifact.address}  {artifact.kind}, {'reused, built in ' * (step.action == 'reuse')}{took}")
     _figures(artifact, screen)
     return artifact
 
