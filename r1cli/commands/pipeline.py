@@ -64,7 +64,8 @@ def _run(step: Step, store: Store, built: dict[str, Artifact], screen: Screen) -
         with screen.progress(step.node.name) as listener:
             artifact = run_node(step.node, store, listener, built)
     took = span(artifact.record.provenance.get("seconds") or 0)
-    screen.say(f"{artifact.address}  {artifact.kind}, {'reused, built in ' * (step.action == 'reuse')}{took}")
+    how = f"reused, built in {took}" if step.action == "reuse" else took
+    screen.say(f"{artifact.address}  {artifact.kind}, {how}")
     _figures(artifact, screen)
     return artifact
 

@@ -45,13 +45,12 @@ def documents(
 def sources(as_json: Json = False) -> None:
     """List what `world:NAME` can be written for an input."""
     from r1cli.view import emit
-    from stages.world.sources import BASES, PROMPTS, names
+    from stages.world.sources import BASES, PROMPTS
 
-    kinds = [("model", "") if name.removeprefix("world:") in BASES else ("prompts", "") for name in names()]
-    rows = [
-        {"source": name, "kind": kind, "rows": PROMPTS[name.removeprefix("world:")][1] if kind == "prompts" else None}
-        for name, (kind, _) in zip(names(), kinds, strict=True)
+    rows: list[dict[str, str | int | None]] = [
+        {"source": f"world:{name}", "kind": "model", "rows": None} for name in BASES
     ]
+    rows += [{"source": f"world:{name}", "kind": "prompts", "rows": rows_} for name, (_, rows_) in PROMPTS.items()]
     emit(rows, as_json=as_json, title="sources of the embedded world")
 
 

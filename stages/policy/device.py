@@ -23,8 +23,8 @@ def place(runtime: Runtime) -> str:
     if name == "cpu":
         _keep_freed_memory()
         return name
-    kind, _, number = name.partition(":")
-    if kind != "cuda" or not (number or "0").isdigit() or int(number or 0) >= torch.cuda.device_count():
+    kind, _, number = (name if ":" in name else f"{name}:0").partition(":")
+    if kind != "cuda" or not number.isdigit() or int(number) >= torch.cuda.device_count():
         raise RecipeError(f"there is no device `{name}` here", hint="use `runtime.device=auto`; see `r1 doctor`")
     return name
 
@@ -39,7 +39,7 @@ def described(device: str) -> str:
 def _keep_freed_memory() -> None:
     """Ask glibc to reuse freed memory instead of handing it back: every tensor of a CPU run would be paged in anew.
 
-    Measured on RL of the embedded model, two cores: a sixth less time a step. Elsewhere than glibc, nothing happens.
+    Measured on RL of the embedded model, two cores: a tenth less time a step. Elsewhere than glibc, nothing happens.
     """
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of malloc.h
     try:

@@ -18,7 +18,7 @@ SHARE = {"cpu": 1 / 6, "cuda": 1 / 2}
 """Part of the memory that activations may take: on a CPU others live there too."""
 CPU_ROWS = 32
 """Most rows at once on a CPU: rows lie in order of their lengths, and more at once only adds padding (measured on the
-embedded model: a fifth less time a step than with 128).
+embedded model: a quarter less time a step than with 128).
 """
 SAFETY = 1.5
 """Buffers of the backward pass and fragments, on top of the activations it reads."""

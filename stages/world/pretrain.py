@@ -110,8 +110,7 @@ def new_model(training: Training, tokenizer: Any) -> Any:
 def batches(training: Training, tokenizer: Any) -> Iterator[list[dict[str, torch.Tensor]]]:
     """Batches of one header each, cut into pieces of like length.
 
-    A piece: prefix_P, ids_BT and mask_BT (True = trained on). Padding follows the end of a row, where causal
-    attention never looks.
+    A piece: prefix_P, ids_BT, real_BT (False = padding, after the end of a row) and mask_BT (True = trained on).
     """
     waiting: dict[str, list[Document]] = {name: [] for name in HEADER_RATES}
     end = tokenizer.eos_token_id
@@ -139,11 +138,13 @@ def _piece(prefix: list[int], rows: list[tuple[list[int], int]]) -> dict[str, to
 
     length = max(map(_length, rows))
     ids_BT = torch.zeros((len(rows), length), dtype=torch.long)
+    real_BT = torch.zeros((len(rows), length), dtype=torch.bool)
     mask_BT = torch.zeros((len(rows), length), dtype=torch.bool)
     for row, (ids, asked) in enumerate(rows):
         ids_BT[row, : len(ids)] = torch.tensor(ids)
+        real_BT[row, : len(ids)] = True
         mask_BT[row, asked : len(ids)] = True
-    return {"prefix_P": torch.tensor(prefix), "ids_BT": ids_BT, "mask_BT": mask_BT}
+    return {"prefix_P": torch.tensor(prefix), "ids_BT": ids_BT, "real_BT": real_BT, "mask_BT": mask_BT}
 
 
 def accumulate(model: Any, batch: list[dict[str, torch.Tensor]]) -> tuple[float, int]:
@@ -160,18 +161,13 @@ def accumulate(model: Any, batch: list[dict[str, torch.Tensor]]) -> tuple[float,
 def loss_sum(model: Any, piece: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed next-token loss (nats) of one piece; the header runs once for all its rows."""
     import torch
-    from transformers import DynamicCache
 
-    ids_BT, mask_BT, prefix_P = piece["ids_BT"], piece["mask_BT"], piece["prefix_P"]
-    cache = DynamicCache(config=model.config)
-    model(input_ids=prefix_P[None], past_key_values=cache, use_cache=True, logits_to_keep=1)
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(len(ids_BT), -1, -1, -1)
-        layer.values = layer.values.expand(len(ids_BT), -1, -1, -1)
-    positions = torch.arange(len(prefix_P), len(prefix_P) + ids_BT.shape[1])[None]
-    out = model.model(input_ids=ids_BT, past_key_values=cache, position_ids=positions, use_cache=True)
-    logits_NV = model.lm_head(out.last_hidden_state[:, :-1][mask_BT[:, 1:]])
-    return torch.nn.functional.cross_entropy(logits_NV, ids_BT[:, 1:][mask_BT[:, 1:]], reduction="sum")
+    from stages.policy.prefix import suffix_logits
+
+    logits_BTV = suffix_logits(model, piece["prefix_P"], piece["ids_BT"], piece["real_BT"])
+    next_BT = piece["mask_BT"][:, 1:]
+    logits_NV, targets_N = logits_BTV[:, :-1][next_BT], piece["ids_BT"][:, 1:][next_BT]
+    return torch.nn.functional.cross_entropy(logits_NV, targets_N, reduction="sum")
 
 
 def _rate(step: int, steps: int, warmup: int) -> float:

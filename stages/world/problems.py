@@ -52,15 +52,30 @@ class Problem:
             return f"cups {self.states[0]}|" + ",".join("".join(sorted(move[::2])) for move in self.moves)
         return "walk " + ">".join(map(str, self.states))
 
+    @property
+    def stutters(self) -> bool:
+        """Whether the same two cups are swapped twice in a row while the ball is under neither."""
+        pairs = [set(move) for move in self.moves] if self.family == "cups" else []
+        return any(
+            pairs[at] == pairs[at + 1] and len(set(self.states[at : at + 3])) == 1 for at in range(len(pairs) - 1)
+        )
+
 
 def split_of(problem: Problem) -> str:
-    """`train`, `validation` or `heldout` by a hash of the canonical walk; `harder` by its number of steps."""
+    """`train`, `validation` or `heldout` by a hash of the canonical walk; `harder` by its number of steps.
+
+    `none`: neither trained on nor measured with. A document that writes a step twice could spell such a walk.
+    """
     steps = len(problem.moves)
-    if steps > STEPS[problem.family]:
-        return "harder"
     if steps < STEPS[problem.family]:
         return "train"
-    bucket = hashlib.sha256(problem.canonical.encode()).digest()[0] % 16
+    split = "harder" if steps > STEPS[problem.family] else side(problem.canonical)
+    return "none" if split != "train" and problem.stutters else split
+
+
+def side(canonical: str) -> str:
+    """`train`, `validation` or `heldout`: a hash of the one line that says what a problem is."""
+    bucket = hashlib.sha256(canonical.encode()).digest()[0] % 16
     if bucket < _SIXTEENTHS["heldout"]:
         return "heldout"
     return "validation" if bucket < sum(_SIXTEENTHS.values()) else "train"
@@ -72,11 +87,10 @@ def draw(family: str, rng: random.Random, steps: int | None = None, wide: bool =
 
 
 def draw_split(family: str, split: str, rng: random.Random) -> Problem:
-    """Draw until the hash says `split` (the harder split is a matter of structure, not of luck)."""
-    if split == "harder":
-        return draw(family, rng, STEPS[family] + 1, wide=True)
+    """Draw until it is of `split`; the harder one has one step more and wide operands."""
+    harder = split == "harder"
     while True:
-        problem = draw(family, rng)
+        problem = draw(family, rng, STEPS[family] + harder, wide=harder)
         if split_of(problem) == split:
             return problem
 

@@ -17,7 +17,7 @@ from stages.core.errors import MissingError, RecipeError
 from stages.core.rows import Prompt, read_rows, write_rows
 from stages.world import problems, stories
 
-VERSION = 1
+VERSION = 2
 """Raised when the same source text gives other prompts."""
 
 HOME = Path(__file__).parent

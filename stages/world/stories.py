@@ -10,6 +10,7 @@ import hashlib
 import random
 
 from stages.core.rows import Prompt
+from stages.world.problems import side
 
 NAMES = ("Ann", "Ben", "Clara", "David", "Emma", "Felix", "Grace", "Hugo", "Iris", "Jonas", "Karla", "Leo")
 THINGS = ("apples", "books", "coins", "marbles", "pencils", "stickers", "shells", "cards", "eggs", "flowers")
@@ -43,7 +44,6 @@ def _draw(rng: random.Random) -> Prompt:
     c = min(c, a + b - 1)
     problem = text.format(n=name, o=other, t=rng.choice(THINGS), a=a, b=b, c=c)
     answer = str(solve(a, b, c))
-    bucket = hashlib.sha256(f"story {plot} {a} {b} {c}".encode()).digest()[0] % 16
-    split = "heldout" if bucket < 4 else "validation" if bucket < 5 else "train"
+    split = side(f"story {plot} {a} {b} {c}")
     name_ = hashlib.sha256(problem.encode()).hexdigest()[:12]
     return Prompt(id=f"story-{name_}", problem=problem, answer=answer, verifier="math", family="story", split=split)
