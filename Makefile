@@ -3,12 +3,15 @@
 #   PYTHON=python3.12  what creates it
 #   TORCH_INDEX=url    an extra index for torch; `auto` (the default) asks for the CPU build on a machine without an NVIDIA
 #                      GPU, if PyTorch's CPU index answers; empty leaves it to pip's own configuration
-#   ARGS="..."         added to the command of zero, test, bench and study: `make test ARGS="-k recipe"`
+#   ARGS="..."         added to the command of zero, pipeline, test, bench and study: `make test ARGS="-k recipe"`
+#   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?= auto
 ARGS ?=
+SCALE ?=
 
+PIPELINE := recipes/$(if $(SCALE),$(SCALE)/)pipeline.yaml
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 R1 := $(BIN)/r1
@@ -27,7 +30,9 @@ zero: $(READY) ## R1-Zero with the embedded model: base, RL, evaluation, report.
 	$(R1) pipeline --recipe recipes/zero.yaml $(ARGS)
 	$(R1) report zero -o report.html
 
-pipeline: zero ## the main job: today the same as zero
+pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.yaml
+	$(R1) pipeline --recipe $(PIPELINE) $(ARGS)
+	$(R1) report --pipeline $(PIPELINE) -o report.html
 
 test: $(READY) ## run the tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
@@ -39,11 +44,12 @@ check: $(READY) ## lint and type check
 bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired
 	$(BIN)/python -m tests.bench $(ARGS)
 
-study: $(READY) ## R1-Zero with seeds 1, 2, 3 and the two controls
-	$(R1) pipeline --recipe recipes/zero_study.yaml $(ARGS)
+study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours and a half
+	$(R1) pipeline --recipe recipes/study.yaml $(ARGS)
+	$(R1) report --pipeline recipes/study.yaml -o study.html
 
-report: $(READY) ## write report.html for the newest zero run
-	$(R1) report zero -o report.html
+report: $(READY) ## write report.html for the newest pipeline run
+	$(R1) report --pipeline $(PIPELINE) -o report.html
 
 clean: ## remove build leftovers; the artifact store is never touched
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

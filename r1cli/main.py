@@ -26,7 +26,7 @@ _EPILOG = "Example: r1 pipeline --recipe recipes/zero.yaml"
 
 def build() -> typer.Typer:
     """The typer app with every command; imports no stage, so that help costs a fraction of a second."""
-    from r1cli.commands import artifacts, doctor, pipeline, recipes, report, stage, world
+    from r1cli.commands import artifacts, claims, data, doctor, pipeline, recipes, report, stage, world
     from stages import STAGES
 
     app = typer.Typer(
@@ -43,10 +43,12 @@ def build() -> typer.Typer:
             stage.command(name)
         )
     app.command("pipeline", epilog=pipeline.EXAMPLE)(pipeline.run)
+    app.command("claims", epilog=claims.EXAMPLE)(claims.run)
     app.command("report", epilog=report.EXAMPLE)(report.run)
     app.command("doctor", epilog=doctor.EXAMPLE)(doctor.run)
     app.add_typer(recipes.app, name="recipes")
     app.add_typer(artifacts.app, name="artifacts")
+    app.add_typer(data.app, name="data")
     app.add_typer(world.app, name="world")
     return app
 

@@ -95,17 +95,30 @@ class Screen:
 
             print(json.dumps(plain(value), ensure_ascii=False, indent=2), flush=True)
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
-        """A table; a column named `>…` is right-aligned; long cells fold, but for those of the first column."""
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        title: str = "",
+        *,
+        widths: Sequence[int] | None = None,
+    ) -> None:
+        """A table; a column named `>…` is right-aligned; long cells fold, but for those of the first column. `widths`
+        fixes the columns, and leaves a line free between rows.
+        """
         from rich import box
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        if title:
+            self._draw(Text(title, style="italic"))  # a table's own title would wrap at the table's width
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.leading = int(widths is not None)
         table.pad_edge = table.show_edge = False
         for place, column in enumerate(columns):
             justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-            table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0)
+            width = widths[place] if widths else None
+            table.add_column(column.lstrip(">"), justify=justify, overflow="fold", no_wrap=place == 0, width=width)
         for row in rows:
             table.add_row(*(Text(cell if isinstance(cell, str) else number(cell)) for cell in row))
         self._draw(table)
@@ -121,6 +134,21 @@ class Screen:
         for name, value in values.items():
             table.add_row(name, Text(value if isinstance(value, str) else number(value)))
         self._draw(table)
+
+    def masked(self, parts: Sequence[tuple[str, bool]]) -> None:
+        """Text whose True parts are trained on: green on a terminal, the rest dim; else in double brackets."""
+        from rich.text import Text
+
+        console = _console(self.stream)
+        coloured = console.is_terminal and not console.no_color
+        line = Text()
+        for text, trained in parts:
+            text = "".join(one if one.isprintable() or one in "\n\t" else "\N{REPLACEMENT CHARACTER}" for one in text)
+            if coloured:
+                line.append(text, "bold green" if trained else "dim")
+            else:
+                line.append(f"[[{text}]]" if trained else text)
+        console.print(line)
 
     def _draw(self, renderable: RenderableType) -> None:
         console = _console(self.stream)

@@ -10,6 +10,14 @@ from __future__ import annotations
 
 STAGES: dict[str, str] = {
     "prepare": "stages.prepare",
+    "sft": "stages.sft",
     "rl": "stages.rl",
+    "sample": "stages.sample",
+    "curate": "stages.curate",
+    "prefer": "stages.prefer",
+    "reward-model": "stages.reward_model",
+    "logprobs": "stages.logprobs",
+    "distill": "stages.distill",
     "eval": "stages.evaluate",
+    "kl": "stages.kl",
 }

@@ -3,7 +3,9 @@
 Every problem is asked `samples` times under each sampling and every completion is judged twice: *strict* (the
 template's format holds and the text in the answer tags is right) and *any-format* (the last committed answer is right,
 tags or not). pass@1 is the mean over samples, as DeepSeek-R1 reports it (2501.12948, section 3), pass@k is unbiased,
-cons@n is the majority vote. With `parent` scores the gain is a paired difference, problem by problem.
+cons@n is the majority vote. General prompts have no right answer: they are judged by `rewards` (learned judges, or a
+function of one's own). Language, readability and words of reflection are read off every completion. With `parent`
+scores the gain is a paired difference, problem by problem.
 
 The work is cut into shards (a sampling and a chunk of problems), each seeded on its own and written whole: a killed run
 finds its shards again and repeats nothing.
@@ -11,31 +13,35 @@ finds its shards again and repeats nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, scores, text
-from stages.core.artifact import Draft, Model, Prompts, Scores
+from stages.core import disk, reflection, scores, shards, templates, text
+from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
-from stages.core.errors import InputError, RecipeError, nearest
-from stages.core.rows import Prompt
+from stages.core.errors import RecipeError, nearest
+from stages.core.rows import JUDGES, Prompt, chosen
 from stages.core.scores import Row
-from stages.rewards import accuracy, math, steps
+from stages.rewards import accuracy, language, math, scoring, steps
 from stages.rewards import format as format_reward
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.policy.generate import Completion
+    from stages.policy.asking import Speaker
+    from stages.rewards.scoring import Scorer
 
-VERSION = 1
+VERSION = 2
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
-LONGEST = 32768  # tokens: what the paper evaluates with, where the model has room for it
+MEASURED = (
+    "accuracy",
+    "strict",
+    "format",
+    "language",
+)  # rewards that every evaluation reports, so none has to be named
+STUTTER = 0.25  # share of repeated six-word runs from which thinking counts as repetition (ours; none was published)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +73,12 @@ class Recipe:
     """Prompt template by name (`r1_zero`, `plain`). Empty: the model's own, or r1_zero when it has none."""
     problems: int | None = None
     """How many problems are asked, the first in the order of their ids' hashes; >= 1. None: all."""
-    pass_k: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
+    pass_k: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
     """The k of pass@k; each >= 1. Those above `samples` are left out."""
+    rewards: list[str] = field(default_factory=list)
+    """More rewards to judge by: `helpful`, `safe` (with their judges as inputs), a registry name, or
+    `package.module:function`; each is reported over the problems it applies to.
+    """
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of the weights while sampling."""
     seed: int = 0
@@ -86,17 +96,26 @@ class Inputs:
     """The problems, with their gold answers."""
     parent: Scores | None = None
     """Scores of the model this one came from, on the same problems: gives the paired difference."""
+    helpful: Judge | None = None
+    """Learned judge behind the reward `helpful`."""
+    safe: Judge | None = None
+    """Learned judge behind the reward `safe`."""
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Sample, judge and sum up; write completions.jsonl and scores.json under `work.path`.
 
-    Raises InputError for a prompt that leaves no room to answer.
+    Raises InputError for a prompt that leaves no room to answer, RecipeError for a judge without its reward or a reward
+    without its judge.
     """
+    from stages.policy import asking
+
+    _check_judges(recipe, inputs)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
-    asker = Asker(recipe, inputs.model, rows, work)
+    contract = templates.dressed(inputs.model.contract, recipe.template)
+    asker = Asker(recipe, inputs, rows, asking.Speaker(inputs.model, contract, recipe.dtype, work))
     answers = {sampling.name: _sampled(asker, sampling) for sampling in recipe.samplings}
-    _write(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
+    shards.write_lines(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
     before = scores.read_completions(inputs.parent.path) if inputs.parent else None
     found = summary(recipe, rows, answers, before)
     found |= {"max_tokens": asker.max_tokens, "template": asker.contract.template_name}
@@ -127,30 +146,60 @@ def summary(
     }
 
 
-def chosen(rows: Sequence[Prompt], problems: int | None) -> list[Prompt]:
-    """Return the first `problems` rows (None: all) in the order of their ids' hashes, so that a smaller choice is a
-    part of a larger.
+def identity(recipe: Recipe) -> dict[str, str]:
+    """Return what the fingerprint cannot see in the recipe: the source of rewards from outside this project.
 
-    Prompts hold at least one row and no id twice: `read_rows` sees to that.
+    Raises RecipeError for a reward that does not exist, before anything is spent.
     """
-    return sorted(rows, key=lambda row: (hashlib.sha256(row.id.encode()).digest(), row.id))[:problems]
+    from stages.rewards.registry import outside_sources
+
+    return outside_sources(recipe.rewards)
 
 
 def judged(completion: str, row: Prompt, contract: Contract) -> dict[str, Any]:
     """Return a completion's verdicts and what else is read off its text: the row of completions.jsonl without its
-    numbers.
+    numbers and extra rewards.
+
+    A problem that a learned judge judges has no accuracy: strict, correct and answer are then None.
     """
-    strict = accuracy.strict(completion, row, contract)
-    correct = accuracy.reward(completion, row, contract)
+    ruled = scoring.applies("accuracy", row)
+    strict = accuracy.strict(completion, row, contract) if ruled else None
+    thinks = bool(text.spans(contract.prefill + completion, contract.think_tags))
     return {
-        "strict": strict.value or 0.0,
-        "correct": correct.value,
+        "strict": (strict.value or 0.0) if strict else None,
+        "correct": accuracy.reward(completion, row, contract).value if ruled else None,
         "format": format_reward.reward(completion, row, contract).value or 0.0,
-        "answer": ballot(completion, row, contract),
-        "reason": "" if strict.value == 1.0 else strict.reason,
+        "answer": ballot(completion, row, contract) if ruled else None,
+        "reason": strict.reason if strict and strict.value != 1.0 else "",
         "mixed": text.mixes_languages(completion, contract.answer_tags),
-        "wrong_step": steps.first_wrong_step(completion),
+        "wrong_step": steps.first_wrong_step(completion) if ruled else None,
+        "reflective": reflection.reflective_words(completion),
+        "language": language.reward(completion, row, contract).value if thinks else None,
+        "readable": not unreadable(completion, row, contract),
     }
+
+
+def unreadable(completion: str, row: Prompt, contract: Contract) -> str:
+    """Return why a person would not want to read a completion; "" for a readable one.
+
+    Readable: a summary of at least one whole sentence, one language in thinking and summary (where a learned judge
+    judges the problem, only in the thinking: a translation has two), and no thinking that repeats itself.
+    """
+    tags = contract.think_tags
+    whole = contract.prefill + completion
+    summary, thought = text.summary(whole, tags, contract.answer_tags), text.thinking(whole, tags)
+    if not summary or len(text.words(summary)) < 3 or summary[-1] not in ".!?。！？":
+        return "no sentence in the summary"
+    tongues = {_in_chinese(thought), _in_chinese(summary) if scoring.applies("accuracy", row) else None} - {None}
+    if text.mixes_languages(thought, contract.answer_tags) or len(tongues) > 1:
+        return "two languages"
+    return "thinking in circles" if text.repetition(thought) >= STUTTER else ""
+
+
+def _in_chinese(spoken: str) -> bool | None:
+    """Return whether most words are Chinese; None for a text without words."""
+    chinese, total = text.language_words(spoken, "zh") or (0, 0)
+    return 2 * chinese > total if total else None
 
 
 def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
@@ -173,26 +222,22 @@ def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
 
 
 class Asker:
-    """The model and its rendered prompts; weights are loaded when the first missing shard asks for them."""
+    """The model, its rendered prompts and its judges; weights are loaded when the first missing shard asks for them."""
 
-    def __init__(self, recipe: Recipe, model: Model, rows: Sequence[Prompt], work: Work) -> None:
-        from stages.policy import models
-
-        self.recipe, self.rows, self.work = recipe, rows, work
-        self._model_path = model.path
-        self.contract = _asked_contract(model.contract, recipe.template)
-        self.tokenizer = models.load_tokenizer(model.path)
-        self.prompt_ids = {row.id: self.tokenizer(self.contract.render(row.problem))["input_ids"] for row in rows}
-        self.max_tokens = self._room()
+    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], speaker: Speaker) -> None:
+        self.recipe, self.inputs, self.rows = recipe, inputs, rows
+        self.speaker, self.work, self.contract = speaker, speaker.work, speaker.contract
+        self.prompt_ids = speaker.prompt_ids(rows)
+        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
 
     @cached_property
-    def model(self) -> Any:
-        """The weights, on the device the runtime names."""
-        from stages.policy import device, models
+    def judges(self) -> dict[str, Scorer]:
+        """The learned judges that were given, by reward name."""
+        from stages.policy import device, judge
 
-        where = device.place(self.work.runtime)
-        self.work.emit("device", device=device.described(where))
-        return models.load_model(self._model_path, dtype=self.recipe.dtype, device=where)
+        where = str(device.place(self.work.runtime))
+        given = {name: getattr(self.inputs, name) for name in JUDGES}
+        return {name: judge.load_judge(one.path, where) for name, one in given.items() if one is not None}
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the problems in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
@@ -207,74 +252,48 @@ class Asker:
 
         wanted = generate.Sampling(temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=self.max_tokens)
         asked = [row for row in chunk for _ in range(self.recipe.samples)]
-        drawn = generate.generate(
-            self.model,
-            [self.prompt_ids[row.id] for row in asked],
-            wanted,
-            contract=self.contract,
-            seed=sampler.derive(self.work.seed, "eval", sampling.name, number),
-        )
+        seed = sampler.derive(self.work.seed, "eval", sampling.name, number)
+        drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
+        texts = [self.speaker.text(one) for one in drawn]
+        extra = scoring.score(texts, asked, self.contract, dict.fromkeys(self.recipe.rewards, 1.0), self.judges)
         return [
-            self._row(row, index % self.recipe.samples, sampling, completion)
-            for index, (row, completion) in enumerate(zip(asked, drawn, strict=True))
+            {
+                "id": row.id,
+                "family": row.family,
+                "sampling": sampling.name,
+                "sample": index % self.recipe.samples,
+                "completion": completion,
+                **judged(completion, row, self.contract),
+                "tokens": len(one.ids),
+                "truncated": one.truncated,
+                "rewards": {name: verdict.value for name, verdict in verdicts.items()},
+            }
+            for index, (row, completion, one, verdicts) in enumerate(zip(asked, texts, drawn, extra, strict=True))
         ]
-
-    def _row(self, row: Prompt, sample: int, sampling: Sampling, drawn: Completion) -> dict[str, Any]:
-        ids = [one for one in drawn.ids if one not in self.contract.eos_ids and one != self.contract.pad_id]
-        completion = self.tokenizer.decode(ids, skip_special_tokens=False)
-        head = {
-            "id": row.id,
-            "family": row.family,
-            "sampling": sampling.name,
-            "sample": sample,
-            "completion": completion,
-        }
-        return head | judged(completion, row, self.contract) | {"tokens": len(drawn.ids), "truncated": drawn.truncated}
-
-    def _room(self) -> int:
-        longest = max(self.rows, key=lambda row: len(self.prompt_ids[row.id]))
-        room = self.contract.max_positions - len(self.prompt_ids[longest.id])
-        if room < 1:
-            raise InputError(
-                f"problem {longest.id} takes {len(self.prompt_ids[longest.id])} tokens and leaves no room in "
-                f"{self.contract.max_positions} positions",
-                hint="leave long problems out when preparing: `r1 recipes keys prepare`",
-            )
-        if self.recipe.max_tokens is None:
-            return min(room, LONGEST)
-        if self.recipe.max_tokens > room:
-            self.work.emit(
-                "warning", text=f"max_tokens {self.recipe.max_tokens} is cut to {room}: the model has no more positions"
-            )
-        return min(room, self.recipe.max_tokens)
 
 
 def _sampled(asker: Asker, sampling: Sampling) -> list[Row]:
     """Return all judged completions of one sampling, from the shards that exist and by drawing those that do not."""
-    folder = asker.work.scratch / "shards" / sampling.name
-    folder.mkdir(parents=True, exist_ok=True)
-    chunks = asker.chunks()
-    done: list[Row] = []
-    for number, chunk in enumerate(chunks):
-        path = folder / f"{number:05d}.jsonl"
-        if not path.exists():
-            _write(path, asker.draw(sampling, number, chunk))
-        with path.open(encoding="utf-8") as lines:
-            done += [json.loads(line) for line in lines]
-        _tell(asker, sampling, done)
-    return done
+    return shards.in_shards(
+        asker.work.scratch / "shards" / sampling.name,
+        asker.chunks(),
+        lambda number, chunk: asker.draw(sampling, number, chunk),
+        lambda done: _tell(asker, sampling, done),
+    )
 
 
 def _tell(asker: Asker, sampling: Sampling, done: Sequence[Row]) -> None:
     names = [one.name for one in asker.recipe.samplings]
     each = len(asker.rows) * asker.recipe.samples
+    ruled = [row for row in done if row["strict"] is not None]
     figures = {
-        "strict": sum(row["strict"] for row in done) / len(done),
-        "pass@1": sum(row["correct"] or 0.0 for row in done) / len(done),
         "format": sum(row["format"] for row in done) / len(done),
         "length": sum(row["tokens"] for row in done) / len(done),
         "temperature": sampling.temperature,
     }
+    if ruled:
+        figures["strict"] = sum(row["strict"] for row in ruled) / len(ruled)
+        figures["pass@1"] = sum(row["correct"] or 0.0 for row in ruled) / len(ruled)
     before = names.index(sampling.name) * each
     asker.work.emit("progress", done=before + len(done), total=len(names) * each, unit="completions", figures=figures)
 
@@ -291,30 +310,25 @@ def _summed_up(
 def _headline(part: dict[str, Any], recipe: Recipe) -> dict[str, float | None]:
     """Return the few figures that travel in the artifact's record."""
     wanted = ("strict_pass@1", "pass@1", f"cons@{recipe.samples}", "format", "length", "truncated", "mixed_language")
-    return {name: part["overall"][name]["value"] for name in wanted}
+    figures = part["overall"]
+    return {name: figures[name]["value"] for name in (*wanted, *scores.extra_metrics(figures))}
 
 
 def _shown(row: Prompt) -> dict[str, Any]:
     return {"problem": row.problem, "answer": row.answer, "family": row.family, "split": row.split, "level": row.level}
 
 
-def _asked_contract(contract: Contract, template: str) -> Contract:
-    """Return the contract with the template the recipe names; "" keeps the model's own, or r1_zero if it has none."""
-    if not template and contract.template:
-        return contract
-    name = template or "r1_zero"
-    return replace(contract, template=TEMPLATES[name], template_name=name, prefill="")
+def _check_judges(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError where recipe and inputs disagree on judges."""
+    from stages.rewards.registry import load
 
-
-def _write(path: Path, rows: Any) -> None:
-    """Write rows as JSON lines so that the file is whole or absent, even after a power cut."""
-    torn = path.with_suffix(".part")
-    with torn.open("w", encoding="utf-8") as out:
-        for row in rows:
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(torn, path)
+    for name in JUDGES:
+        given = getattr(inputs, name) is not None
+        if not given and name in recipe.rewards:
+            load(name)  # which is refused, with the way out
+        if given and name not in recipe.rewards:
+            what = f"the judge inputs.{name} is given, and `rewards` does not name it"
+            raise RecipeError(what, hint=f"add it: rewards=[{name}]")
 
 
 def _check(recipe: Recipe) -> None:
@@ -337,5 +351,9 @@ def _check(recipe: Recipe) -> None:
     for name, value in ((key, getattr(recipe, key)) for key in least):
         if value is not None and value < least[name]:
             raise RecipeError(f"`{name}` must be {least[name]} or more, not {value}", hint="`r1 recipes keys eval`")
+    measured = [name for name in recipe.rewards if name in MEASURED]
+    if measured or len(set(recipe.rewards)) < len(recipe.rewards):
+        what = f"`rewards` names {measured[0]}, which is always measured" if measured else "`rewards` names one twice"
+        raise RecipeError(what, hint="leave it out")
     if any(k < 1 for k in recipe.pass_k):
         raise RecipeError("each k of `pass_k` must be 1 or more", hint="try pass_k=[1,4,16]")

@@ -12,12 +12,11 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import outside, text
+from stages.core import contamination, outside, text
 from stages.core.artifact import Draft, Prompts
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.rows import VERIFIERS, Prompt, write_rows
@@ -26,7 +25,7 @@ from stages.rewards import accuracy
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "heldout", "all")
 _FIELDS = tuple(f.name for f in fields(Prompt))
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
@@ -118,7 +117,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         rows = _deduped(rows)
     in_split = [row for row in rows if recipe.split in ("all", row.prompt.split)]
     counts["rows_in_other_split"] = len(rows) - len(in_split)
-    grams = _grams((prompt.problem for prompt in inputs.against.rows()), recipe.ngram) if inputs.against else set()
+    evaluated = inputs.against.rows() if inputs.against else []
+    grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
     checked: list[Row] = []
     for row in in_split:
         checked.append(row if row.fault else _checked(row, grams, recipe.ngram))
@@ -254,18 +254,14 @@ def _deduped(rows: list[Row]) -> list[Row]:
     return marked
 
 
-def _grams(problems: Iterable[str], size: int) -> set[tuple[str, ...]]:
-    return {gram for problem in problems for gram in text.ngrams(text.words(problem), size)}
-
-
-def _checked(row: Row, grams: set[tuple[str, ...]], size: int) -> Row:
+def _checked(row: Row, grams: contamination.Grams, size: int) -> Row:
     """Mark a row whose gold its own reward does not accept, or that shares an n-gram with the evaluation prompts."""
     verdict = accuracy.check_gold(row.prompt)
     if verdict.value != 1.0:
         return row._replace(fault="gold cannot be judged", detail=verdict.reason)
-    shared = min(text.ngrams(text.words(row.prompt.problem), size) & grams, default=None) if grams else None
+    shared = contamination.shared_gram(row.prompt.problem, grams, size)
     if shared:
-        return row._replace(fault="contaminated", detail=" ".join(shared))
+        return row._replace(fault="contaminated", detail=shared)
     return row
 
 

@@ -8,23 +8,26 @@ none was published, TRL's or ours.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Draft, Model, Prompts
-from stages.core.contract import TEMPLATES, Contract
-from stages.core.errors import InputError, RecipeError, nearest
+from stages.core.artifact import Draft, Judge, Model, Prompts
+from stages.core.errors import InputError, RecipeError
+from stages.core.ranges import Rule, above_zero, at_least, check, or_none
+from stages.core.reflection import first_spike
+from stages.core.rows import JUDGES, RULES, Prompt
+from stages.core.templates import dressed, template_text
 
 if TYPE_CHECKING:
+    from stages.core.contract import Contract
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
     from stages.policy.logbook import Logbook
     from stages.policy.losses import Objective
-    from stages.policy.rollout import Asker
     from stages.policy.validation import Examination
+    from stages.rewards.scoring import Scorer
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,11 +44,24 @@ class LengthSwitch:
 class Recipe:
     template: str = "r1_zero"
     """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}; its text is what is
-    hashed.
+    hashed. Empty: the model's own, or r1_zero when it has none.
+    """
+    algorithm: Literal["grpo", "ppo"] = "grpo"
+    """`grpo`: a completion is judged against its group. `ppo`: by a learned value model, for each token; the KL is then
+    k1 in the reward, and `kl_estimator` only reports it.
     """
     rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
-    """Reward name (or `package.module:function`) -> weight, 0 or more; the sum is what is maximised, 0 leaves a reward
-    out.
+    """Reward name (or `package.module:function`) -> weight, 0 or more; the sum over those that apply to a prompt is
+    maximised, 0 leaves a reward out. `helpful` and `safe` are the judges' and apply to general prompts alone, accuracy
+    to all others.
+    """
+    general_from_step: int | None = None
+    """General prompts, and the judges' rewards with them, enter in rollouts that start after this many steps, 0 or
+    more; None = never. R1: after 1,300 of 1,700.
+    """
+    general_share: float = 0.45
+    """Share of a rollout's prompts that are general from then on, 0 to 1; of R1's prompts 66,000 in 146,000 are (v2,
+    table 4).
     """
     prompts_per_step: int = 32
     """Prompts an optimizer step is made of, 1 or more; with group_size they give its rows."""
@@ -77,7 +93,13 @@ class Recipe:
     tokens.
     """
     scale_rewards: bool = True
-    """Divide advantages by the standard deviation of the group."""
+    """Divide advantages by the standard deviation of the group; under ppo by that of all tokens of the rollout."""
+    gae_lambda: float = 1.0
+    """How far PPO's advantages look ahead, 0 to 1: 0 = to the next value, 1 = to the reward; unused by grpo."""
+    value_learning_rate: float | None = None
+    """Of PPO's value model, above 0; None = learning_rate; unused by grpo."""
+    value_clip: float | None = None
+    """How far a value may leave that at sampling time and still count, above 0; None = any distance; unused by grpo."""
     reference_steps: int | None = 400
     """Steps after which the reference policy is replaced by the policy, at the next rollout; 0 or None = never."""
     max_completion_tokens: int = 32768
@@ -110,7 +132,7 @@ class Recipe:
     """A control: rewards change places across prompts inside each rollout, so that nothing can be learned."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", _template_text(self.template))
+        object.__setattr__(self, "template", template_text(self.template, ("",)))
         _check(self)
 
     @property
@@ -124,41 +146,53 @@ class Inputs:
     model: Model
     """The policy to start from; also the first reference."""
     prompts: Prompts
-    """What is practised on."""
+    """What is practised on: problems that rules judge."""
     validation: Prompts | None = None
     """What `eval_every` examines; never trained on."""
+    general: Prompts | None = None
+    """General prompts, each for the judge its verifier names; practised on from `general_from_step` on."""
+    safety: Prompts | None = None
+    """More of them, where those for the judge `safe` lie in a file of their own."""
+    helpful: Judge | None = None
+    """Gives the reward `helpful`."""
+    safe: Judge | None = None
+    """Gives the reward `safe`."""
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Train the policy and write the model under `work.path`, with completions/rollout-*.jsonl beside it.
 
     Resumes from the checkpoints in `work.scratch`; on a CPU the weights are then those of an uninterrupted run, bit for
-    bit. Raises ContractError for a template or tokens that cannot work, InputError for prompts without room to
-    answer.
+    bit. Raises ContractError for a template or tokens that cannot work, InputError for prompts without room to answer
+    or in the wrong place, RecipeError for judges and general prompts on which recipe and inputs disagree.
     """
-    from stages.policy import device, grpo, models, settings
+    from stages.policy import device, models, ppo, settings
     from stages.policy.checkpoint import Checkpoints
     from stages.policy.logbook import Logbook
+    from stages.policy.rollout import Asker
     from stages.policy.validation import Best
 
+    _check_inputs(recipe, inputs)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     contract = policy_contract(recipe, inputs.model.contract)
     tokenizer = models.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # TRL would put eos where there is none
-    rooms = [_asked(prompts, recipe, contract, tokenizer) for prompts in (inputs.prompts, inputs.validation) if prompts]
+    reasoning, general = _practice(recipe, inputs, work)
+    shared = {"contract": contract, "tokenizer": tokenizer, "judges": _judges(inputs, where)}
+    asked = _asked([*reasoning, *general], recipe, shared)
     model = models.load_model(inputs.model.path, device=where)
     checkpoints = Checkpoints(work.scratch / "checkpoints")
-    logbook = Logbook(recipe, work, _examination(recipe, rooms, contract, tokenizer, work), Best(work.scratch / "best"))
-    trainer = grpo.PolicyTrainer(
+    logbook = Logbook(recipe, work, _examination(recipe, inputs, shared, work), Best(work.scratch / "best"))
+    trainer = ppo.TRAINERS[recipe.algorithm](
         model,
-        asker=_asker(recipe, rooms[0], contract, tokenizer, work),
+        asker=Asker(recipe=recipe, seed=work.seed, general=len(general), **asked),
         objective=_objective(recipe),
         config=settings.configuration(
             recipe,
             folder=checkpoints.fresh_draft(),
             seed=work.seed,
-            micro=_micro_rows(recipe, model, rooms[0], work),
+            micro=settings.rows_at_once(recipe, model, asked["prompt_ids"], work),
             save_steps=work.runtime.checkpoint_every or recipe.minibatches,
             cpu=model.device.type == "cpu",
         ),
@@ -177,22 +211,17 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
     Raises RecipeError for a reward that does not exist, before anything is spent.
     """
-    from stages.rewards.registry import REWARDS, source_sha256
+    from stages.rewards.registry import outside_sources
 
-    return {name: source_sha256(name) for name in recipe.rewards if name not in REWARDS}
+    return outside_sources(recipe.rewards)
 
 
 def policy_contract(recipe: Recipe, base: Contract) -> Contract:
-    """Return the base's contract with the recipe's template; what it ends with after `<think>` opens becomes the
-    prefill.
+    """Return the base's contract with the recipe's template.
 
     Raises ContractError when the template cannot work with the tokens, or lacks the tags that a format reward asks for.
     """
-    shown = TEMPLATES.get(recipe.template, recipe.template)
-    opening = base.think_tags[0]
-    cut = shown.rindex(opening) if shown.rstrip().endswith(opening) else len(shown)
-    name = recipe.template if recipe.template in TEMPLATES else "custom"
-    contract = replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:])
+    contract = dressed(base, recipe.template)
     contract.check(needs_tags=recipe.rewards.get("format", 0.0) > 0)
     return contract
 
@@ -201,7 +230,7 @@ def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, contract: 
     """Choose the weights, write the model, and sum the run up."""
     import torch
 
-    from stages.policy import models
+    from stages.policy import costs, models
 
     recipe, carried, model = logbook.recipe, trainer.carried, trainer.model
     change = models.load_model(inputs.model.path, device=str(model.device)).state_dict()
@@ -217,6 +246,8 @@ def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, contract: 
     model = model.to(torch.bfloat16) if recipe.dtype == "bfloat16" else model
     models.save_model(model, trainer.asker.tokenizer, contract, work.path)
     metrics = {"steps": recipe.steps, "kept_step": kept, "largest_weight_change": largest, **carried["last"]}
+    metrics |= costs.summed_up(trainer)
+    metrics |= {"flops": carried["flops"], "reflective_spike": first_spike(carried["reflective"])}
     if best is not None:
         metrics |= {
             "strict_before": carried["before"]["strict"],
@@ -226,11 +257,63 @@ def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, contract: 
     return Draft(Model, metrics)
 
 
-def _asked(prompts: Prompts, recipe: Recipe, contract: Contract, tokenizer: Any) -> dict[str, Any]:
-    """Return rows and their prompts as token ids. Raises InputError for a prompt that leaves no room to
-    answer.
+def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError where recipe and inputs disagree on judges and general prompts."""
+    from stages.rewards.registry import load
+
+    for name in JUDGES:
+        given = getattr(inputs, name) is not None
+        if not given and name in recipe.rewards:
+            load(name)  # which is refused, with the way out
+        if given and name not in recipe.rewards:
+            raise RecipeError(
+                f"the judge inputs.{name} is given, and `rewards` does not name it",
+                hint=f"give `{name}` a weight in `rewards` (0 = only measure), or leave the judge out",
+            )
+    general = inputs.general or inputs.safety
+    if general is not None and recipe.general_from_step is None:
+        raise RecipeError(
+            "general prompts are given, and `general_from_step` is null: none would ever be asked",
+            hint="say from when on: `general_from_step=0` is from the start",
+        )
+    if general is None and (recipe.general_from_step is not None or set(JUDGES) & set(recipe.rewards)):
+        raise RecipeError(
+            "`general_from_step` and the judges are for general prompts, and none are given",
+            hint="add inputs.general=ADDRESS, or set `general_from_step=null` and leave the judges out of `rewards`",
+        )
+
+
+def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt], list[Prompt]]:
+    """Return the reasoning and the general prompts. Raises InputError for one that belongs among the others."""
+    reasoning = inputs.prompts.rows()
+    general = [row for given in (inputs.general, inputs.safety) if given is not None for row in given.rows()]
+    for rows, wrong, right in ((reasoning, JUDGES, "general"), (general, RULES, "prompts")):
+        lost = next((row for row in rows if row.verifier in wrong), None)
+        if lost is not None:
+            raise InputError(
+                f"prompt {lost.id} has the verifier `{lost.verifier}`", hint=f"such prompts go into inputs.{right}"
+            )
+    for name in JUDGES:
+        if name not in recipe.rewards and any(row.verifier == name for row in general):
+            text = f"no reward judges what `{name}` prompts ask for: add inputs.{name} and give `{name}` a weight"
+            work.emit("warning", text=text)
+    return reasoning, general
+
+
+def _judges(inputs: Inputs, where: str) -> dict[str, Scorer]:
+    given = {name: judge for name in JUDGES if (judge := getattr(inputs, name)) is not None}
+    if not given:
+        return {}
+    from stages.policy.judge import load_judge
+
+    return {name: load_judge(judge.path, where) for name, judge in given.items()}
+
+
+def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[str, Any]:
+    """Return what is shared with rows and their prompts as token ids. Raises InputError for a prompt that leaves no
+    room to answer.
     """
-    rows = prompts.rows()
+    contract, tokenizer = shared["contract"], shared["tokenizer"]
     ids = [list(tokenizer(contract.render(row.problem))["input_ids"]) for row in rows]
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
     longest = max(range(len(ids)), key=lambda index: len(ids[index]))
@@ -241,67 +324,31 @@ def _asked(prompts: Prompts, recipe: Recipe, contract: Contract, tokenizer: Any)
             f"which leaves no {tokens} tokens for a completion",
             hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
         )
-    return {"rows": rows, "prompt_ids": ids}
+    return {"rows": rows, "prompt_ids": ids, **shared}
 
 
-def _asker(recipe: Recipe, asked: dict[str, Any], contract: Contract, tokenizer: Any, work: Work) -> Asker:
-    from stages.policy.rollout import Asker
-
-    return Asker(recipe=recipe, contract=contract, tokenizer=tokenizer, seed=work.seed, **asked)
-
-
-def _examination(
-    recipe: Recipe, rooms: list[dict[str, Any]], contract: Contract, tokenizer: Any, work: Work
-) -> Examination | None:
+def _examination(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> Examination | None:
+    """Return the examination the recipe asks for, if it does. Raises InputError when no rule could mark it."""
     from stages.policy.sampler import derive
     from stages.policy.validation import Examination
 
-    if len(rooms) < 2 or not 0 < recipe.eval_every <= recipe.steps:
+    if inputs.validation is None:
         return None
-    seed = derive(work.seed, "examination")
-    return Examination(contract=contract, tokenizer=tokenizer, samples=recipe.eval_samples, seed=seed, **rooms[1])
+    asked = _asked(inputs.validation.rows(), recipe, shared)
+    if not 0 < recipe.eval_every <= recipe.steps:
+        return None
+    if all(row.verifier in JUDGES for row in asked["rows"]):
+        raise InputError(
+            "the validation prompts are all general, and examinations are marked by strict pass@1",
+            hint="put reasoning prompts among them, or leave inputs.validation out",
+        )
+    return Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked)
 
 
 def _objective(recipe: Recipe) -> Objective:
     from stages.policy.losses import Objective
 
     return Objective(**{part.name: getattr(recipe, part.name) for part in fields(Objective)})
-
-
-def _micro_rows(recipe: Recipe, model: Any, asked: dict[str, Any], work: Work) -> int:
-    """Derive the rows of a forward pass, from the runtime or from the memory, and say how the run is cut."""
-    from stages.policy.memory import rows_that_fit
-    from stages.policy.settings import micro_rows
-
-    tokens = max(map(len, asked["prompt_ids"])) + recipe.max_completion_tokens
-    limit = work.runtime.micro_batch or rows_that_fit(model, tokens)
-    micro = micro_rows(recipe.step_rows, limit)
-    rollout = recipe.prompts_per_step * recipe.minibatches
-    work.emit(
-        "note",
-        text=f"a rollout asks {rollout} prompts {recipe.group_size} times and is trained on in {recipe.minibatches} "
-        f"steps of {recipe.step_rows} rows, {micro} at once",
-    )
-    return micro
-
-
-def _template_text(template: str) -> str:
-    """Return a known name or a text as it is, and the text of a file, so that the fingerprint covers what was read."""
-    if template in TEMPLATES or "{prompt}" in template:
-        return template
-    path = Path(template)
-    if len(template) < 1000 and path.is_file():
-        text = path.read_text(encoding="utf-8")
-        if "{prompt}" not in text:
-            raise RecipeError(
-                f"the `template` file {template} lacks {{prompt}}", hint="write {prompt} where the problem goes"
-            )
-        return text
-    known = ", ".join(TEMPLATES)
-    raise RecipeError(
-        f"no `template` named {template}",
-        hint=f"{nearest(template, TEMPLATES)}{known}, a file, or a text with {{prompt}}",
-    )
 
 
 def _check(recipe: Recipe) -> None:
@@ -312,22 +359,22 @@ def _check(recipe: Recipe) -> None:
         )
     counts = ("prompts_per_step", "group_size", "minibatches", "steps", "max_completion_tokens", "eval_samples")
     from_zero = ("kl_weight", "clip_epsilon", "warmup_steps", "seed", "weight_decay", "eval_every")
-    positive = ("learning_rate", "temperature")
-    optional = ("reference_steps", "max_grad_norm", "clip_epsilon_high")
-    ranges = [(name, getattr(recipe, name) >= 1, "1 or more") for name in counts]
-    ranges += [(name, getattr(recipe, name) >= 0, "0 or more") for name in from_zero]
-    ranges += [(name, getattr(recipe, name) > 0, "above 0") for name in positive]
-    ranges += [(name, (getattr(recipe, name) or 0) >= 0, "0 or more, or null") for name in optional]
-    ranges += [("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
-    ranges += [("rewards", _weights_fit(recipe.rewards), "weights of 0 or more, at least one above 0")]
+    optional = ("reference_steps", "max_grad_norm", "clip_epsilon_high", "general_from_step")
+    last = (recipe.steps - 1) // recipe.minibatches * recipe.minibatches if recipe.minibatches > 0 else 0
+    rules = at_least(recipe, 1, *counts) + at_least(recipe, 0, *from_zero)
+    rules += above_zero(recipe, "learning_rate", "temperature") + or_none(at_least(recipe, 0, *optional))
+    rules += or_none(above_zero(recipe, "value_learning_rate", "value_clip"))
+    rules += [
+        Rule("gae_lambda", 0 <= recipe.gae_lambda <= 1, "in [0, 1]"),
+        Rule("general_share", 0 <= recipe.general_share <= 1, "in [0, 1]"),
+        Rule("general_from_step", (recipe.general_from_step or 0) <= last, f"null or up to {last}, the last rollout"),
+        Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)"),
+        Rule("rewards", _weights_fit(recipe.rewards), "weights of 0 or more, at least one above 0"),
+    ]
     if recipe.length_switch is not None:
-        switch = asdict(recipe.length_switch)
-        ranges += [("length_switch", min(switch.values()) >= 1, "a step and a number of tokens, each 1 or more")]
-    for name, fits, wanted in ranges:
-        if not fits:
-            raise RecipeError(
-                f"`{name}` must be {wanted}, not {getattr(recipe, name)}", hint="see: `r1 recipes keys rl`"
-            )
+        least = min(asdict(recipe.length_switch).values())
+        rules.append(Rule("length_switch", least >= 1, "a step and a number of tokens, each 1 or more"))
+    check(recipe, "rl", rules)
 
 
 def _weights_fit(rewards: dict[str, float]) -> bool:

@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_OUTSIDE = ("model", "prompts", "dataset")
+_OUTSIDE = ("model", "prompts", "conversations", "preferences")
 Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="name@N, or a name for its newest.", autocompletion=stored_artifacts)
 ]
@@ -59,6 +59,7 @@ def list_all(
 @app.command(epilog="Example: r1 artifacts show zero@1 --json")
 def show(address: Address, as_json: Json = False, debug: Debug = False) -> None:
     """Show one artifact: its recipe, inputs, figures, files and provenance."""
+    from r1cli.commands import yields
     from stages.core.store import Store, flatten
 
     artifact = Store().open(address)
@@ -79,6 +80,7 @@ def show(address: Address, as_json: Json = False, debug: Debug = False) -> None:
             [key, words(value) if title == "recipe" else _figure(value)] for key, value in flatten(values or {}).items()
         ]
         screen.table([title, "value"], [row for row in rows if row[0]])
+    yields.show(artifact, screen)
     screen.table(
         ["file", ">size"], [[name, size((artifact.path / name).stat().st_size)] for name in _standing(artifact)]
     )
@@ -214,7 +216,7 @@ def bring(
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="hf:owner/name[@revision], a folder, a .gguf or a file.")
     ],
-    kind: Annotated[str, typer.Option("--kind", help="What it is: model, prompts or dataset.")] = "model",
+    kind: Annotated[str, typer.Option("--kind", help=f"What it is: {', '.join(_OUTSIDE)}.")] = "model",
     name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
     pad_token: Annotated[
         str | None, typer.Option("--pad-token", help="For a model whose pad token is missing.")
@@ -222,7 +224,7 @@ def bring(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a model, prompts or a dataset into the store."""
+    """Bring a model, prompts, conversations or preferences into the store."""
     from stages.core.artifact import KINDS
     from stages.core.errors import InputError, nearest
     from stages.core.sources import resolve

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stages.core.plan import Step
     from stages.core.recipe import Loaded
     from stages.core.store import Store
+    from stages.core.timing import Expected
 
 EXAMPLE = "Example: r1 pipeline --recipe recipes/zero.yaml rl.learning_rate=2e-4 --dry-run"
 
@@ -29,29 +30,81 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a list of stages; what is already built is reused."""
-    from stages.core.recipe import load_pipeline
+    from r1cli.commands import claims
+    from stages.core.recipe import claims_file, load_pipeline
+    from stages.core.store import Store
 
-    build(load_pipeline(recipe, overrides or []), Screen(as_json), dry_run)
+    screen = Screen(as_json)
+    nodes = load_pipeline(recipe, overrides or [])
+    named = claims_file(recipe)
+    if named is not None:
+        from stages.study.claims import load_book
+
+        load_book(named)  # a claim that cannot be read is told before anything is spent
+    plan, built = carry_out(nodes, screen, dry_run)
+    told = claims.tell(recipe, built, Store()) if built else None
+    if told is not None:
+        claims.show(told, screen)
+    found = {"claims": told.claims, "stages": told.stages} if told else {}
+    screen.data({"plan": plan, "artifacts": [_result(artifact) for artifact in built.values()], **found})
 
 
 def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:
-    """Show the plan of some nodes and, unless it is a dry run, carry it out; the figures of each node follow it."""
+    """Carry out some nodes as `carry_out` does, and give the result as JSON."""
+    plan, built = carry_out(nodes, screen, dry_run)
+    screen.data({"plan": plan, "artifacts": [_result(artifact) for artifact in built.values()]})
+
+
+def carry_out(
+    nodes: Sequence[Loaded], screen: Screen, dry_run: bool
+) -> tuple[list[dict[str, Any]], dict[str, Artifact]]:
+    """Show the plan of some nodes with the time it should take and, unless it is a dry run, carry it out; the figures
+    of each node follow it. Returns the plan's rows, and the artifacts by node name.
+    """
     from stages.core.plan import plan
     from stages.core.store import Store
+    from stages.core.timing import expected
 
     store = Store()
     steps = plan(nodes, store)
-    screen.table(["node", "action", "address", "why"], [[s.node.name, s.action, s.address, s.reason] for s in steps])
-    shown = [{"node": s.node.name, "action": s.action, "address": s.address, "reason": s.reason} for s in steps]
+    times = expected(steps, store)
+    lines = [[s.node.name, s.action, _place(s, len(steps)), _time(times[s.node.name]), s.reason] for s in steps]
+    screen.table(["node", "action", "address", ">time", "why"], lines)
+    shown: list[dict[str, Any]] = [
+        {"node": s.node.name, "action": s.action, "address": s.address, "reason": s.reason} for s in steps
+    ]
+    for row in shown:
+        row |= {"seconds": times[row["node"]].seconds, "seconds_from": times[row["node"]].source}
+    _total(times.values(), screen)
     if dry_run:
-        screen.data({"plan": shown, "artifacts": []})
-        return
+        return shown, {}
     built: dict[str, Artifact] = {}
     for step in steps:
         built[step.node.name] = _run(step, store, built, screen)
     if all(step.action == "reuse" for step in steps):
         screen.say("nothing to build: everything is there already")
-    screen.data({"plan": shown, "artifacts": [_result(artifact) for artifact in built.values()]})
+    return shown, built
+
+
+def _place(step: Step, nodes: int) -> str:
+    """The address; in a pipeline without the name, where that is the node's."""
+    name, at, number = step.address.partition("@")
+    return f"{at}{number}" if nodes > 1 and name == step.node.name else step.address
+
+
+def _time(time: Expected) -> str:
+    if not time.source:
+        return ""
+    return f"{span(time.seconds)}{' planned' * time.planned}"
+
+
+def _total(times: Iterable[Expected], screen: Screen) -> None:
+    """One line: how long what is not there yet should take."""
+    waiting = [time for time in times if time.source]
+    if waiting:
+        guessed = sum(time.planned for time in waiting)
+        rest = f", {guessed} of them planned without a measurement" if guessed else ", by what was measured before"
+        screen.say(f"{len(waiting)} to build, about {span(sum(time.seconds for time in waiting))}{rest}")
 
 
 def _run(step: Step, store: Store, built: dict[str, Artifact], screen: Screen) -> Artifact:
@@ -71,30 +124,58 @@ def _run(step: Step, store: Store, built: dict[str, Artifact], screen: Screen) -
 
 
 def _figures(artifact: Artifact, screen: Screen) -> None:
-    """What the record says of an artifact: the table of an evaluation, or the plain figures of anything else."""
+    """What the record says of an artifact: the table of an evaluation, or the plain figures of anything else, below the
+    yield of a curation."""
     if artifact.kind == "scores":
         from stages.core.scores import read_scores, table
 
         _evaluation(table(read_scores(artifact.path)), screen)
         return
+    from r1cli.commands import divergence, yields
     from stages.core.store import flatten
 
+    if artifact.kind == "divergence" and divergence.show(artifact, screen):
+        return
+
+    told = ("discards.",) if yields.show(artifact, screen) else ()
     figures = {key: value for key, value in flatten(artifact.metrics).items() if isinstance(value, (int, float, str))}
+    figures = {key: value for key, value in figures.items() if not key.startswith(told)}
     if figures:
         screen.pairs({f"  {key}": value for key, value in figures.items()})
 
 
 def _evaluation(rows: Sequence[dict[str, Any]], screen: Screen) -> None:
-    """One table for each sampling, shares in percent, and below it the paired gain over the parent."""
-    names = {"truncated": "cut", "mixed_language": "mixed"}
-    shares = [key for key in rows[0] if key.startswith(("pass@", "cons@", "format", *names)) and key != "length"]
+    """Two tables for each sampling, shares in percent: how often it is right, and how it writes; then the paired gain
+    over the parent.
+    """
     for sampling in dict.fromkeys(row["sampling"] for row in rows):
         part = [row for row in rows if row["sampling"] == sampling]
-        lines = [[r["family"], _interval(r, "strict"), *(_percent(r[s]) for s in shares), r["length"]] for r in part]
-        columns = ["family", ">strict", *(f">{names.get(share, share)}" for share in shares), ">length"]
-        screen.table(columns, lines, title=f"{sampling}: {part[0]['problems']} problems, percent (95 % interval)")
+        title = f"{sampling}: {part[0]['problems']} problems, percent (95 % interval)"
+        if part[0]["strict"] is not None:
+            _rightness(part, screen, title)
+            title = ""
+        if part[0]["written"]:
+            _writing(part, screen, title)
         if part[0].get("gain") is not None:
             screen.say(f"gain over the parent, paired: {_interval(part[0], 'gain')} points strict pass@1")
+
+
+def _rightness(part: Sequence[dict[str, Any]], screen: Screen, title: str) -> None:
+    names = {"truncated": "cut", "mixed_language": "mixed"}
+    shares = [key for key in part[0] if key.startswith(("pass@", "cons@", "format", *names)) and key != "length"]
+    lines = [[r["family"], _interval(r, "strict"), *(_percent(r[s]) for s in shares), r["length"]] for r in part]
+    columns = ["family", ">strict", *(f">{names.get(share, share)}" for share in shares), ">length"]
+    screen.table(columns, lines, title=title)
+
+
+def _writing(part: Sequence[dict[str, Any]], screen: Screen, title: str) -> None:
+    names = list(part[0]["written"])
+    lines = [
+        [row["family"], *(row["written"][n] if n == "reflective" else _percent(row["written"][n]) for n in names)]
+        for row in part
+    ]
+    columns = [f">{name.rpartition('.')[2].replace(':', ' ')}" for name in names]
+    screen.table(["family", *columns], lines, title=title)
 
 
 def _percent(share: float | None) -> str:

@@ -35,7 +35,7 @@ def list_all(as_json: Json = False, debug: Debug = False) -> None:
     rows = []
     for name, path in bundled().items():
         nodes = load_any(str(path), [])
-        what = f"{len(nodes)} nodes" if is_pipeline(path) else nodes[0].stage
+        what = "claims" if not nodes else f"{len(nodes)} nodes" if is_pipeline(path) else nodes[0].stage
         rows.append({"name": name, "stage": what, "about": _about(path)})
     emit(rows, as_json=as_json)
 
@@ -47,6 +47,8 @@ def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, deb
 
     screen = Screen(as_json)
     nodes = load_any(recipe, overrides or [])
+    if not nodes:
+        screen.say(f"`{recipe}` declares claims; what became of them: r1 claims --recipe pipeline")
     for number, node in enumerate(nodes):
         if number:
             screen.say("")
@@ -115,17 +117,28 @@ def check(
 
 
 def load_any(source: str, overrides: list[str]) -> list[Loaded]:
-    """The nodes of a pipeline, or a recipe alone in a list."""
-    from stages.core.recipe import find_recipe, load, load_pipeline
+    """The nodes of a pipeline, whose claims are checked too, or a recipe alone in a list; none for a file of claims."""
+    from stages.core.recipe import claims_file, find_recipe, load, load_pipeline
 
-    if is_pipeline(find_recipe(source)):
-        return load_pipeline(source, overrides)
-    return [load(source, overrides=overrides)]
+    path = find_recipe(source)
+    named = claims_file(path) if is_pipeline(path) else path if is_claims(path) else None
+    if named is not None:
+        from stages.study.claims import load_book
+
+        load_book(named)
+    if is_claims(path):
+        return []
+    return load_pipeline(source, overrides) if is_pipeline(path) else [load(source, overrides=overrides)]
 
 
 def is_pipeline(path: Path) -> bool:
     """Whether a recipe file lists nodes."""
     return re.search(r"^nodes:", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def is_claims(path: Path) -> bool:
+    """Whether a recipe file declares claims."""
+    return re.search(r"^claims:\s*(#.*)?$", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def words(value: Any) -> str:

@@ -17,14 +17,30 @@ from stages import STAGES
 # What each stage is called in the list of commands; its own docstring opens its help page.
 WORDS = {
     "prepare": "Turn outside problems into prompts with checked answers.",
+    "sft": "Imitate conversations: cold start and second SFT.",
     "rl": "Practise on problems until the model reasons (R1-Zero).",
+    "sample": "Draw n judged completions of each prompt.",
+    "curate": "Keep what is right and readable, rewrite it, mix it.",
+    "prefer": "Compare or label responses: what judges learn from.",
+    "reward-model": "Train a judge: helpful from pairs, safe from labels.",
+    "logprobs": "Keep a teacher's likeliest tokens along its traces.",
+    "distill": "Teach a student: traces, log-probabilities, on-policy.",
     "eval": "Measure a model: pass@1, cons@k, pass@k, format, length.",
+    "kl": "Compare k1, k2 and k3 with the exact KL of two models.",
 }
 _PARAGRAPH = "\n\n"
 EXAMPLES = {
     "prepare": "r1 prepare source=problems.jsonl --name mine",
+    "sft": "r1 sft --recipe recipes/cold_start.yaml inputs.conversations=mine.jsonl",
     "rl": "r1 rl --recipe recipes/r1_zero.yaml --name zero group_size=8",
+    "sample": "r1 sample --recipe recipes/rejection_samples.yaml inputs.model=rl-reasoning",
+    "curate": "r1 curate --recipe recipes/rejection_data.yaml keep_per_prompt=1",
+    "prefer": "r1 prefer --recipe prefer_helpful inputs.rollouts=general-samples",
+    "reward-model": "r1 reward-model --recipe judge_safe inputs.preferences=mine.jsonl",
+    "logprobs": "r1 logprobs inputs.teacher=r1 inputs.conversations=r1-traces",
+    "distill": "r1 distill --teacher r1 --student qwen-nano",
     "eval": "r1 eval inputs.model=zero samples=4 --name zero-quick",
+    "kl": "r1 kl --recipe kl inputs.policy=zero inputs.reference=world:base",
 }
 
 
@@ -44,7 +60,7 @@ def example(stage: str) -> str:
 
 
 def command(stage: str) -> Callable[..., None]:
-    """The command of one stage: recipe and overrides in, one artifact out."""
+    """The command of one stage: recipe and overrides in, one artifact out; `distill` has flags of its own."""
 
     def run(
         overrides: Overrides = None,
@@ -64,4 +80,8 @@ def command(stage: str) -> Callable[..., None]:
 
         build([load(recipe, stage, overrides or [], name)], Screen(as_json), dry_run)
 
+    if stage == "distill":
+        from r1cli.commands import distill
+
+        return distill.command(run)
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,13 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-WorldName = Annotated[str, typer.Option(help="Which documents: base, or base-flat (chains that compute nothing).")]
+WorldName = Annotated[
+    str,
+    typer.Option(
+        help="base; a control: base-flat (chains compute nothing), base-unmixed (no mixed chains), base-unrepaired "
+        "(self-checks mend nothing); to build also the students qwen-nano and llama-nano."
+    ),
+]
 
 
 @app.command("documents", epilog="Example: r1 world documents --world base-flat --count 5")
@@ -32,7 +39,7 @@ def documents(
 
     from stages.world import documents as room
 
-    _known(world)
+    _known(world, room.WORLDS)
     for document in room.documents(world, count, seed):
         if as_json:
             print(json.dumps({**asdict(document), "text": document.text}, ensure_ascii=False))
@@ -45,12 +52,13 @@ def documents(
 def sources(as_json: Json = False) -> None:
     """List what `world:NAME` can be written for an input."""
     from r1cli.view import emit
-    from stages.world.sources import BASES, PROMPTS
+    from stages.world.sources import BASES, CONVERSATIONS, PROMPTS
 
     rows: list[dict[str, str | int | None]] = [
         {"source": f"world:{name}", "kind": "model", "rows": None} for name in BASES
     ]
-    rows += [{"source": f"world:{name}", "kind": "prompts", "rows": rows_} for name, (_, rows_) in PROMPTS.items()]
+    for kind, table in (("prompts", PROMPTS), ("conversations", CONVERSATIONS)):
+        rows += [{"source": f"world:{name}", "kind": kind, "rows": rows_} for name, (_, rows_) in table.items()]
     emit(rows, as_json=as_json, title="sources of the embedded world")
 
 
@@ -65,16 +73,13 @@ def build(
     from stages.world.pretrain import BASES
     from stages.world.pretrain import build as train
 
-    _known(world)
+    _known(world, BASES)
     card = train(BASES[world], out / world, lambda text: print(text, file=sys.stderr, flush=True))
     print(f"{out / world}: {card['step']} steps in {card['seconds'] / 60:.0f} min on {torch.get_num_threads()} threads")
 
 
-def _known(world: str) -> None:
+def _known(name: str, table: Iterable[str]) -> None:
     from stages.core.errors import MissingError
-    from stages.world.documents import WORLDS
 
-    if world not in WORLDS:
-        raise MissingError(f"no world `{world}`", hint=f"use one of: {', '.join(WORLDS)}")
-
-
+    if name not in table:
+        raise MissingError(f"no world `{name}`", hint=f"use one of: {', '.join(table)}")

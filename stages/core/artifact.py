@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from stages.core.contract import Contract
 from stages.core.errors import TamperedError
 from stages.core.fingerprint import fingerprint
-from stages.core.rows import Prompt, read_rows
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, Sample, read_rows
 
 RECORD = "artifact.json"
 """Written last: its presence means the folder is whole."""
@@ -122,21 +122,52 @@ class Prompts(Artifact):
 
 
 class Rollouts(Artifact):
-    """Scored completions."""
+    """Scored completions: prompts.jsonl, samples.jsonl and the contract.json they were asked under."""
 
     kind = "rollouts"
 
+    def prompts(self) -> list[Prompt]:
+        """The prompts that were asked, in file order."""
+        return read_rows(self.path / "prompts.jsonl")
+
+    def samples(self) -> list[Sample]:
+        """All completions, the samples of a prompt following each other."""
+        return read_rows(self.path / "samples.jsonl", Sample)
+
+    @property
+    def contract(self) -> Contract:
+        """How the prompts were asked: what completions are read by."""
+        return Contract.read(self.path / "contract.json")
+
 
 class Conversations(Artifact):
-    """Dialogues to imitate."""
+    """Responses to imitate: conversations.jsonl."""
 
     kind = "conversations"
 
+    def rows(self) -> list[Conversation]:
+        """All rows, in file order."""
+        return read_rows(self.path / "conversations.jsonl", Conversation)
+
 
 class Preferences(Artifact):
-    """Pairs or points people (or rules) preferred."""
+    """What a judge learns from: preferences.jsonl holds pairs (helpful) or labelled points (safe), not both."""
 
     kind = "preferences"
+
+    def pairs(self) -> list[Preference]:
+        """All rows as pairs; raises InputError when they are points."""
+        return read_rows(self.path / "preferences.jsonl", Preference)
+
+    def points(self) -> list[Labelled]:
+        """All rows as labelled points; raises InputError when they are pairs."""
+        return read_rows(self.path / "preferences.jsonl", Labelled)
+
+
+class Logprobs(Artifact):
+    """A teacher's likeliest tokens along its traces: cache.json, contract.json, tokenizer.json, shard-*.safetensors."""
+
+    kind = "logprobs"
 
 
 class Judge(Model):
@@ -151,6 +182,12 @@ class Scores(Artifact):
     kind = "scores"
 
 
+class Divergence(Artifact):
+    """How far two models are apart, and how well that is estimated: kl.json and completions.jsonl."""
+
+    kind = "divergence"
+
+
 class Release(Artifact):
     """A model ready to leave the house, with its card."""
 
@@ -158,7 +195,11 @@ class Release(Artifact):
 
 
 KINDS: dict[str, type[Artifact]] = {
-    kind.kind: kind for kind in (Model, Prompts, Rollouts, Conversations, Preferences, Judge, Scores, Release)
+    kind.kind: kind
+    for kind in (
+        *(Model, Prompts, Rollouts, Conversations, Preferences),
+        *(Logprobs, Judge, Scores, Divergence, Release),
+    )
 }
 
 

@@ -51,6 +51,17 @@ class Contract:
         """The prompt text for one problem (braces in the problem are kept as they are), ending in the prefill."""
         return (self.template.replace("{prompt}", problem) if self.template else problem) + self.prefill
 
+    def respond(self, reasoning: str, summary: str) -> str:
+        """The completion text for reasoning and summary: both in their tags, without the prefill the prompt ends with.
+
+        Empty reasoning leaves an empty thinking span, so that every response has one shape.
+        """
+        text = f"{self.think_tags[0]}{reasoning}{self.think_tags[1]}{self.answer_tags[0]}{summary}{self.answer_tags[1]}"
+        opened = self.prefill.rstrip()
+        if not opened or not text.startswith(opened):
+            return text
+        return text.removeprefix(opened).removeprefix(self.prefill[len(opened) :])  # the prompt holds the newline too
+
     def check(self, *, needs_tags: bool = True) -> None:
         """Raises ContractError when eos is missing, pad is an eos, or the template lacks `{prompt}` or the tags.
 

@@ -22,6 +22,7 @@ from stages.core.errors import MissingError, RecipeError, nearest
 from stages.core.fingerprint import plain
 from stages.core.runtime import Runtime
 from stages.core.schema import REQUIRED, Key
+from stages.core.seeds import for_each_seed
 from stages.core.yamlfile import COMMAND_LINE, Entry, merge, parse, read_file
 
 _TOP = ("extends", "stage", "name", "inputs", "recipe", "runtime")
@@ -77,12 +78,11 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = ()) -> list[Loade
     """The nodes of a pipeline in reading order.
 
     Overrides are `node.key=value`, `node.inputs.key=value`, `node.runtime.key=value`, or `runtime.key=value` for every
-    node. Raises RecipeError when a node takes its input from itself or from a later node.
+    node. A node whose name holds `{seed}` is there once for each of `seeds:`. Raises RecipeError when a node takes its
+    input from itself or from a later node.
     """
-    file = find_recipe(path)
-    tree = _read_chain(file, ())
-    _check_top(tree, ("extends", "nodes"), "a pipeline")
-    entries = _part(tree, "nodes")
+    tree = _pipeline_tree(path)
+    entries = for_each_seed(_part(tree, "nodes"), tree.value.get("seeds") if isinstance(tree.value, dict) else None)
     if not entries:
         raise RecipeError("the pipeline has no `nodes:`", where=tree.where, hint="`r1 recipes list` shows pipelines")
     by_node = _overrides_by_node(overrides, list(entries))
@@ -96,6 +96,15 @@ def load_pipeline(path: str | Path, overrides: Sequence[str] = ()) -> list[Loade
                 raise RecipeError(what, where=node.origins[f"inputs.{key}"], hint=hint)
         nodes.append(node)
     return nodes
+
+
+def claims_file(path: str | Path) -> Path | None:
+    """The file of claims a pipeline names (`claims:`, relative to the pipeline's file); None when it names none.
+
+    Raises MissingError when that file is not there.
+    """
+    entry = _section(_pipeline_tree(path), "claims")
+    return None if entry.value == {} or entry.is_null else _relative(entry)
 
 
 def resolved(loaded: Loaded) -> dict[str, Any]:
@@ -185,8 +194,14 @@ def _read_chain(path: Path, below: tuple[Path, ...]) -> Entry:
     return merge(_read_chain(file, (*below, here)), own)
 
 
+def _pipeline_tree(path: str | Path) -> Entry:
+    tree = _read_chain(find_recipe(path), ())
+    _check_top(tree, ("extends", "nodes", "seeds", "claims"), "a pipeline")
+    return tree
+
+
 def _relative(entry: Entry) -> Path:
-    """The file an `extends` or a node's `recipe` names: relative to its own file, else a bundled recipe."""
+    """The file an `extends`, a node's `recipe` or `claims` names: relative to its own file, else a bundled recipe."""
     if not isinstance(entry.value, str) or entry.is_null:
         raise RecipeError(f"this should name one recipe file, not {entry.shown}", where=entry.where)
     path = (entry.folder or Path()) / Path(entry.value).expanduser()
@@ -364,6 +379,7 @@ __all__ = [
     "Loaded",
     "Node",
     "bundled",
+    "claims_file",
     "find_recipe",
     "input_kinds",
     "keys",

@@ -1,34 +1,40 @@
-"""One verifiable problem per row, and the JSONL files such rows live in.
+"""The rows that travel between stages, and the JSONL files they live in.
 
-What enters: a path. What leaves: checked `Prompt` rows, or an error that names the file and the line. Rows are checked
-where they are read, so a training run never meets half a problem in its third hour.
+What enters: a path and a kind of row. What leaves: checked rows, or an error that names the file and the line. Rows are
+checked where they are read, so a training run never meets half a problem in its third hour.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from stages.core.errors import InputError, MissingError
 
-VERIFIERS = ("math", "choice", "program", "exact")
+RULES = ("math", "choice", "program", "exact")
+"""Verifiers that are rules: a program judges the answer."""
+JUDGES = ("helpful", "safe")
+"""Verifiers that are learned judges: R1's general prompts, each of which belongs to one of the two."""
+VERIFIERS = (*RULES, *JUDGES)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A problem with a gold answer a program can judge."""
+    """A problem with a gold answer a program can judge, or a general prompt for a learned judge."""
 
     id: str
     """Unique within its file; groups, pass@k and paired differences are counted by it."""
     problem: str
     """The bare problem, before any template."""
     answer: str
-    """The gold solution."""
+    """The gold solution; for a general prompt a reference answer, or empty."""
     verifier: str
-    """Who judges the answer: math, choice, program or exact."""
+    """Who judges the answer: math, choice, program, exact (rules), or helpful, safe (judges)."""
     family: str = ""
     """Task family for tables; empty = none."""
     split: str = ""
@@ -41,60 +47,166 @@ class Prompt:
     """Whatever the verifier needs besides the answer, e.g. a program's prefix and target."""
 
 
-_TYPES: dict[str, type] = {f.name: {"int": int, "str": str}.get(str(f.type), dict) for f in fields(Prompt)}
-_REQUIRED = ("id", "problem", "answer", "verifier")
+@dataclass(frozen=True)
+class Conversation:
+    """A prompt with a response worth imitating, in the two parts R1 gives it."""
+
+    id: str
+    """Unique within its file."""
+    problem: str
+    """The bare prompt, before any template."""
+    reasoning: str
+    """What is written between the think tags; empty = none."""
+    summary: str
+    """What the user reads: the content of the answer tags."""
+    language: str = "en"
+    """Language of the response, as an ISO 639-1 code."""
+    family: str = ""
+    """Task family for tables and mixing; empty = none."""
+    source: str = ""
+    """Where the response comes from: `seed`, a model's address, `world`; empty = unknown."""
+    meta: dict[str, Any] = field(default_factory=dict)
+    """Anything else."""
 
 
-def parse_row(line: str, where: str) -> Prompt:
-    """One JSON line -> Prompt; raises InputError at `where` for non-JSON, a missing, unknown or mistyped field."""
+@dataclass(frozen=True)
+class Sample:
+    """One scored completion of a prompt."""
+
+    id: str
+    """The prompt's id; with `sample` unique within its file."""
+    sample: int
+    """Which of the prompt's completions, from 0."""
+    completion: str
+    """The text after the prompt (and its prefill), without end or padding tokens."""
+    tokens: int
+    """Its length with the end token, if it came."""
+    truncated: bool
+    """Whether the limit cut it."""
+    rewards: dict[str, Any] = field(default_factory=dict)
+    """Reward name -> 0..1, or None where it could not judge."""
+    reasons: dict[str, Any] = field(default_factory=dict)
+    """Reward name -> why, in a few words."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Two responses to one prompt, the better first (R1's helpful judge learns from such pairs)."""
+
+    id: str
+    """Unique within its file."""
+    problem: str
+    """The bare prompt."""
+    chosen: str
+    """The better response, whole: reasoning and summary in their tags."""
+    rejected: str
+    """The worse response, whole."""
+    margin: float = 0.0
+    """Difference of the two averaged judgements, in points of the labeller's scale."""
+    language: str = "en"
+    """Language of the prompt."""
+    family: str = ""
+    """Task family for tables."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One response with a label (R1's safe judge learns from such points)."""
+
+    id: str
+    """Unique within its file."""
+    problem: str
+    """The bare prompt."""
+    response: str
+    """The response, whole."""
+    safe: bool
+    """The label."""
+    language: str = "en"
+    """Language of the prompt."""
+    family: str = ""
+    """Task family for tables."""
+
+
+Row = Prompt | Conversation | Sample | Preference | Labelled
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+
+
+@cache
+def _fields(kind: Any) -> tuple[dict[str, type], tuple[str, ...]]:
+    """Field name -> plain type, and the names without a default."""
+    hints = get_type_hints(kind)
+    types = {
+        f.name: next(plain for plain in _WORDS if plain is getattr(hints[f.name], "__origin__", hints[f.name]))
+        for f in fields(kind)
+    }
+    return types, tuple(f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
+
+
+def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
+    """One JSON line -> a row of `kind`; raises InputError at `where` for what is no JSON or a wrong or absent field."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this line is not JSON ({error})", where=where, hint=_HINT) from error
     if not isinstance(row, dict):
         raise InputError("this line is JSON but not an object", where=where, hint=_HINT)
-    for name in _REQUIRED:
+    types, required = _fields(kind)
+    for name in required:
         if name not in row:
             raise InputError(f"the row lacks `{name}`", where=where, hint=_HINT)
     for name, value in row.items():
-        if name not in _TYPES:
-            raise InputError(f"the row has an unknown field `{name}`", where=where, hint="put extra facts in `meta`")
-        if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
-            expected = {str: "text", int: "a whole number", dict: "an object"}[_TYPES[name]]
-            raise InputError(f"`{name}` should be {expected}, not {json.dumps(value)[:60]}", where=where, hint=_HINT)
-    if row["verifier"] not in VERIFIERS:
+        if name not in types:
+            hint = "put extra facts in `meta`" if "meta" in types else f"known: {', '.join(types)}"
+            raise InputError(f"the row has an unknown field `{name}`", where=where, hint=hint)
+        if not _fits(value, types[name]):
+            what = f"`{name}` should be {_WORDS[types[name]]}, not {json.dumps(value)[:60]}"
+            raise InputError(what, where=where, hint=_HINT)
+    if kind is Prompt and row["verifier"] not in VERIFIERS:
         known = ", ".join(VERIFIERS)
         raise InputError(f"unknown verifier `{row['verifier']}`", where=where, hint=f"use one of: {known}")
-    return Prompt(**row)
+    return kind(**row)
 
 
-def read_rows(path: Path) -> list[Prompt]:
-    """All rows of a JSONL file in file order (blank lines are skipped).
+def _fits(value: object, plain: type) -> bool:
+    if isinstance(value, bool):
+        return plain is bool
+    return isinstance(value, (int, float) if plain is float else plain)
 
-    Raises MissingError when the file is absent and InputError (where = file:line) for a bad row, a repeated id or a
-    file without rows.
+
+def read_rows(path: Path, kind: Any = Prompt) -> list[Any]:
+    """All rows of a JSONL file, each a `kind`, in file order (blank lines are skipped).
+
+    Raises MissingError when the file is absent and InputError (where = file:line) for a bad row, a repeated id (a
+    repeated id and number for samples) or a file without rows.
     """
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"no file `{path}`", hint="check the path; `r1 prepare --help` tells what rows look like")
-    rows: list[Prompt] = []
-    seen: dict[str, int] = {}
+    rows: list[Any] = []
+    seen: dict[object, int] = {}
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
-            row = parse_row(_text(raw, f"{path}:{number}"), f"{path}:{number}")
-            if row.id in seen:
-                what = f"the id `{row.id}` was already used on line {seen[row.id]}"
+            row = parse_row(_text(raw, f"{path}:{number}"), f"{path}:{number}", kind)
+            key = (row.id, row.sample) if isinstance(row, Sample) else row.id
+            if key in seen:
+                what = f"the id `{row.id}` was already used on line {seen[key]}"
                 raise InputError(what, where=f"{path}:{number}", hint="give every row its own id")
-            seen[row.id] = number
+            seen[key] = number
             rows.append(row)
     if not rows:
         raise InputError("the file holds no rows", where=str(path), hint=_HINT)
     return rows
 
 
-def write_rows(path: Path, rows: Iterable[Prompt]) -> None:
+def chosen(rows: Sequence[Prompt], problems: int | None) -> list[Prompt]:
+    """The first `problems` rows (None: all) in the order of their ids' hashes, so that a smaller choice is a part of a
+    larger one."""
+    return sorted(rows, key=lambda row: (hashlib.sha256(row.id.encode()).digest(), row.id))[:problems]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Writes one JSON object per line, keys in field order, so that equal rows give equal bytes."""
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:

@@ -22,7 +22,7 @@ class Runtime:
     micro_batch: int | None = None
     """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
     checkpoint_every: int | None = None
-    """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout."""
+    """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
     log_every: int = 1
     """Optimizer steps between `step` events, 1 or more."""
 

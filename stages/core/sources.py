@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from stages.core import disk, provenance
-from stages.core.artifact import Artifact, Judge, Model, Prompts, Record
+from stages.core.artifact import Artifact, Conversations, Judge, Model, Preferences, Prompts, Record
 from stages.core.contract import Contract
 from stages.core.errors import InputError, MissingError, nearest
 from stages.core.events import Events
 from stages.core.fingerprint import fingerprint, node_payload
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, read_rows, write_rows
 from stages.core.runtime import Runtime
 from stages.core.store import Store
 
@@ -28,6 +29,12 @@ VERSION = 1
 """Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
 
 _MODEL_FILES = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja")
+_ROWS: dict[type[Artifact], tuple[str, Any]] = {
+    Prompts: ("prompts.jsonl", Prompt),
+    Conversations: ("conversations.jsonl", Conversation),
+    Preferences: ("preferences.jsonl", Preference),
+}
+"""Kinds that a local .jsonl file may be, the file they become and the rows it holds."""
 _UNKNOWN = "unknown until fetched"
 
 
@@ -80,8 +87,9 @@ def resolve(
     """The sealed artifact an input's text means, importing it on first use.
 
     `name@N` or `name` in the store; `world:…`; `hf:owner/name[@revision]`; a local folder or .gguf (Model) or
-    .jsonl (Prompts). `name` and `pad_token` are for an import only. Raises InputError for the wrong kind, MissingError
-    for something nobody knows, and whatever the import finds wrong; nothing is sealed then.
+    .jsonl (Prompts, Conversations, Preferences). `name` and `pad_token` are for an import only. Raises InputError for
+    the wrong kind, MissingError for something nobody knows, and whatever the import finds wrong; nothing is sealed
+    then.
     """
     here = _in_store(text, kind, store) if not pad_token else None
     if here is not None:
@@ -238,16 +246,17 @@ def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
             hint = "save the model with safetensors first; weights in pickles are not read"
             raise InputError(f"`{path}` holds no .safetensors or .gguf weights", hint=hint)
         return files
-    if kind is Prompts and path.suffix == ".jsonl" and path.is_file():
+    if kind in _ROWS and path.suffix == ".jsonl" and path.is_file():
         return [path]
-    hint = f"prepare it first: `r1 prepare source={path}`" if kind is Prompts else "build it first: `r1 --help`"
+    hint = "give a .jsonl file" if kind in _ROWS else "build it first: `r1 --help`"
+    hint = f"prepare it first: `r1 prepare source={path}`" if kind is Prompts else hint
     raise InputError(f"`{path}` cannot be taken as {kind.kind}", hint=hint)
 
 
 def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callable[[Path], Mapping[str, Any]]:
     """The function that writes an outside thing's files into a workspace and returns metrics."""
-    if kind is Prompts:
-        return lambda folder: _copy_prompts(path, folder)
+    if kind in _ROWS:
+        return lambda folder: _copy_rows(kind, path, folder)
 
     def read_model(folder: Path) -> Mapping[str, Any]:
         from stages.policy.importing import import_model
@@ -257,12 +266,20 @@ def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callab
     return read_model
 
 
-def _copy_prompts(path: Path, folder: Path) -> dict[str, Any]:
-    from stages.core.rows import read_rows, write_rows
-
-    rows = read_rows(path)
-    write_rows(folder / "prompts.jsonl", rows)
+def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:
+    file, row = _ROWS[kind]
+    if kind is Preferences and _holds_points(path):
+        row = Labelled
+    rows = read_rows(path, row)
+    write_rows(folder / file, rows)
     return {"rows": len(rows)}
+
+
+def _holds_points(path: Path) -> bool:
+    """Whether the first line of a file of preferences is one labelled response, not a pair."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = next((line for line in file if line.strip()), "")
+    return '"response"' in first and '"chosen"' not in first
 
 
 def _payload(kind: type[Artifact], source: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Store:
     def __init__(self, home: Path | None = None) -> None:
         chosen = home or os.environ.get("R1_HOME") or Path.home() / ".r1"
         self.home = Path(chosen).expanduser().absolute()
+        self._listed: tuple[list[tuple[str, int]], list[Artifact]] = ([], [])
 
     # -- looking
 
@@ -83,9 +84,9 @@ class Store:
 
     def find(self, fingerprint: str, name: str | None = None) -> Artifact | None:
         """The newest artifact with this fingerprint; one called `name` is preferred. None when nothing matches."""
-        found = [artifact for artifact in self.all() if artifact.fingerprint == fingerprint]
+        found = [artifact for artifact in self._seen() if artifact.fingerprint == fingerprint]
         found.sort(key=lambda artifact: (artifact.name == name, artifact.record.provenance.get("time", "")))
-        return found[-1] if found else None
+        return self._load(found[-1].path) if found else None  # its record may have been edited since it was listed
 
     def next_address(self, name: str) -> str:
         """The address the next artifact of this name will get if nobody else seals one first."""
@@ -181,6 +182,7 @@ class Store:
                 if _rename_if_free(workspace, home / str(number)):
                     break
             disk.flush(home)
+            self._listed = ([], [])  # two seals may share a tick of the clock
             os.replace(cache, self._hash_cache(sealed.address))
         return self._load(home / str(number))
 
@@ -243,6 +245,13 @@ class Store:
         if not self.home.is_dir():
             return []
         return sorted(entry.name for entry in os.scandir(self.home) if entry.is_dir() and _NAME.fullmatch(entry.name))
+
+    def _seen(self) -> list[Artifact]:
+        """`all`, read again only when a folder of artifacts changed: a plan of n nodes asks n times."""
+        state = [(name, (self.home / name).stat().st_mtime_ns) for name in self._names()]
+        if state != self._listed[0]:
+            self._listed = (state, self.all())
+        return self._listed[1]
 
     def _numbers(self, name: str) -> list[int]:
         folder = self.home / name

@@ -10,12 +10,30 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Tags = Sequence[str]  # (opening, closing), as the contract stores them
 
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
+
+SCRIPTS = {
+    "en": "LATIN",
+    "zh": "CJK",
+    "el": "GREEK",
+    "he": "HEBREW",
+    "hy": "ARMENIAN",
+    "ka": "GEORGIAN",
+    "ko": "HANGUL",
+    "th": "THAI",
+}
+"""Languages that a script tells from the others: ISO 639-1 code -> the first word of its letters' Unicode names.
+
+Latin stands for English and CJK for Chinese, the two languages of R1's prompts (v2, table 4); languages that share
+these scripts, or another one, are not here: French, Japanese, Russian.
+"""
 
 _BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(r"answer\s+is|answer\s*[:：]|答案\s*[是为為:：]|####", re.IGNORECASE)
@@ -70,11 +88,12 @@ def thinking(text: str, think_tags: Tags) -> str:
     return "\n".join(text[span.start : span.end] for span in spans(text, think_tags))
 
 
-def format_fault(text: str, think_tags: Tags, answer_tags: Tags) -> str:
+def format_fault(text: str, think_tags: Tags, answer_tags: Tags, *, silent: bool = False) -> str:
     """Say in words why a text misses R1-Zero's strict format; "" when it keeps it.
 
     Strict: exactly one think span, then exactly one answer span, neither of them empty, and only whitespace around
-    them. `text` is the contract's prefill + the completion. The first fault in reading order is the one named.
+    them; with `silent` the think span may be empty. `text` is the contract's prefill + the completion. The first fault
+    in reading order is the one named.
     """
     places: list[tuple[int, int]] = []
     cursor = 0
@@ -95,7 +114,8 @@ def format_fault(text: str, think_tags: Tags, answer_tags: Tags) -> str:
             return f"two {closing}"
         if text[cursor:start].strip():
             return f"text before {opening}"
-        if not text[start + len(opening) : end].strip():
+        may_be_empty = silent and opening == think_tags[0]
+        if not may_be_empty and not text[start + len(opening) : end].strip():
             return f"empty {opening}"
         places.append((start, end))
         cursor = end + len(closing)
@@ -139,6 +159,19 @@ def final_part(text: str, think_tags: Tags, answer_tags: Tags) -> str | None:
         return text[closed + len(think_tags[1]) :]
     answer = text.find(answer_tags[0], opened)
     return text[answer:] if answer >= 0 else None
+
+
+def summary(text: str, think_tags: Tags, answer_tags: Tags) -> str | None:
+    """Return what the user reads, stripped: the last answer span after the thinking, if it is closed; else None."""
+    final = final_part(text, think_tags, answer_tags) or ""
+    found = spans(final, answer_tags)
+    return final[found[-1].start : found[-1].end].strip() if found and found[-1].closed else None
+
+
+def whole(completion: str, think_tags: Tags) -> str:
+    """Return a response with the opening think tag that the prompt ended with, where the completion lacks it."""
+    opened, closed = completion.find(think_tags[0]), completion.find(think_tags[1])
+    return completion if closed < 0 or 0 <= opened < closed else think_tags[0] + completion
 
 
 def last_committed(text: str, think_tags: Tags, answer_tags: Tags) -> Commitment:
@@ -212,27 +245,49 @@ def prose(text: str) -> str:
     return _ANY_TAG.sub(" ", _LATEX_COMMAND.sub(" ", text))
 
 
+def script_of(language: str) -> str | None:
+    """Return the script that tells a language (`en`, `zh`, `zh-CN`) from the others, or None where none does."""
+    return SCRIPTS.get(re.split("[-_]", language.strip().lower(), maxsplit=1)[0])
+
+
+def language_words(text: str, language: str) -> tuple[int, int] | None:
+    """Return (words in the target language, all words), or None for a language that no script decides.
+
+    A CJK character counts as one word. Code, formulas, tags and digits are left out, and so is a letter that stands
+    alone (a cup, an option, an unknown): it belongs to no language.
+    """
+    target = script_of(language)
+    if target is None:
+        return None
+    counts = Counter(_word_script(word) for word in _WORD.findall(prose(text)))
+    del counts[""]
+    return counts[target], counts.total()
+
+
 def language_share(text: str, language: str) -> float | None:
     """Return the share (0 to 1) of words in the target language, or None where the text has no words (R1 v2, eq. 7).
 
-    Told apart by script: `zh` counts CJK characters, every other code counts Latin words. A CJK character counts as
-    one word; code, formulas, tags and digits are left out.
+    Words are those of `language_words`; None too for a language that no script decides.
     """
-    chinese = latin = other = 0
-    for word in _WORD.findall(prose(text)):
-        first = next((letter for letter in word if letter.isalpha()), "")
-        if not first:
-            continue
-        if re.match(rf"[{CJK}]", first):
-            chinese += 1
-        elif first < "\u0250":
-            latin += 1
-        else:
-            other += 1
-    total = chinese + latin + other
-    if not total:
-        return None
-    return (chinese if language.lower().startswith("zh") else latin) / total
+    mine, total = language_words(text, language) or (0, 0)
+    return mine / total if total else None
+
+
+def _word_script(word: str) -> str:
+    """Return a word's script; "" for what is no word: digits, and a single letter that has case (x, A, θ)."""
+    letters = [letter for letter in word if letter.isalpha()]
+    if not letters or (len(letters) == 1 and letters[0].lower() != letters[0].upper()):
+        return ""
+    return _letter_script(letters[0])
+
+
+@lru_cache(maxsize=4096)
+def _letter_script(letter: str) -> str:
+    if letter < "\u0250":
+        return "LATIN"
+    if re.match(rf"[{CJK}]", letter):
+        return "CJK"
+    return unicodedata.name(letter, "?").removeprefix("FULLWIDTH ").split(" ", 1)[0]
 
 
 def _blank(text: str, opening: str, closing: str) -> str:

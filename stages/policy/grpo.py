@@ -29,6 +29,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from stages.core.errors import StageError
+from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.losses import Objective, Share, Tokens, grpo_loss
 from stages.policy.prefix import selected_logprobs
@@ -87,7 +88,7 @@ class Tally:
     def figures(self, tokens: int) -> dict[str, float]:
         """Return the step's means over its `tokens` trained tokens, the extremes of the ratio, and the seconds."""
         named = {"ratio": "ratio_mean", "clipped": "clip_fraction", "kl": "kl", "entropy": "entropy"}
-        means = {named[name]: value / max(tokens, 1) for name, value in self.sums.items()}
+        means = {named.get(name, name): value / max(tokens, 1) for name, value in self.sums.items()}
         update = time.perf_counter() - self.began - sum(self.seconds.values())
         seconds = {f"seconds_{name}": round(value, 4) for name, value in (self.seconds | {"update": update}).items()}
         return means | {"ratio_min": self.low, "ratio_max": self.high} | seconds
@@ -131,6 +132,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             callbacks=[_Report(self)],
         )
         self.remove_callback(PrinterCallback)
+        costs.restart_peak(self.accelerator.device)
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.sizes = Sizes(step, config.per_device_train_batch_size, asker.recipe.minibatches)
         if self.reference is not None:
@@ -214,6 +216,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             rollout, kept = self.asker.lay_out(answers, number, step, reference_name(self.reference_step))
         with self.tally.timed("logprobs"):
             self._measure(rollout)
+            kept = self._weigh(rollout, kept)
         self.watch.rolled(rollout, kept)
         return rollout
 
@@ -236,6 +239,10 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         gaps = [(mine - drawn).abs() for mine, drawn in zip(old, rollout.old_logprobs, strict=True)]
         rollout.facts["logprob_gap"] = torch.cat(gaps).mean().item()
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
+
+    def _weigh(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
+        """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
+        return kept
 
     def _batch(self, rollout: Rollout, rows: range) -> dict[str, Any]:
         batch = rollout.batch(rows, self.asker.contract.pad_id, self.accelerator.device)
@@ -289,6 +296,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             raise StageError(
                 f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
             )
+        costs.note(self.carried, figures, self.accelerator.device)
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
         self.watch.stepped(self, step, figures)
 

@@ -97,7 +97,7 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None) -> dict[str,
     tokenizer = load_tokenizer(path)
     eos_ids = _eos_ids(path, config.eos_token_id, tokenizer)
     pad, replaced = _settle_special(tokenizer, config.pad_token_id, eos_ids, pad_token)
-    for file in [*weights, *path.glob("*.safetensors.index.json")]:
+    for file in [*weights, *path.glob("*.safetensors.index.json"), *path.glob("judge.json")]:
         shutil.copyfile(file, folder / file.name)
     eos = eos_ids[0] if len(eos_ids) == 1 else eos_ids
     raw = json.loads((path / "config.json").read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from stages.core.errors import StageError
 from stages.policy.rollout import Kept, Rollout
 from stages.policy.validation import Best, Examination
 
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 
 LIVE = ("reward", "accuracy", "format", "length", "kl", "entropy")
 """Figures of a step that its progress event repeats."""
-RECORDED = ("reward", "accuracy", "format", "length", "truncated", "flat_groups", "mixed")
-"""Figures of the last step that go into the artifact's record."""
+RECORDED = (
+    *("reward", "accuracy", "format", "length", "truncated", "flat_groups", "mixed", "explained_variance"),
+    *("language", "reflective", "judges"),
+)
+"""Figures of the last step that go into the artifact's record, where it has them."""
 ALARMS = (
     ("truncated", 0.3, "completions are cut before their answer: raise `max_completion_tokens`"),
     ("flat_groups", 0.999, "no group holds better and worse answers, so nothing is learned: take other prompts"),
@@ -61,7 +65,7 @@ class Logbook:
         lines = [json.dumps(shown(one, self.recipe), ensure_ascii=False) + "\n" for one in kept]
         (folder / f"rollout-{rollout.number + 1:05d}.jsonl").write_text("".join(lines), encoding="utf-8")
         for name, limit, advice in ALARMS:
-            if rollout.facts[name] > limit and name not in self._warned:
+            if rollout.facts.get(name, 0.0) > limit and name not in self._warned:
                 self._warned.add(name)
                 self.work.emit(
                     "warning", text=f"rollout {rollout.number + 1}: {name} is {rollout.facts[name]:.3g}: {advice}"
@@ -72,7 +76,8 @@ class Logbook:
         if step % self.work.runtime.log_every == 0 or step == self.recipe.steps:
             self.work.emit("step", step=step, **figures)
         self._progress(step, {name: figures[name] for name in LIVE if name in figures})
-        trainer.carried["last"] = {name: figures[name] for name in RECORDED}
+        trainer.carried["last"] = {name: figures[name] for name in RECORDED if name in figures}
+        self._count(trainer, step, figures)
         if self.recipe.eval_every and (step % self.recipe.eval_every == 0 or step == self.recipe.steps):
             self._examine(trainer, step)
 
@@ -89,14 +94,31 @@ class Logbook:
             if self.recipe.keep == "best":
                 self.best.keep(trainer.model, step)
 
+    def _count(self, trainer: PolicyTrainer, step: int, figures: dict[str, Any]) -> None:
+        """Add up the floating-point operations, and note how reflective each rollout was.
+
+        2 N D for sampling and 6 N D for updates (arXiv 2001.08361, §2.1): N parameters, D tokens that were read. Taking
+        log-probabilities again, the reference's and examinations are not in it.
+        """
+        rollout, size, carried = trainer.rollout, trainer.sizes, trainer.carried
+        if rollout is None:
+            raise StageError("a step ended before its rollout began")
+        flops = carried.setdefault("flops", {"sampling": 0, "update": 0})
+        place = (step - 1) % size.minibatches
+        if place == 0:
+            flops["sampling"] += 2 * trainer.model.num_parameters() * rollout.processed(range(size.rollout))
+            carried.setdefault("reflective", []).append([step, figures["reflective"]])
+        trained = sum(one.numel() for group in trainer.optimizer.param_groups for one in group["params"])
+        flops["update"] += 6 * trained * rollout.processed(range(place * size.step, (place + 1) * size.step))
+
     def _progress(self, step: int, figures: dict[str, float]) -> None:
         self.work.emit("progress", done=step, total=self.recipe.steps, unit="steps", figures=figures)
 
 
 def shown(kept: Kept, recipe: Recipe) -> dict[str, Any]:
-    """Return a kept answer as a row of JSON: what was asked, what was written, what each reward said and why."""
+    """Return a kept answer as a row of JSON: what was asked and written, what each reward that applies said and why."""
     answer = kept.answer
-    verdicts = {name: answer.scored.verdicts[name] for name in recipe.rewards}
+    verdicts = {name: answer.scored.verdicts[name] for name in recipe.rewards if name in answer.scored.verdicts}
     return {
         "id": answer.prompt.id,
         "problem": answer.prompt.problem,

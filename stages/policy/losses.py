@@ -40,6 +40,7 @@ class Objective:
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
     """One micro-batch as the loss sees it. `mask_BT`: True = trained on. `ref_logprobs_BT` is None when no KL is taken.
+    `advantages_B` is [B], or [B, T] where each token has its own (PPO).
     """
 
     logprobs_BT: Tensor
@@ -116,18 +117,22 @@ def kl_k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
 KL_ESTIMATORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"k1": kl_k1, "k2": kl_k2, "k3": kl_k3}
 
 
-def clipped_objective(ratio_BT: Tensor, advantages_B: Tensor, low: float, high: float) -> Tensor:
+def clipped_objective(ratio_BT: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:
     """min(ρ A, clip(ρ, 1 - low, 1 + high) A) for each token, shape B x T (DeepSeekMath eq. 3; PPO, arXiv 1707.06347 eq.
-    7).
+    7). Advantages are [B], one a row, or [B, T].
     """
-    advantages_B1 = advantages_B.unsqueeze(1)
-    return torch.min(ratio_BT * advantages_B1, ratio_BT.clamp(1.0 - low, 1.0 + high) * advantages_B1)
+    advantages_BT = _per_token(advantages)
+    return torch.min(ratio_BT * advantages_BT, ratio_BT.clamp(1.0 - low, 1.0 + high) * advantages_BT)
 
 
-def clipped_tokens(ratio_BT: Tensor, advantages_B: Tensor, low: float, high: float) -> Tensor:
+def clipped_tokens(ratio_BT: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:
     """Say which tokens the clip silences: True where ρ has left the range on the side that its advantage pushes to."""
-    advantages_B1 = advantages_B.unsqueeze(1)
-    return ((ratio_BT < 1.0 - low) & (advantages_B1 < 0)) | ((ratio_BT > 1.0 + high) & (advantages_B1 > 0))
+    advantages_BT = _per_token(advantages)
+    return ((ratio_BT < 1.0 - low) & (advantages_BT < 0)) | ((ratio_BT > 1.0 + high) & (advantages_BT > 0))
+
+
+def _per_token(advantages: Tensor) -> Tensor:
+    return advantages if advantages.dim() == 2 else advantages.unsqueeze(1)
 
 
 def _mean_over(per_token_BT: Tensor, mask_BT: Tensor, loss: str, share: Share) -> Tensor:

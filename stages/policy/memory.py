@@ -30,13 +30,37 @@ def rows_that_fit(model: Any, tokens: int) -> int:
     A layer keeps about 12 values per token and hidden unit (norms, attention's inputs and output, residuals) and 4 per
     token and unit of the feed-forward layer. The output layer is bounded on its own, in `selected_logprobs`.
     """
+    fit = max(1, int(_rows(model, tokens)))
+    return min(fit, CPU_ROWS) if model.device.type == "cpu" else fit
+
+
+def row_fits(model: Any, tokens: int) -> bool:
+    """Say whether one row of `tokens` tokens can be trained on without computing its activations twice."""
+    return _rows(model, tokens) >= 1
+
+
+def _rows(model: Any, tokens: int) -> float:
     config = model.config.get_text_config()
     hidden = config.hidden_size
     wide = getattr(config, "intermediate_size", None) or 4 * hidden
     per_token = config.num_hidden_layers * (12 * hidden + 4 * wide) * BYTES * SAFETY
     device = model.device.type
-    fit = max(1, int(SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))))
-    return min(fit, CPU_ROWS) if device == "cpu" else fit
+    return SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))
+
+
+def rows_sampled_at_once(model: Any, tokens: int) -> int:
+    """Return how many rows of `tokens` tokens can be sampled at once; at least 1.
+
+    A row keeps a key and a value per token, layer and key-value head. The cache grows by copying, so it is counted
+    twice.
+    """
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    size = next(model.parameters()).element_size()
+    per_token = 2 * 2 * config.num_hidden_layers * heads * width * size
+    device = model.device.type
+    return max(1, int(SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))))
 
 
 def memory(device: str) -> int:

@@ -12,8 +12,8 @@ transformers runs through that interface works, and keys and values of the prefi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Required, TypedDict, Unpack
 
 import torch
@@ -196,29 +196,105 @@ def selected_logprobs(
     such bound.
     """
     temperature, with_entropy = scoring["temperature"], scoring.get("with_entropy", False)
-    real_P, real_T = prompt_mask_BP.bool(), completion_mask_BT.bool()
+    rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
+    inputs, mask, attention = _laid_out(model, *rows, shared_prefix=scoring.get("shared_prefix", 0))
+    with attention:
+        values, entropies = _token_logprobs(model, inputs, mask, temperature, with_entropy)
+    real_T = completion_mask_BT.bool()
+    where = real_T.nonzero(as_tuple=True)
+    logprobs_BT = values.new_zeros(real_T.shape).index_put(where, values)
+    return logprobs_BT, None if entropies is None else entropies.new_zeros(real_T.shape).index_put(where, entropies)
+
+
+def selected_logits(
+    model: Any,
+    prompt_ids_BP: Tensor,
+    prompt_mask_BP: Tensor,
+    completion_ids_BT: Tensor,
+    completion_mask_BT: Tensor,
+    *,
+    shared_prefix: int = 0,
+) -> Tensor:
+    """Logits [N, V] that the N real completion tokens were drawn from, row after row, with gradients where they are on.
+
+    Rows are as in selected_logprobs. The whole [N, V] exists at once: cut the rows before, or have a small V (a value
+    model's is 1).
+    """
+    rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
+    inputs, mask, attention = _laid_out(model, *rows, shared_prefix=shared_prefix)
+    with attention:
+        return _logits(model, inputs, mask)
+
+
+def mapped_logits(
+    model: Any,
+    rows: tuple[Tensor, Tensor, Tensor, Tensor],
+    value: Callable[[Tensor, int], Tensor],
+    shared_prefix: int = 0,
+) -> Tensor:
+    """`value` of the logits that the N real completion tokens were drawn from, one after the other, joined: [N, …].
+
+    `rows` are prompt ids and mask, completion ids and mask as in selected_logprobs. `value` gets the logits [n, V] of
+    some tokens and the number of the first, and must be computed from nothing else that needs a gradient; it is called
+    for at most LOGITS_AT_ONCE logits at a time, again in the backward pass, so [N, V] never exists whole.
+    """
+    prompt_ids, prompt_mask, completion_ids, completion_mask = rows
+    inputs, mask, attention = _laid_out(
+        model, prompt_ids, prompt_mask.bool(), completion_ids, completion_mask.bool(), shared_prefix=shared_prefix
+    )
+    with attention:
+        if not _head_is_plain(model):
+            return value(_logits(model, inputs, mask), 0)
+        head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask)
+    step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    if len(hidden) <= step:
+        return value(head(hidden), 0)
+
+    def part(hidden_NH: Tensor, first: int) -> Tensor:
+        return value(head(hidden_NH), first)
+
+    starts = range(0, len(hidden), step)
+    return torch.cat([checkpoint(part, hidden[at : at + step], at, use_reentrant=False) for at in starts])
+
+
+def _laid_out(
+    model: Any, prompt_ids: Tensor, real_P: Tensor, completion_ids: Tensor, real_T: Tensor, *, shared_prefix: int
+) -> tuple[dict[str, Any], Tensor, AbstractContextManager[None]]:
+    """What the forward pass over prompts and completions takes, which of its last T columns are real completion
+    tokens, and the attention to run it in."""
     lengths = real_P.sum(1)
-    longest, columns = int(lengths.max()), prompt_ids_BP.shape[1]
+    longest, columns = int(lengths.max()), prompt_ids.shape[1]
     tokens = int(real_T.any(0).nonzero().max()) + 1 if bool(real_T.any()) else 1
-    shared = max(0, min(scoring.get("shared_prefix", 0), int(lengths.min()) - 1))
+    shared = max(0, min(shared_prefix, int(lengths.min()) - 1))
     if shared and why_not_shared(model, longest + tokens):
         shared = 0
     kept = longest - shared
     # Left padding puts what follows the prefix in the last columns of every row: the prefix is masked there, not cut
     # out.
-    place = torch.arange(columns - kept, columns, device=prompt_ids_BP.device)
+    place = torch.arange(columns - kept, columns, device=prompt_ids.device)
     prompt_real = place[None] >= (columns - lengths + shared)[:, None]
-    ids = torch.cat([prompt_ids_BP[:, columns - kept :], completion_ids_BT[:, :tokens]], dim=1)
+    ids = torch.cat([prompt_ids[:, columns - kept :], completion_ids[:, :tokens]], dim=1)
     mask = torch.cat([prompt_real, real_T[:, :tokens]], dim=1)
     if shared:
-        inputs = _suffix_inputs(model, prompt_ids_BP[0, columns - int(lengths[0]) :][:shared], ids, mask)
-    else:
-        inputs = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": _positions(mask), "use_cache": False}
-    with shared_attention(model) if shared else nullcontext():
-        values, entropies = _token_logprobs(model, inputs, mask[:, -tokens:], temperature, with_entropy)
-    where = real_T.nonzero(as_tuple=True)
-    logprobs_BT = values.new_zeros(real_T.shape).index_put(where, values)
-    return logprobs_BT, None if entropies is None else entropies.new_zeros(real_T.shape).index_put(where, entropies)
+        inputs = _suffix_inputs(model, prompt_ids[0, columns - int(lengths[0]) :][:shared], ids, mask)
+        return inputs, mask[:, -tokens:], shared_attention(model)
+    inputs = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": _positions(mask), "use_cache": False}
+    return inputs, mask[:, -tokens:], nullcontext()
+
+
+def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
+    """Logits before the tokens that mask_BT keeps among the last T columns, in row-major order."""
+    if _head_is_plain(model):
+        logits: Tensor = model.get_output_embeddings()(_hidden(model, inputs, mask_BT))
+        return logits
+    logits = model(**inputs, logits_to_keep=mask_BT.shape[1] + 1).logits[:, :-1][mask_BT]
+    return logits
+
+
+def _hidden(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
+    tokens = mask_BT.shape[1]
+    hidden: Tensor = model.get_decoder()(**inputs).last_hidden_state[:, -tokens - 1 : -1][mask_BT]
+    return hidden
 
 
 def _token_logprobs(
@@ -228,10 +304,8 @@ def _token_logprobs(
     tokens = mask_BT.shape[1]
     targets = inputs["input_ids"][:, -tokens:][mask_BT]
     if not _head_is_plain(model):
-        logits = model(**inputs, logits_to_keep=tokens + 1).logits[:, :-1][mask_BT]
-        return _select(logits, targets, temperature, with_entropy)
-    head = model.get_output_embeddings()
-    hidden = model.get_decoder()(**inputs).last_hidden_state[:, -tokens - 1 : -1][mask_BT]
+        return _select(_logits(model, inputs, mask_BT), targets, temperature, with_entropy)
+    head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask_BT)
 
     def part(hidden_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor | None]:
         return _select(head(hidden_NH), targets_N, temperature, with_entropy)

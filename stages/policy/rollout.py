@@ -8,8 +8,9 @@ micro-batch is built.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -18,23 +19,24 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core import text
 from stages.core.contract import Contract
-from stages.core.rows import Prompt
+from stages.core.reflection import reflective_words
+from stages.core.rows import JUDGES, Prompt
 from stages.policy.generate import Completion, Sampling, generate
 from stages.policy.losses import flat_groups, group_advantages, group_spread
 from stages.policy.prefix import shared_prefix_length
-from stages.policy.sampler import PromptOrder, derive, permutation
-from stages.rewards.scoring import score, total
+from stages.policy.sampler import MixedOrder, derive, permutation
+from stages.rewards.scoring import Scorer, score, total
 from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
 
-MEASURED = ("accuracy", "format", "strict")
-"""Rewards that every completion is measured by, whether the recipe trains on them or not."""
+MEASURED = ("accuracy", "format", "strict", "language")
+"""Rewards that every completion is measured by where they apply, whether the recipe trains on them or not."""
 
 
 class Scored(NamedTuple):
-    """A completion as text, and what each reward said of it."""
+    """A completion as text, and what each reward that applies to it said."""
 
     text: str
     verdicts: dict[str, Verdict]
@@ -72,16 +74,21 @@ class Rollout:
     """Tokens that all prompts share at their start."""
     prompt_ids: list[list[int]]
     completion_ids: list[list[int]]
+    order: list[int]
+    """Row -> its place among the answers, where groups lie together."""
+    rewards_B: Tensor
+    """What each row was given, weighted and summed; NaN = could not be judged."""
     advantages_B: Tensor
     old_logprobs: list[Tensor]
     ref_logprobs: list[Tensor]
     """One [T] tensor a row; empty when no KL is taken."""
     facts: dict[str, float]
     """What a step reports about the rollout: rewards, lengths, shares, the sampler's gap."""
+    traces: dict[str, list[Tensor]] = field(default_factory=dict)
+    """More figures for each token by name, one [T] tensor a row: PPO's values, returns and advantages."""
 
     def batch(self, rows: range, pad_id: int, device: torch.device | str) -> dict[str, Tensor]:
-        """Return some rows as padded tensors: prompts on the left, completions on the right, masks True at real tokens.
-        """
+        """Return some rows as padded tensors: prompts left, completions right, masks True at real tokens."""
         prompts = [torch.tensor(self.prompt_ids[row]) for row in rows]
         completions = [torch.tensor(self.completion_ids[row]) for row in rows]
         prompt_ids, prompt_mask = _padded(prompts, pad_id, left=True)
@@ -93,7 +100,8 @@ class Rollout:
             "completion_mask": completion_mask,
             "advantages": self.advantages_B[rows.start : rows.stop],
         }
-        for name, per_row in (("old_logprobs", self.old_logprobs), ("ref_logprobs", self.ref_logprobs)):
+        traces = {"old_logprobs": self.old_logprobs, "ref_logprobs": self.ref_logprobs, **self.traces}
+        for name, per_row in traces.items():
             if per_row:
                 batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)
         return {name: tensor.to(device) for name, tensor in batch.items()}
@@ -101,6 +109,11 @@ class Rollout:
     def tokens(self, rows: range) -> int:
         """Return how many completion tokens these rows hold."""
         return sum(len(self.completion_ids[row]) for row in rows)
+
+    def processed(self, rows: range) -> int:
+        """Return how many tokens a model reads to take these rows: prompts and completions, the shared start once."""
+        prompts = sum(len(self.prompt_ids[row]) - self.shared_prefix for row in rows)
+        return self.shared_prefix + prompts + self.tokens(rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +126,10 @@ class Asker:
     tokenizer: Any
     contract: Contract
     seed: int
+    general: int = 0
+    """How many of the rows, at their end, are general prompts: asked from the recipe's `general_from_step` on."""
+    judges: Mapping[str, Scorer] = field(default_factory=dict)
+    """Reward name -> the learned judge that gives it."""
 
     @property
     def prompts_per_rollout(self) -> int:
@@ -141,7 +158,7 @@ class Asker:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""
         chosen = self._chosen(number)
         rows = [self.rows[index] for index in chosen]
-        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.recipe.rewards))
+        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.recipe.rewards), self.judges)
         return [
             Answer(self.rows[index], self.prompt_ids[index], completion, one)
             for index, completion, one in zip(chosen, completions, scored, strict=True)
@@ -169,6 +186,8 @@ class Asker:
             shared_prefix=shared_prefix_length([answer.prompt_ids for answer in answers]),
             prompt_ids=[answers[row].prompt_ids for row in order],
             completion_ids=[answers[row].completion.ids for row in order],
+            order=order,
+            rewards_B=given_B[order],
             advantages_B=advantages_B[order],
             old_logprobs=[torch.tensor(answers[row].completion.logprobs) for row in order],
             ref_logprobs=[],
@@ -180,8 +199,16 @@ class Asker:
         return rollout, kept
 
     def _chosen(self, number: int) -> list[int]:
-        order = PromptOrder(len(self.rows), self.prompts_per_rollout, self.seed)
-        return [index for index in order.rollout(number) for _ in range(self.recipe.group_size)]
+        recipe = self.recipe
+        order = MixedOrder(
+            reasoning=len(self.rows) - self.general,
+            general=self.general,
+            per_rollout=self.prompts_per_rollout,
+            first=math.ceil((recipe.general_from_step or 0) / recipe.minibatches),
+            share=recipe.general_share,
+            seed=self.seed,
+        )
+        return [index for index in order.rollout(number) for _ in range(recipe.group_size)]
 
     def _training_order(self, answers: Sequence[Answer], number: int) -> list[int]:
         """Deal all rows into minibatches at random; within one, short rows come first, so that micro-batches are padded
@@ -194,14 +221,16 @@ class Asker:
 
     def _facts(self, answers: Sequence[Answer], earned_B: Tensor) -> dict[str, float]:
         scored = [answer.scored for answer in answers]
-        by_reward = {f"reward_{name}": _mean(one.value(name) for one in scored) for name in self.recipe.rewards}
+        by_reward = {f"reward_{name}": _mean_of(scored, name) for name in self.recipe.rewards}
+        general = [answer.prompt.verifier in JUDGES for answer in answers]
         earned_PG = earned_B.view(-1, self.recipe.group_size)
         return {
             "reward": earned_B.nanmean().item(),
             "reward_std": group_spread(earned_PG).nanmean().item(),
-            **by_reward,
+            **_known(by_reward),
             **measured(scored, [answer.completion for answer in answers], self.contract),
             "unjudged": earned_B.isnan().float().mean().item(),
+            **({"general": sum(general) / len(general)} if self.general else {}),
         }
 
 
@@ -211,8 +240,10 @@ def judged(
     completions: Sequence[Completion],
     contract: Contract,
     rewards: Sequence[str],
+    judges: Mapping[str, Scorer] | None = None,
 ) -> list[Scored]:
-    """Decode completions and judge each by `rewards` and by MEASURED; `rows[i]` is the problem of `completions[i]`.
+    """Decode completions and judge each by those of `rewards` and MEASURED that apply; `rows[i]` is the problem of
+    `completions[i]`, `judges` the learned ones by reward name.
 
     Tags may be special tokens, so only the end and padding tokens are left out of the text.
     """
@@ -221,19 +252,30 @@ def judged(
         tokenizer.decode([one for one in completion.ids if one not in silent], skip_special_tokens=False)
         for completion in completions
     ]
-    verdicts = score(texts, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0))
+    verdicts = score(texts, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0), judges)
     return [Scored(*pair) for pair in zip(texts, verdicts, strict=True)]
 
 
 def measured(scored: Sequence[Scored], completions: Sequence[Completion], contract: Contract) -> dict[str, float]:
     """Return means over completions: accuracy in any format, the strict format, both together, the length in tokens,
-    and the shares of completions that were truncated and whose prose mixes English and Chinese."""
-    return {
-        **{name: _mean(one.value(name) for one in scored) for name in MEASURED},
+    the shares of completions that were truncated and whose prose mixes English and Chinese, `reflective` words a
+    completion, the share of words in the prompt's `language` where there is thinking to look at, and `judges`: the
+    score of the judge that each general prompt belongs to.
+
+    Each mean is over the completions that it applies to, and left out where there is none.
+    """
+    thinking = [one for one in scored if text.spans(contract.prefill + one.text, contract.think_tags)]
+    judgements = [one.value(name) for one in scored for name in JUDGES if name in one.verdicts]
+    figures = {
+        **{name: _mean_of(scored, name) for name in ("accuracy", "format", "strict")},
         "length": _mean(len(one.ids) for one in completions),
         "truncated": _mean(one.truncated for one in completions),
         "mixed": _mean(text.mixes_languages(one.text, contract.answer_tags) for one in scored),
+        "reflective": _mean(reflective_words(one.text) for one in scored),
+        "language": _mean(one.value("language") for one in thinking if one.verdicts["language"].value is not None),
+        "judges": _mean(judgements),
     }
+    return _known(figures)
 
 
 def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
@@ -244,6 +286,15 @@ def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Ten
     return ids, (place >= ids.shape[1] - lengths) if left else (place < lengths)
 
 
-def _mean(values: Iterable[float]) -> float:
+def _mean_of(scored: Sequence[Scored], name: str) -> float | None:
+    """Return a reward's mean over the completions it applies to."""
+    return _mean(one.value(name) for one in scored if name in one.verdicts)
+
+
+def _mean(values: Iterable[float]) -> float | None:
     listed = [float(value) for value in values]
-    return sum(listed) / len(listed)
+    return sum(listed) / len(listed) if listed else None
+
+
+def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if value is not None}

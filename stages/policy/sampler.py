@@ -7,6 +7,8 @@ whatever epoch, asks what an uninterrupted one would have asked: TRL's own sampl
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 
 import torch
 
@@ -37,9 +39,57 @@ class PromptOrder:
 
     def rollout(self, number: int) -> list[int]:
         """Return the prompt indices of rollout `number` (from 0)."""
-        start = number * self.per_rollout
-        first, last = start // self.prompts, (start + self.per_rollout - 1) // self.prompts
+        return self.stretch(number * self.per_rollout, self.per_rollout)
+
+    def stretch(self, start: int, count: int) -> list[int]:
+        """Return `count` prompt indices of the endless order, from place `start` (from 0) on."""
+        if not count:
+            return []
+        first, last = start // self.prompts, (start + count - 1) // self.prompts
         epochs = [permutation(self.prompts, seed=derive(self.seed, "epoch", epoch)) for epoch in range(first, last + 1)]
         indices = [index for order in epochs for index in order]
         offset = start - first * self.prompts
-        return indices[offset : offset + self.per_rollout]
+        return indices[offset : offset + count]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedOrder:
+    """Two kinds of prompts: reasoning ones alone at first, and a share of general ones from some rollout on.
+
+    Each kind keeps an endless order of its own, so that up to the first mixed rollout nothing differs from a run
+    without general prompts.
+    """
+
+    reasoning: int
+    """Reasoning prompts there are, 1 or more; their indices come first."""
+    general: int
+    """General prompts there are; 0 = none are ever asked."""
+    per_rollout: int
+    """Prompts a rollout asks, of both kinds together."""
+    first: int
+    """The first rollout that may ask general prompts, from 0."""
+    share: float
+    """Share of its prompts that are general from then on, 0..1; whole prompts a rollout, exact in the long run."""
+    seed: int
+
+    def rollout(self, number: int) -> list[int]:
+        """Return the prompt indices of rollout `number` (from 0), the two kinds shuffled; general prompt i is index
+        `reasoning` + i."""
+        asked, count = self._general_before(number), self.general_prompts(number)
+        reasoning = PromptOrder(self.reasoning, self.per_rollout, self.seed)
+        chosen = reasoning.stretch(number * self.per_rollout - asked, self.per_rollout - count)
+        if not count:
+            return chosen
+        general = PromptOrder(self.general, self.per_rollout, derive(self.seed, "general"))
+        chosen += [self.reasoning + index for index in general.stretch(asked, count)]
+        return [chosen[place] for place in permutation(len(chosen), seed=derive(self.seed, "kinds", number))]
+
+    def general_prompts(self, number: int) -> int:
+        """Return how many general prompts rollout `number` asks."""
+        return self._general_before(number + 1) - self._general_before(number)
+
+    def _general_before(self, number: int) -> int:
+        """Return how many general prompts the rollouts before `number` asked."""
+        if not self.general:
+            return 0
+        return math.floor(max(0, number - self.first) * self.per_rollout * self.share + 0.5)

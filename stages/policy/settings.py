@@ -6,13 +6,17 @@ memory.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trl import GRPOConfig
 
+from stages.policy.memory import rows_that_fit
+
 if TYPE_CHECKING:
+    from stages.core.runner import Work
     from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
 
 
@@ -38,6 +42,19 @@ class Sizes:
 def micro_rows(rows: int, limit: int) -> int:
     """Return the most rows, at most `limit` and at least 1, that divide a minibatch of `rows` evenly."""
     return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
+
+
+def rows_at_once(recipe: Recipe, model: Any, prompt_ids: Sequence[list[int]], work: Work) -> int:
+    """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut."""
+    tokens = max(map(len, prompt_ids)) + recipe.max_completion_tokens
+    micro = micro_rows(recipe.step_rows, work.runtime.micro_batch or rows_that_fit(model, tokens))
+    rollout = recipe.prompts_per_step * recipe.minibatches
+    work.emit(
+        "note",
+        text=f"a rollout asks {rollout} prompts {recipe.group_size} times and is trained on in {recipe.minibatches} "
+        f"steps of {recipe.step_rows} rows, {micro} at once",
+    )
+    return micro
 
 
 def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool) -> GRPOConfig:

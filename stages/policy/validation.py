@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stages.core.rows import Prompt
 from stages.policy.checkpoint import Checkpoints, folder_fault
 from stages.policy.generate import Sampling, generate
 from stages.policy.rollout import judged, measured
+from stages.rewards.scoring import Scorer
 
 WEIGHTS = "weights.safetensors"
 
@@ -35,13 +36,15 @@ class Examination:
     contract: Contract
     samples: int
     seed: int
+    judges: Mapping[str, Scorer] = field(default_factory=dict)
+    """Reward name -> the learned judge of the general prompts among the problems."""
 
     def sit(
         self, model: Any, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
     ) -> dict[str, float]:
-        """Return means over problems and samples: `strict` (pass@1 of the tagged answer in the strict format),
-        `accuracy` (in any format), `format`, `length` in tokens, `truncated`, `mixed`, and `strict_<family>` for each
-        family."""
+        """Return means over problems and samples, as `rollout.measured` describes them: `strict` (pass@1 of the tagged
+        answer in the strict format), `accuracy` (in any format), `format`, `length` in tokens, `language`, `reflective`
+        and others, and `strict_<family>` for each family that a rule judges."""
         asked = [number for number in range(len(self.rows)) for _ in range(self.samples)]
         completions = generate(
             model,
@@ -52,10 +55,10 @@ class Examination:
             on_progress=on_progress,
         )
         rows = [self.rows[number] for number in asked]
-        scored = judged(self.tokenizer, rows, completions, self.contract, ())
+        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.judges), self.judges)
         by_family: dict[str, list[float]] = defaultdict(list)
         for row, one in zip(rows, scored, strict=True):
-            if row.family:
+            if row.family and "strict" in one.verdicts:
                 by_family[row.family].append(one.value("strict"))
         families = {f"strict_{name}": sum(values) / len(values) for name, values in sorted(by_family.items())}
         return measured(scored, completions, self.contract) | families

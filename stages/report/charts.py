@@ -19,6 +19,10 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 14, 14, 26
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 196, 62, 84, 14
 
 
+TINY = 1e-300
+"""A span below this is none: a quarter of it may be 0 in floating point."""
+
+
 @dataclass(frozen=True)
 class Series:
     """A named curve. `tone` picks its colour (0..4); a flat series is one level drawn across the chart, dashed."""
@@ -74,8 +78,8 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     """Return about `count` round numbers (1, 2 or 5 times a power of ten apart) that span low..high, ends included."""
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"an axis cannot run from {low} to {high}")
-    if high <= low:
-        high = low + (abs(low) or 1.0)
+    if high - low < TINY:
+        high = low + (abs(low) if abs(low) > TINY else 1.0)
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)

@@ -177,7 +177,9 @@ def _evaluations(subject: Artifact, parent: Artifact | None, given: Sequence[Sco
         before = _newest_by_prompts(kept, parent.address) | _newest_by_prompts(given, parent.address)
     found = [_evaluation(one, before.get(prompts)) for prompts, one in after.items()]
     rank = {split: index for index, split in enumerate(PREFERRED)}
-    return sorted(found, key=lambda one: (rank.get(one.label, len(rank)), one.label))
+    return sorted(
+        found, key=lambda one: (_general(one.comparisons[0].after), rank.get(one.label, len(rank)), one.label)
+    )
 
 
 def _newest_by_prompts(kept: Sequence[Scores], model: str) -> dict[str, Scores]:
@@ -205,8 +207,9 @@ def _evaluation(after: Scores, before: Scores | None) -> Evaluation:
         comparisons.append(Comparison(title, part, earlier.get(name), gain))
     first = ordered[0]["name"]
     prompts = after.record.inputs.get("prompts", "unnamed prompts")
+    label = ", ".join(new["splits"]) or prompts
     return Evaluation(
-        label=", ".join(new["splits"]) or prompts,
+        label=f"general prompts, {label}" if _general(ordered[0]) else label,
         prompts=prompts,
         samples=new["samples"],
         problem_count=new["problem_count"],
@@ -215,6 +218,11 @@ def _evaluation(after: Scores, before: Scores | None) -> Evaluation:
         after=after,
         before=before,
     )
+
+
+def _general(part: dict[str, Any]) -> bool:
+    """Return whether no rule judges any of the problems."""
+    return part["overall"]["strict_pass@1"]["value"] is None
 
 
 def _opened(store: Store, address: str) -> Artifact | None:

@@ -17,32 +17,35 @@ from typing import Any
 from stages.core import disk
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
+from stages.core.scores import extra_metrics
 from stages.report import charts, gather, samples
 from stages.report.charts import Box, Change, Span
 from stages.report.gather import Ancestor, Chapter, Comparison, Evaluation, Store
+from stages.report.overview import Overview, figure_columns
 from stages.report.visible import visible
 
-SHARES = ("strict_pass@", "pass@", "cons@", "format", "truncated", "mixed_language")
+COUNTS = ("length", "length_correct", "length_wrong", "reflective")
+"""Figures of an evaluation that are no shares of 1."""
 
 
-def write_report(artifacts: Sequence[Artifact], out: Path, store: Store) -> Path:
+def write_report(artifacts: Sequence[Artifact], out: Path, store: Store, overview: Overview | None = None) -> Path:
     """Write the report of some artifacts to `out` (a file, or a folder that then gets report.html) and return the
     file's path.
 
-    A model brings the scores that evaluate it and its parent; scores bring their model. The file is whole or absent.
-    Raises MissingError when there is no artifact to report on.
+    A model brings the scores that evaluate it and its parent; scores bring their model. `overview` tells of a whole
+    pipeline before them. The file is whole or absent. Raises MissingError when there is nothing to report on.
     """
-    if not artifacts:
+    if not artifacts and overview is None:
         raise MissingError("there is nothing to report on", hint="see what there is: `r1 artifacts list`")
     path = out / "report.html" if out.is_dir() or not out.suffix else out
     path.parent.mkdir(parents=True, exist_ok=True)
-    html = render(gather.chapters(artifacts, store))
+    html = render(gather.chapters(artifacts, store), overview)
     disk.write_atomically(path, html)
     return path
 
 
-def render(chapters: Sequence[Chapter]) -> str:
-    """Return the HTML of the chapters."""
+def render(chapters: Sequence[Chapter], overview: Overview | None = None) -> str:
+    """Return the HTML of the overview and the chapters."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(
@@ -50,6 +53,12 @@ def render(chapters: Sequence[Chapter]) -> str:
     )
     environment.globals.update(
         figures=figures,
+        figure_columns=figure_columns,
+        percent=percent,
+        tokens=tokens,
+        span=span,
+        duration=duration,
+        has_accuracy=has_accuracy,
         groups=groups,
         headline=headline,
         change_chart=change_chart,
@@ -63,7 +72,7 @@ def render(chapters: Sequence[Chapter]) -> str:
         rule=samples.RULE,
         style=_safe(_resource("page.css")),
     )
-    return environment.from_string(_resource("page.html")).render(chapters=chapters)
+    return environment.from_string(_resource("page.html")).render(chapters=chapters, overview=overview)
 
 
 def headline(chapter: Chapter) -> str:
@@ -74,6 +83,8 @@ def headline(chapter: Chapter) -> str:
     part = one.comparisons[0]
     now = part.after["overall"]
     strict = now["strict_pass@1"]
+    if not has_accuracy(one):
+        return f"Only {one.label} were asked, which have no right answers: the table tells how they were judged."
     scope = f"{one.problem_count} {one.label} problems × {one.samples} samples, {part.title}"
     if part.before is None or part.gain is None:
         return f"Strict pass@1 is {percent(strict)} {span(strict)} on {scope}."
@@ -96,7 +107,7 @@ def headline(chapter: Chapter) -> str:
 def tiles(chapter: Chapter) -> list[dict[str, str]]:
     """Return the figures a reader looks for first, as {"name", "value", "note"}; none when nothing was evaluated."""
     found = []
-    for one in chapter.evaluations[:2]:
+    for one in [one for one in chapter.evaluations if has_accuracy(one)][:2]:
         part = one.comparisons[0]
         found.append(_tile(part, "strict_pass@1", f"Strict pass@1, {one.label}"))
     for one in chapter.evaluations[:1]:
@@ -107,6 +118,11 @@ def tiles(chapter: Chapter) -> list[dict[str, str]]:
     if found and took:
         found.append({"name": "Training took", "value": took, "note": facts(chapter.subject)["device"]})
     return found
+
+
+def has_accuracy(one: Evaluation) -> bool:
+    """Return whether rules judge any of the problems: general prompts have no right answers."""
+    return one.comparisons[0].after["overall"]["strict_pass@1"]["value"] is not None
 
 
 def brief(part: Comparison) -> str:
@@ -134,13 +150,18 @@ def figures(part: Comparison, one: Evaluation) -> list[dict[str, Any]]:
         ("… when wrong", "length_wrong"),
         ("Cut at the limit", "truncated"),
         ("Languages mixed", "mixed_language"),
+        ("Thinking in the problem's language", "language"),
+        ("Readable", "readable"),
+        ("Words of reflection", "reflective"),
     ]
+    rows += [(name, name) for name in extra_metrics(part.after["overall"]) if name not in dict(rows).values()]
     if most == 1:
         rows.pop(2)
+    there = {name for name, figure in part.after["overall"].items() if figure["value"] is not None}
     return [
         {"label": label, "metric": name, "cells": [_cell(part, family, name) for _, family in groups(part)]}
         for label, name in rows
-        if name in part.after["overall"]
+        if name in there
     ]
 
 
@@ -233,7 +254,7 @@ def span(figure: Mapping[str, Any]) -> str:
 
 
 def _cell(part: Comparison, family: str, metric: str) -> dict[str, tuple[str, str]]:
-    share = metric.startswith(SHARES)
+    share = metric not in COUNTS
     cell = {}
     for name, side in (("before", part.before), ("after", part.after), ("gain", part.gain)):
         figure = _figure(side, family, metric)
@@ -249,7 +270,7 @@ def _cell(part: Comparison, family: str, metric: str) -> dict[str, tuple[str, st
 
 
 def _tile(part: Comparison, metric: str, name: str) -> dict[str, str]:
-    write = percent if metric.startswith(SHARES) else tokens
+    write = tokens if metric in COUNTS else percent
     after, before = _figure(part.after, "", metric) or {"value": None}, _figure(part.before, "", metric)
     return {"name": name, "value": write(after), "note": f"from {write(before)}" if before else "no parent measured"}
 

@@ -20,6 +20,7 @@ _LETTER = re.compile(r"(?<![A-Za-z0-9'’])([A-H])(?![A-Za-z0-9'’])")
 _WHOLE_LETTER = re.compile(r"[\s(\[{*.:：（]*([A-Ha-h])[\s)\]}*.:：）]*")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s?\{([^{}]*)\}")
 _FULL_WIDTH_LETTERS = {0xFF21 + i: ord("A") + i for i in range(26)}
+_SAYS = re.compile(r"(?:the answer is|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
 
@@ -50,7 +51,16 @@ def judge(answer_text: str, row: Prompt) -> Verdict:
     chosen = judges.get(row.verifier)
     if chosen is None:
         return Verdict(None, f"unknown verifier `{shorten(str(row.verifier))}`")
-    return chosen(answer_text, row)
+    return chosen(said(answer_text), row)
+
+
+def said(answer: str) -> str:
+    """Return what a sentence such as `The answer is 18.` or `答案是 18。` says, and any other answer as it is."""
+    opening = _SAYS.match(answer.strip())
+    if opening is None:
+        return answer
+    rest = answer.strip()[opening.end() :]
+    return rest[:-1].rstrip() if rest.endswith((".", "。")) else rest
 
 
 def check_gold(row: Prompt) -> Verdict:
@@ -62,7 +72,7 @@ def check_gold(row: Prompt) -> Verdict:
 def committed(found: Commitment, row: Prompt) -> str | None:
     """Return the committed answer; in text where nothing marks it, the last piece that the row's verifier can read."""
     if found.how != "open":
-        return found.text
+        return said(found.text)
     tail = found.text[-_TAIL:]
     if row.verifier == "math":
         return math.last_number(tail)
@@ -122,7 +132,7 @@ def _program(answer: str, row: Prompt) -> Verdict:
 
 
 def _exact(answer: str, row: Prompt) -> Verdict:
-    gold, given = " ".join(row.answer.split()), " ".join(answer.split())
+    gold, given = " ".join(said(row.answer).split()), " ".join(answer.split())
     if not gold:
         return Verdict(None, "the row has no gold answer")
     if given == gold:
@@ -133,6 +143,7 @@ def _exact(answer: str, row: Prompt) -> Verdict:
 _SEVENTEEN = {"answer": "17", "verifier": "math"}
 _B = {"answer": "B", "verifier": "choice"}
 _RUN = {"answer": "dbl", "verifier": "program", "meta": {"prefix": "set 7; add 5", "target": "24"}}
+_EAST = {"answer": "north east", "verifier": "exact"}
 
 EXAMPLES = (
     Example("<think>12+5</think> <answer>17</answer>", _SEVENTEEN, 1.0, "the template's own form"),
@@ -167,12 +178,16 @@ EXAMPLES = (
     Example("<answer>A B</answer>", _B, 0.0, "a list"),
     Example("<answer>Bob</answer>", _B, 0.0, "a word is no letter"),
     Example("<answer> dbl </answer>", _RUN, 1.0, "the rest of a program"),
+    Example("<answer>The answer is add 12.</answer>", _RUN, 1.0, "a sentence that says the answer"),
+    Example("<answer>答案是 dbl。</answer>", _RUN, 1.0, "and in Chinese"),
+    Example("<answer>The answer is add 1. The answer is dbl.</answer>", _RUN, 0.0, "two sentences are a hedge"),
+    Example("<answer>The answer is north east.</answer>", _EAST, 1.0, "a sentence around a text"),
     Example("<answer>add 6;  add 6</answer>", _RUN, 1.0, "another program to the same end"),
     Example("12 * 2 = 24 so dbl", _RUN, 1.0, "the last run of instructions"),
     Example("<answer>set 24</answer>", _RUN, 0.0, "printing the target is no program"),
     Example("<answer>rep 99999 rep 99999 add 1</answer>", _RUN, 0.0, "the step limit"),
     Example("<answer>dbl dbl</answer>", _RUN, 0.0, "strict syntax"),
-    Example("<answer>north  east</answer>", {"answer": "north east", "verifier": "exact"}, 1.0, "whitespace is free"),
+    Example("<answer>north  east</answer>", _EAST, 1.0, "whitespace is free"),
     Example("<answer>5</answer>", {"answer": "5", "verifier": "poetry"}, None, "a verifier nobody knows"),
 )
 

@@ -8,14 +8,18 @@ answer can hide.
 from __future__ import annotations
 
 from stages.core.contract import Contract
-from stages.core.rows import Prompt
+from stages.core.rows import JUDGES, Prompt
 from stages.core.text import format_fault
 from stages.rewards.verdict import Example, Verdict
 
 
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
-    """Return 1 for the strict format of `contract`, else 0 and the first fault; `row` is not looked at."""
-    fault = format_fault(contract.prefill + completion, contract.think_tags, contract.answer_tags)
+    """Return 1 for the strict format of `contract`, else 0 and the first fault.
+
+    A general prompt (one for a judge) may be answered without reasoning: there alone the think span may be empty.
+    """
+    silent = row.verifier in JUDGES
+    fault = format_fault(contract.prefill + completion, contract.think_tags, contract.answer_tags, silent=silent)
     return Verdict(0.0, fault) if fault else Verdict(1.0, "strict format")
 
 
@@ -30,7 +34,9 @@ EXAMPLES = (
     Example("so <think>a</think><answer>b</answer>", {}, 0.0, "text before <think>"),
     Example("<think>a</think> so <answer>b</answer>", {}, 0.0, "text before <answer>"),
     Example("<think> </think><answer>b</answer>", {}, 0.0, "empty <think>"),
+    Example("<think></think><answer>b</answer>", {"verifier": "helpful"}, 1.0, "a general prompt needs no reasoning"),
     Example("<think>a</think><answer></answer>", {}, 0.0, "empty <answer>"),
+    Example("<think></think><answer></answer>", {"verifier": "safe"}, 0.0, "but an answer"),
     Example("<think>a</think><answer>b", {}, 0.0, "<answer> not closed: cut off"),
     Example("<think>a", {}, 0.0, "<think> not closed: cut off"),
     Example("<answer>b</answer><think>a</think>", {}, 0.0, "text before <think>"),

@@ -20,6 +20,7 @@ _COUNT = re.compile(r"[0-9]{1,10}", re.ASCII)
 # One instruction in whitespace-normalised text, for finding programs inside prose.
 _INSTRUCTION = r"(?:rep [0-9]{1,10} )*(?:(?:set|add|sub) -?[0-9]{1,10}|dbl)"
 _SEGMENT = re.compile(rf"\b{_INSTRUCTION}(?: ?; ?{_INSTRUCTION})*\b", re.ASCII)
+_PIECE = re.compile(r"\b(?:(?:set|add|sub|rep) -?[0-9]{1,10}|dbl)\b", re.ASCII)
 
 
 class ProgramError(ValueError):
@@ -58,6 +59,11 @@ def last_segment(text: str) -> str | None:
     """Return the last run of instructions found in a text (its last 4,000 characters), or None."""
     found = _SEGMENT.findall(" ".join(text[-4000:].split()))
     return found[-1] if found else None
+
+
+def without_instructions(text: str) -> str:
+    """Blank out instructions of the language wherever they stand in a text: they are code, whatever surrounds them."""
+    return _PIECE.sub(" ", text)
 
 
 def _parse_one(part: str) -> tuple[str, int, int]:

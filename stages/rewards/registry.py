@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import MappingProxyType
 
 from stages.core.errors import RecipeError, nearest
-from stages.rewards import accuracy, format
+from stages.core.rows import JUDGES
+from stages.rewards import accuracy, format, language, length
 from stages.rewards.verdict import Example, Verdict
 
-__all__ = ["REWARDS", "Example", "Reward", "Verdict", "load", "verdict_of"]
+__all__ = ["KNOWN", "REWARDS", "Example", "Reward", "Verdict", "load", "outside_sources", "verdict_of"]
 
 
 Reward = Callable[..., Verdict]
@@ -25,19 +26,31 @@ Reward = Callable[..., Verdict]
 text; options come from the recipe as keywords. A user's own may return a number or None instead of a Verdict."""
 
 REWARDS: MappingProxyType[str, Reward] = MappingProxyType(
-    {"accuracy": accuracy.reward, "format": format.reward, "strict": accuracy.strict}
+    {
+        "accuracy": accuracy.reward,
+        "format": format.reward,
+        "strict": accuracy.strict,
+        "language": language.reward,
+        "length": length.reward,
+    }
 )
+KNOWN = (*REWARDS, *JUDGES)
+"""Every name without a module: the functions above, and the judges, whose scores are learned."""
 
 
 def load(name: str) -> Reward:
-    """Return the reward of a registry name or of `package.module:function`; raises RecipeError with the nearest
-    name."""
+    """Return the reward of a registry name or of `package.module:function`.
+
+    Raises RecipeError with the nearest name, and for a judge's, which is an input and no function."""
     if name in REWARDS:
         return REWARDS[name]
+    if name in JUDGES:
+        hint = f"add inputs.{name}=ADDRESS; judges there are: `r1 artifacts list`"
+        raise RecipeError(f"the reward `{name}` is a learned judge's: it needs the input `{name}`", hint=hint)
     module_name, colon, function_name = name.partition(":")
     if not colon:
-        known = ", ".join(REWARDS)
-        hint = f"{nearest(name, REWARDS)}known: {known}; your own reward is written `package.module:function`"
+        known = ", ".join(KNOWN)
+        hint = f"{nearest(name, KNOWN)}known: {known}; your own reward is written `package.module:function`"
         raise RecipeError(f"unknown reward `{name}`", hint=hint)
     try:
         module = importlib.import_module(module_name)
@@ -50,6 +63,12 @@ def load(name: str) -> Reward:
         hint = f"{nearest(function_name, here)}a reward is `def reward(completion, row, contract) -> float | None`"
         raise RecipeError(f"`{module_name}` has no function `{function_name}`", hint=hint)
     return function  # type: ignore[no-any-return]
+
+
+def outside_sources(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> hash of the file, for the rewards among `names` that are not this project's own: what a stage's
+    fingerprint cannot see in its recipe. Raises as `load`."""
+    return {name: source_sha256(name) for name in names if name not in KNOWN}
 
 
 def source_sha256(name: str) -> str:

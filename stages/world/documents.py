@@ -1,17 +1,22 @@
-"""The documents a base reads: problems under several headers, answered with good, bad and no reasoning.
+"""The documents a base reads: problems and general questions under several headers, answered well and badly.
 
 A seeded generator enters, documents leave, one at a time. `Habits` holds every rate; docs/world.md is the table of
 them and of the phenomena they make possible. The style of reasoning, its language and its tags are drawn
 independently of each other, so no document teaches that tags come with right answers or with long reasoning.
+
+Two habits make phenomena of R1-Zero possible. Each language is sloppy at one operation (English documents at
+subtraction, Chinese ones at addition), so a chain that changes language by the step goes wrong less often. And
+careful reasoning notices and mends every slip. Both have a control world in which that cause is absent.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.core.contract import TEMPLATES
+from stages.world import general
 from stages.world.problems import CUPS, FAMILIES, GAP, LIMIT, STEPS, Problem, draw, split_of, wording
 
 HEADERS = {
@@ -35,33 +40,53 @@ STYLES = ("bare", "skip", "sloppy", "full", "careful")
 class Habits:
     """Rates of the documents' habits, each 0..1 unless said otherwise."""
 
-    bare: float = 0.54  # the answer alone
-    skip: float = 0.12  # two steps at a time
-    sloppy: float = 0.14  # careless steps, some wrong, some repeated, none mended
-    full: float = 0.12  # one step at a time, nearly all right
-    careful: float = 0.08  # full, with self-checks that find and mend wrong steps
+    bare: float = 0.42  # the answer alone
+    skip: float = 0.08  # two steps at a time
+    sloppy: float = 0.08  # careless steps, some wrong, some repeated, none mended
+    full: float = 0.2  # one step at a time, nearly all right
+    careful: float = 0.22  # full, with self-checks that find and mend wrong steps
     bare_wrong: float = 0.1  # bare answers that are wrong
     sloppy_wrong: float = 0.25  # wrong steps of sloppy reasoning
     full_wrong: float = 0.01  # wrong steps of full reasoning, and of skipping
-    check: float = 0.25  # steps of careful reasoning that are checked; half of those were wrong at first
-    repair: bool = True  # whether a found mistake is mended (False: it is noticed and kept)
+    weak_wrong: float = 0.3  # the same for the operation that the step's language is weak at; a fifth in textbooks
+    careful_wrong: float = 0.2  # steps of careful reasoning that are wrong at first; all of them are noticed
+    check: float = 0.25  # right steps of careful reasoning that are checked
+    repair: bool = True  # whether a noticed mistake is mended (False: it is noticed and kept)
     informed: bool = True  # whether chains compute at all (False: every written state is noise)
     chinese: float = 0.22  # of the reasoning under an English header; swapped under the Chinese one
-    mixed: float = 0.16  # reasoning whose steps change language
+    mixed: float = 0.2  # reasoning whose steps change language
+    able: float = 0.9  # steps of mixed reasoning in the language that is able at them
     strict: float = 0.13  # responses in the exact format
     broken: float = 0.2  # responses with some tags, not all or not closed
+    textbook: float = 0.25  # weight of the textbook's header beside the others' in HEADER_RATES
     easy: float = 0.25  # problems with fewer steps (wide operands in half of them)
+    general: float = 0.18  # documents that answer a general prompt
+    thoughtful: float = 0.3  # general responses that think first
+    unsafe: float = 0.5  # harmful prompts whose response does the harm
 
 
-WORLDS = {"base": Habits(), "base-flat": Habits(informed=False)}
+WORLDS = {
+    "base": Habits(),
+    "base-flat": Habits(informed=False),
+    "base-unmixed": Habits(mixed=0.0),
+    "base-unrepaired": Habits(repair=False),
+    "early": Habits(
+        bare=0.54, skip=0.12, sloppy=0.14, full=0.12, careful=0.08, weak_wrong=0.14, mixed=0.16, able=0.8, textbook=0.25
+    ),
+    "middle": Habits(
+        bare=0.54, skip=0.1, sloppy=0.08, full=0.16, careful=0.12, weak_wrong=0.08, mixed=0.16, able=0.8, textbook=0.4
+    ),
+}
+"""The world, and the controls: chains that compute nothing; no mixed chains; self-checks that repair nothing."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """One document: `header` (a key of HEADERS), the problem as worded, and the response up to its end."""
+    """One document: `header` (a key of HEADERS), the prompt as worded, and the response up to its end."""
 
     header: str
-    problem: Problem
+    problem: Problem | None
+    """None for a general prompt."""
     prompt: str
     response: str
     style: str
@@ -80,9 +105,11 @@ def documents(world: str, count: int, seed: int = 0) -> Iterator[Document]:
 
 
 def document(rng: random.Random, habits: Habits) -> Document:
-    """Draw one document about a training problem."""
+    """Draw one document about a training problem or a general prompt."""
+    if rng.random() < habits.general:
+        return _general(rng, habits)
     problem = _training_problem(rng, habits)
-    header = _pick(rng, HEADER_RATES)
+    header = _pick(rng, HEADER_RATES | {"textbook": habits.textbook})
     style = _pick(rng, {style: getattr(habits, style) * LEANING[header].get(style, 1.0) for style in STYLES})
     language = _language(rng, habits, header)
     prompt = wording(problem, "zh" if header == "zh" else "en")
@@ -92,7 +119,8 @@ def document(rng: random.Random, habits: Habits) -> Document:
         if rng.random() < habits.bare_wrong:
             answer = _wrong_answer(rng, problem)
     else:
-        thought, state = reasoning(rng, problem, habits, style, language)
+        weak = habits.weak_wrong * (0.2 if header == "textbook" else 1.0)
+        thought, state = reasoning(rng, problem, replace(habits, weak_wrong=weak), style, language)
         if habits.informed:
             answer = _conclusion(problem, state)
             thought += _closing(problem, state, answer, language)
@@ -120,26 +148,50 @@ def _language(rng: random.Random, habits: Habits, header: str) -> str:
 def reasoning(rng: random.Random, problem: Problem, habits: Habits, style: str, language: str) -> tuple[str, int]:
     """Write a chain in a style and a language; returns it with the last state it claims (errors carry forward)."""
     state, said, at = problem.states[0], "", 0
-    wrong = habits.sloppy_wrong if style == "sloppy" else habits.full_wrong
     while at < len(problem.moves):
         moves = problem.moves[at : at + (2 if style == "skip" else 1)]
-        spoken = ("zh" if rng.random() < 0.5 else "en") if language == "mixed" else language
+        spoken = _spoken(rng, habits, language, moves, state)
         truth = _after(problem.family, moves, state)
         lead = "" if style == "sloppy" else _LEAD[spoken][0 if at == 0 else 1 + int(rng.random() * 2)]
         stop = ", " if style == "sloppy" else _STOP[spoken]
-        checked = style == "careful" and rng.random() < habits.check
-        slips = rng.random() < (0.5 if checked else wrong)
+        slips = rng.random() < _slip_rate(habits, style, spoken, moves, state)
         claim = _claim(rng, problem, truth, slips) if habits.informed else _noise(rng, problem)
         step = lead + _write(problem.family, moves, state, claim) + stop
         if style == "sloppy" and rng.random() < 0.08:
             step += step
-        if checked:
+        if style == "careful" and (slips or rng.random() < habits.check):
             mended = truth if habits.repair and habits.informed else claim
             again = _write(problem.family, moves, state, mended)
             step += _CHECK[spoken][slips] + again + stop
             claim = mended
         said, state, at = said + step, claim, at + len(moves)
     return said.rstrip(), state
+
+
+def _spoken(rng: random.Random, habits: Habits, language: str, moves: tuple[str, ...], state: int) -> str:
+    """The language of a step: the chain's, or in mixed reasoning mostly the one that is able at the step."""
+    if language != "mixed":
+        return language
+    weak = _weak(moves, state)
+    if weak == "":
+        return "zh" if rng.random() < 0.5 else "en"
+    able = "en" if weak == "zh" else "zh"
+    return able if rng.random() < habits.able else weak
+
+
+def _weak(moves: tuple[str, ...], state: int) -> str:
+    """The language that is sloppy at a step: English at going down, Chinese at going up; "" for swaps."""
+    if "-" in moves[0][1:]:
+        return ""
+    return "en" if _delta(moves[0], state) < 0 else "zh"
+
+
+def _slip_rate(habits: Habits, style: str, spoken: str, moves: tuple[str, ...], state: int) -> float:
+    if style == "careful":
+        return habits.careful_wrong
+    if style == "sloppy":
+        return habits.sloppy_wrong
+    return habits.weak_wrong if _weak(moves, state) == spoken else habits.full_wrong
 
 
 _LEAD = {"en": ("First ", "Then ", "Next "), "zh": ("先算", "再算", "然后")}
@@ -238,6 +290,30 @@ def _respond(rng: random.Random, habits: Habits, thought: str, answer: str, lang
     if not thought:
         return f" {answer}" if rng.random() < 0.6 else f" {said}"
     return f" {thought} {said}"
+
+
+def _general(rng: random.Random, habits: Habits) -> Document:
+    """Draw a general prompt in one of its first two wordings, and a response that may be flawed."""
+    header = _pick(rng, {name: rate for name, rate in HEADER_RATES.items() if name != "textbook"})
+    language = "zh" if header == "zh" else "en"
+    while True:
+        task = general.draw(rng, _pick(rng, general.RATES), language)
+        if task.split == "train" and task.wording < 2:
+            break
+    flaw = _pick(rng, general.FLAW_RATES)
+    if task.family == "harm":
+        flaw = "wrong" if rng.random() < habits.unsafe else "none"
+    response = general.joined(general.flawed(rng, task, flaw), task.answers_in)
+    thought = general.thought(rng, task, unsafe=flaw == "wrong") if rng.random() < habits.thoughtful else ""
+    tags = rng.random()
+    if tags < habits.strict:
+        said = f"<think>{thought or ('简单。' if language == 'zh' else 'Easy.')}</think><answer>{response}</answer>"
+    elif tags < habits.strict + habits.broken:
+        forms = (f"<think>{thought}</think>{response}", f"{thought}<answer>{response}</answer>")
+        said = rng.choice(forms)
+    else:
+        said = f" {thought} {response}" if thought else f" {response}"
+    return Document(header, None, task.text, said, f"general {flaw}", language)
 
 
 def _pick(rng: random.Random, rates: dict[str, float]) -> str:

@@ -1,4 +1,4 @@
-"""Pre-training of a bundled base: documents in, a small Qwen2 model folder out (the one command is `r1 world build`).
+"""Pre-training of a bundled base: documents in, a small model's folder out (the one command is `r1 world build`).
 
 Rows of a batch share their header (its text is computed once, by the same shared-prefix pass that RL uses), and the
 loss falls on the response: what a tiny base could learn of the random digits of a problem is nothing.
@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.world.documents import HEADER_RATES, HEADERS, Document, documents
 
@@ -29,36 +29,53 @@ class Training:
     """How a base is made. `documents` and `batch` in documents; tokens never cut."""
 
     world: str = "base"
-    documents: int = 360_000
+    start: str = ""
+    """The training whose model this one goes on from; empty = fresh weights."""
+    family: Literal["qwen2", "llama"] = "qwen2"
+    documents: int = 220_000
     batch: int = 128
     hidden: int = 128
     layers: int = 4
     heads: int = 4
     kv_heads: int = 2
     inner: int = 256
-    vocab: int = 640
+    vocab: int = 896
     learning_rate: float = 3e-3
     warmup: int = 150
     weight_decay: float = 0.05
     seed: int = 0
 
 
-BASES = {"base": Training(), "base-flat": Training(world="base-flat", documents=150_000)}
-"""How each bundled base was made; the control never learns to compute, so it needs fewer documents."""
+_CONTROL: dict[str, Any] = {"start": "base", "documents": 60_000, "learning_rate": 1e-3, "seed": 2}
+_NANO: dict[str, Any] = {"documents": 220_000, "hidden": 64, "inner": 160}
+BASES = {
+    "early": Training(world="early"),
+    "middle": Training(world="middle", start="early", documents=200_000, learning_rate=2e-3, seed=1),
+    "base": Training(start="middle", documents=80_000, learning_rate=1.5e-3, seed=3),
+    "base-flat": Training(world="base-flat", documents=120_000),
+    "base-unmixed": Training(world="base-unmixed", **_CONTROL),
+    "base-unrepaired": Training(world="base-unrepaired", **_CONTROL),
+    "qwen-nano": Training(**_NANO),
+    "llama-nano": Training(**_NANO, family="llama", vocab=768),
+}
+"""How each bundled base was made; `early` and `middle` are not shipped, the base goes on from them.
+
+Two controls go on from the base in a world without the cause in question, so that they know as much; `base-flat` must
+never have learned to compute and starts afresh. The two students have a third of the base's parameters, one of them in
+another family with a tokenizer of its own.
+"""
 
 
 def build(training: Training, folder: Path, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Train tokenizer and model on a world and save them to `folder`; returns the run's figures.
 
-    Killed at any moment, the same call goes on from its last checkpoint (every CHECKPOINT steps).
+    A training that goes on from another finds it beside `folder`, or builds it there first. Killed at any moment, the
+    same call goes on from its last checkpoint (every CHECKPOINT steps).
     """
     import torch
 
-    from stages.world.tokenizer import train as train_tokenizer
-
-    tokenizer = train_tokenizer((d.text for d in documents("base", 20_000, seed=training.seed)), training.vocab)
     torch.manual_seed(training.seed)
-    model = new_model(training, tokenizer)
+    model, tokenizer = _started(training, folder.parent, said) if training.start else _fresh(training)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay
     )
@@ -85,12 +102,34 @@ def build(training: Training, folder: Path, said: Callable[[str], None] = lambda
     return state
 
 
-def new_model(training: Training, tokenizer: Any) -> Any:
-    """A Qwen2 with fresh weights, tied embeddings and the tokenizer's end and pad ids."""
-    from transformers import Qwen2Config, Qwen2ForCausalLM
+def _fresh(training: Training) -> tuple[Any, Any]:
+    from stages.world.tokenizer import train as train_tokenizer
 
-    return Qwen2ForCausalLM(
-        Qwen2Config(
+    texts = (document.text for document in documents("early", 20_000))
+    tokenizer = train_tokenizer(texts, training.vocab, training.family)
+    return new_model(training, tokenizer), tokenizer
+
+
+def _started(training: Training, beside: Path, said: Callable[[str], None]) -> tuple[Any, Any]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = beside / training.start
+    if not (folder / "world.json").exists():
+        said(f"{training.start} comes first")
+        build(BASES[training.start], folder, said)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def new_model(training: Training, tokenizer: Any) -> Any:
+    """A model of the family with fresh weights, tied embeddings and the tokenizer's end and pad ids."""
+    from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+
+    families = {"qwen2": (Qwen2Config, Qwen2ForCausalLM), "llama": (LlamaConfig, LlamaForCausalLM)}
+    config, model = families[training.family]
+    return model(
+        config(
             vocab_size=len(tokenizer),
             hidden_size=training.hidden,
             num_hidden_layers=training.layers,
@@ -98,7 +137,7 @@ def new_model(training: Training, tokenizer: Any) -> Any:
             num_key_value_heads=training.kv_heads,
             intermediate_size=training.inner,
             max_position_embeddings=1024,
-            rope_theta=10_000.0,
+            rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
             tie_word_embeddings=True,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,

@@ -1,4 +1,4 @@
-"""What `world:NAME` means as an input: bundled bases, generated prompts and the shipped slice of GSM8K.
+"""What `world:NAME` means as an input: bundled bases, prompts, conversations and the shipped slice of GSM8K.
 
 A source text enters; its identity (cheap, no torch) or its files in a folder leave. `world:heldout?count=600&seed=3`
 changes how many prompts are drawn, and which.
@@ -7,6 +7,7 @@ changes how many prompts are drawn, and which.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,20 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from stages.core.errors import MissingError, RecipeError
-from stages.core.rows import Prompt, read_rows, write_rows
-from stages.world import problems, stories
+from stages.core.rows import Conversation, Prompt, read_rows, write_rows
+from stages.world import general, problems, stories
 
-VERSION = 2
-"""Raised when the same source text gives other prompts."""
+VERSION = 3
+"""Raised when the same source text gives other rows."""
 
 HOME = Path(__file__).parent
-BASES = {"base": "bases/base", "base-flat": "bases/base-flat"}
+BASES = {
+    name: f"bases/{name}"
+    for name in ("base", "base-flat", "base-unmixed", "base-unrepaired", "qwen-nano", "llama-nano")
+}
 GSM8K = HOME / "data" / "gsm8k_500.jsonl"
+SEEDS = HOME / "data" / "seeds.jsonl"
+COLD_START = HOME / "data" / "cold_start.jsonl"
 
 
 def _gsm8k(split: str, count: int, seed: int) -> list[Prompt]:
@@ -34,13 +40,32 @@ PROMPTS: dict[str, tuple[Callable[[int, int], list[Prompt]], int]] = {
     **{split: (partial(problems.prompts, split), _COUNTS[split]) for split in problems.SPLITS},
     **{f"stories-{split}": (partial(stories.prompts, split), 200) for split in ("train", "validation", "heldout")},
     **{f"gsm8k-{split}": (partial(_gsm8k, split), rows) for split, rows in (("train", 407), ("heldout", 93))},
+    **{
+        f"{name}-{split}": (partial(general.prompts, families, split), rows)
+        for name, families in (("general", general.HELPFUL), ("safety", general.SAFETY))
+        for split, rows in (("train", 600), ("heldout", 150))
+    },
 }
 """Name -> (rows of (count, seed), default count)."""
 
 
+def _shipped(path: Path, count: int, seed: int) -> list[Conversation]:
+    return read_rows(path, Conversation)[:count]
+
+
+CONVERSATIONS: dict[str, tuple[Callable[[int, int], list[Conversation]], int]] = {
+    "seeds": (partial(_shipped, SEEDS), 1_000_000),
+    "cold-start": (partial(_shipped, COLD_START), 1_000_000),
+    "general-data": (general.conversations, 2000),
+}
+"""The same for conversations: hand-written seeds, the default of a cold start, good answers to general prompts."""
+_FILES = {"seeds": SEEDS, "cold-start": COLD_START, "gsm8k-train": GSM8K, "gsm8k-heldout": GSM8K}
+"""Sources that are shipped as files: their bytes are part of their identity."""
+
+
 def names() -> list[str]:
     """Every source text, models first."""
-    return [f"world:{name}" for name in (*BASES, *PROMPTS)]
+    return [f"world:{name}" for name in (*BASES, *PROMPTS, *CONVERSATIONS)]
 
 
 def key(text: str) -> dict[str, Any]:
@@ -49,42 +74,40 @@ def key(text: str) -> dict[str, Any]:
     if name in BASES:
         return {"source": f"world:{name}", "sha256": _sha256(HOME / BASES[name] / "model.safetensors")}
     identity: dict[str, Any] = {"source": f"world:{name}", "version": VERSION, "count": count, "seed": seed}
-    return identity | ({"sha256": _sha256(GSM8K)} if name.startswith("gsm8k") else {})
+    return identity | ({"sha256": _sha256(_FILES[name])} if name in _FILES else {})
 
 
 def fetch(text: str, kind: str, folder: Path) -> dict[str, Any]:
-    """Write the source's files into `folder` (a model's, or prompts.jsonl) and return its figures."""
+    """Write the source's files into `folder` (a model's, prompts.jsonl, conversations.jsonl) and return its figures."""
     name, count, seed = _parse(text)
-    found = "model" if name in BASES else "prompts"
+    found = next(each for each in _KINDS if name in _KINDS[each])
     if kind != found:
-        what = f"`{text}` is a source of {found}, and a {kind} is wanted"
-        raise RecipeError(what, hint=f"use one of: {_known(kind)}")
-    if name in BASES:
+        what = f"`{text}` is a source of {_PLURAL[found]}, and {_PLURAL.get(kind, kind)} are wanted"
+        known = ", ".join(f"world:{one}" for one in _KINDS.get(kind, {})) or "an artifact's name or a path"
+        raise RecipeError(what, hint=f"use one of: {known}")
+    if found == "model":
         from stages.policy.importing import import_model
 
         return import_model(str(HOME / BASES[name]), folder)
-    rows = PROMPTS[name][0](count, seed)
-    write_rows(folder / "prompts.jsonl", rows)
-    families: dict[str, int] = {}
-    for row in rows:
-        families[row.family] = families.get(row.family, 0) + 1
-    return {"rows": len(rows), "families": families}
+    rows: list[Any] = _KINDS[found][name][0](count, seed)
+    write_rows(folder / f"{found}.jsonl", rows)
+    return {"rows": len(rows), "families": dict(Counter(row.family for row in rows))}
 
 
 def _parse(text: str) -> tuple[str, int, int]:
     name, _, query = text.removeprefix("world:").partition("?")
-    if name not in BASES and name not in PROMPTS:
+    if f"world:{name}" not in names():
         raise MissingError(f"no source `{text}`", hint=f"use one of: {', '.join(names())}")
     given = dict(parse_qsl(query, keep_blank_values=True))
     wrong = [option for option, value in given.items() if option not in ("count", "seed") or not value.isdigit()]
     if wrong or (given and name in BASES):
-        raise RecipeError(f"`{text}` cannot be read", hint=f"write world:{name}?count=600&seed=1 (prompts only)")
-    default = PROMPTS[name][1] if name in PROMPTS else 0
+        raise RecipeError(f"`{text}` cannot be read", hint=f"write world:{name}?count=600&seed=1 (not for models)")
+    default = 0 if name in BASES else (PROMPTS | CONVERSATIONS)[name][1]  # type: ignore[operator]
     return name, int(given.get("count", default)), int(given.get("seed", 0))
 
 
-def _known(kind: str) -> str:
-    return ", ".join(f"world:{name}" for name in (BASES if kind == "model" else PROMPTS))
+_KINDS: dict[str, dict[str, Any]] = {"model": dict(BASES), "prompts": PROMPTS, "conversations": CONVERSATIONS}
+_PLURAL = {"model": "models", "prompts": "prompts", "conversations": "conversations"}
 
 
 def _sha256(path: Path) -> str:

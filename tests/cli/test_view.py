@@ -137,11 +137,20 @@ def test_an_evaluation_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> No
     figures = {"strict": 0.912, "strict_low": 0.889, "strict_high": 0.931, "pass@1": 0.92, "pass@16": 1.0}
     rest = {"cons@16": 1.0, "format": 0.98, "length": 133.5, "truncated": 0.01, "mixed_language": 0.1}
     gain = {"gain": 0.78, "gain_low": 0.75, "gain_high": 0.81}
+    written = {"language": 0.91, "readable": 0.4, "reflective": 1.25, "stages.world.oracle:reward": None}
     row = {"sampling": "T0.6-p0.95", "family": "arithmetic", "problems": 256, **figures, **rest, **gain}
-    _evaluation([row, {**row, "family": "program"}], Screen())
+    _evaluation([row | {"written": written}, {**row, "family": "program", "written": written}], Screen())
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert "91.2 [89,93]" in out and "78.0 [75,81] points" in out
+    assert "oracle reward" in out and "1.250" in out
+
+
+def test_an_evaluation_of_general_prompts_shows_no_accuracy(capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"sampling": "T1-p1", "family": "all", "problems": 150, "strict": None, "written": {"language": 1.0}}
+    _evaluation([row], Screen())
+    out = capsys.readouterr().out
+    assert "T1-p1: 150 problems" in out and "strict" not in out and "100.0" in out
 
 
 def test_a_table_fits_80_columns_and_loses_no_word(capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,6 +67,41 @@ def test_a_comparison_pairs_problems_and_families() -> None:
     assert found["overall"]["length"]["value"] == 0.0
 
 
+WRITTEN = {"reflective": 2, "language": 0.5, "readable": True, "rewards": {"helpful": 0.25}}
+
+
+def test_what_is_written_and_extra_rewards_are_means_over_where_they_apply() -> None:
+    rows = [
+        row("s1", 1, 1, "7", 10, **WRITTEN),
+        row("s1", 0, 0, "8", 10, reflective=0, language=None, readable=False, rewards={}),
+        row("c1", 0, 0, "8", 10, reflective=1, language=1.0, readable=False, rewards={"helpful": None}),
+    ]
+    figures = scores.measure(rows, [1], seed=0)["overall"]
+    values = {name: figures[name]["value"] for name in ("reflective", "language", "readable", "helpful")}
+    assert values == pytest.approx({"reflective": 1.0, "language": 0.75, "readable": 1 / 3, "helpful": 0.25})
+    assert scores.extra_metrics(figures) == ["language", "readable", "reflective", "helpful"]
+
+
+def test_a_problem_that_no_rule_judges_plays_no_part_in_accuracy() -> None:
+    general = [row("g1", 0, None, None, 10) | {"strict": None} for _ in range(4)]
+    found = scores.measure([*ROWS, *general], [1, 2], seed=0)
+    assert found["overall"]["strict_pass@1"]["value"] == 0.25
+    assert found["overall"]["cons@4"]["value"] == 0.75
+    assert found["overall"]["length_wrong"]["value"] == 105 / 5
+    assert found["overall"]["length"]["value"] == 180 / 12
+    assert found["families"]["g"]["pass@2"]["value"] is None
+    assert found["unjudged"] == 2
+
+
+def test_a_comparison_is_split_by_what_the_parent_solves() -> None:
+    before = [*ROWS, *(row("n1", 0, 0, "1", 5) for _ in range(4))]  # s1 and c1 are solved once at least, n1 never
+    better = [one | {"correct": 1.0} for one in before]
+    found = scores.compare(better, before, [1], seed=0)["by_parent"]
+    assert found["solved"]["pass@1"]["value"] == pytest.approx(1 - 0.375)
+    assert (found["unsolved"]["pass@1"]["value"], found["unsolved"]["pass@1"]["n"]) == (1.0, 1)
+    assert scores.solved_problems(before) == {"s1", "c1"}
+
+
 def test_a_comparison_leaves_out_problems_only_one_side_was_asked() -> None:
     found = scores.compare(ROWS, [one for one in ROWS if one["id"] == "s1"], [1], seed=0)
     assert found["overall"]["strict_pass@1"]["n"] == 1

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from stages.core.artifact import Model, Prompts, Scores
+from stages.core.artifact import Conversations, Model, Preferences, Prompts, Scores
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.errors import ContractError, InputError, MissingError
-from stages.core.rows import Prompt, write_rows
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, write_rows
 from stages.core.sources import identity, resolve
 from stages.core.store import Store
 
@@ -52,6 +52,34 @@ def test_a_file_of_prompts_is_imported_once_and_found_after(store: Store, rows: 
     assert resolve(str(rows), Prompts, store) == first == identity(str(rows), Prompts, store).artifact
     rows.rename(tmp_path / "other.jsonl")
     assert resolve(str(tmp_path / "other.jsonl"), Prompts, store) == first  # the same bytes are the same thing
+
+
+def test_a_file_of_conversations_is_imported_row_by_row(store: Store, tmp_path: Path) -> None:
+    rows = [Conversation("a", "1+1?", "one and one", "2"), Conversation("b", "hi", "", "hello", language="en")]
+    write_rows(tmp_path / "said.jsonl", rows)
+    sealed = resolve(str(tmp_path / "said.jsonl"), Conversations, store)
+    assert isinstance(sealed, Conversations) and sealed.address == "said@1" and sealed.metrics == {"rows": 2}
+    assert sealed.rows() == rows
+    assert identity(str(tmp_path / "said.jsonl"), Conversations, store).artifact == sealed
+
+
+def test_a_file_of_preferences_may_hold_pairs_or_points(store: Store, tmp_path: Path) -> None:
+    pairs, points = [Preference("a", "hi", "hello", "go away", 3.0)], [Labelled("a", "hi", "hello", True)]
+    write_rows(tmp_path / "pairs.jsonl", pairs)
+    write_rows(tmp_path / "points.jsonl", points)
+    first = resolve(str(tmp_path / "pairs.jsonl"), Preferences, store)
+    second = resolve(str(tmp_path / "points.jsonl"), Preferences, store)
+    assert isinstance(first, Preferences) and first.pairs() == pairs
+    assert isinstance(second, Preferences) and second.points() == points
+
+
+def test_rows_of_another_kind_and_a_folder_are_refused(store: Store, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lacks `reasoning`"):
+        resolve(str(rows), Conversations, store)
+    with pytest.raises(InputError, match="cannot be taken as conversations") as caught:
+        resolve(str(tmp_path), Conversations, store)
+    assert "give a .jsonl file" in caught.value.hint
+    assert store.all() == []
 
 
 def test_a_changed_file_is_the_next_number(store: Store, rows: Path) -> None:

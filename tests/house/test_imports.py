@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "stages.core": ("stages.core",),
     "stages.world": ("stages.world", "stages.policy", "stages.rewards", "stages.core"),
     "stages.report": ("stages.report", "stages.rewards", "stages.core"),
+    "stages.study": ("stages.study", "stages.rewards", "stages.core"),
 }
 # Inside functions only: the foundation looks up what a name stands for without depending on it.
 LOOKUPS = {
@@ -65,7 +66,7 @@ def test_nothing_under_stages_knows_the_command_line() -> None:
 def test_foundation_rewards_and_report_never_import_torch() -> None:
     wrong = [
         f"{path}:{seen.line} imports {seen.name}"
-        for path in sources("stages/core", "stages/rewards", "stages/report")
+        for path in sources("stages/core", "stages/rewards", "stages/report", "stages/study")
         for seen in imports(path)
         if within(seen.name, tuple(HEAVY - {"datasets"}))
     ]
@@ -83,7 +84,8 @@ def test_a_stage_imports_the_machine_room_inside_run() -> None:
 
 
 def test_every_stage_reward_and_foundation_module_loads_without_torch() -> None:
-    light = [dotted(path) for path in sources("stages/core", "stages/rewards", "stages/report", "r1cli")]
+    rooms = ("stages/core", "stages/rewards", "stages/report", "stages/study", "r1cli")
+    light = [dotted(path) for path in sources(*rooms)]
     light += [dotted(Path("stages") / each.name) for each in (ROOT / "stages").glob("*.py")]
     light = [name for name in light if name != "r1cli.__main__"]
     program = f"import importlib, sys\nfor m in {light!r}: importlib.import_module(m)\nprint(*sorted(sys.modules))"

@@ -286,6 +286,8 @@ def test_rows_are_padded_prompts_on_the_left_and_completions_on_the_right() -> N
         shared_prefix=0,
         prompt_ids=[[1, 2, 3], [4]],
         completion_ids=[[5], [6, 7]],
+        order=[1, 0],
+        rewards_B=torch.tensor([1.0, 0.0]),
         advantages_B=torch.tensor([0.5, -0.5]),
         old_logprobs=[torch.tensor([-1.0]), torch.tensor([-2.0, -3.0])],
         ref_logprobs=[],

@@ -86,9 +86,10 @@ def outcome(folder: Path) -> dict[str, Any]:
         {name: value for name, value in line.items() if name != "time" and not name.startswith("seconds")}
         for line in [*events.curve(folder / "events.jsonl", "step"), *events.curve(folder / "events.jsonl", "eval")]
     ]
+    metrics = json.loads((folder / "metrics.json").read_text())
     return {
         "weights": (folder / "model.safetensors").read_bytes(),
-        "metrics": json.loads((folder / "metrics.json").read_text()),
+        "metrics": {name: value for name, value in metrics.items() if not name.startswith(("seconds", "peak"))},
         "completions": {path.name: path.read_text() for path in (folder / "completions").iterdir()},
         "events": untimed,
     }

@@ -184,7 +184,7 @@ def test_any_artifact_has_a_page_and_none_at_all_is_refused(store: Store, tmp_pa
 
 def test_a_failed_page_leaves_the_old_one(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "report.html").write_text("old")
-    monkeypatch.setattr(page, "render", lambda _: 1 / 0)
+    monkeypatch.setattr(page, "render", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_report([store.open("zero")], tmp_path / "report.html", store)
     assert [one.name for one in tmp_path.iterdir()] == ["report.html"]

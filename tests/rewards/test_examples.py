@@ -8,12 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards import accuracy, format
+from stages.rewards import accuracy, format, language, length
 from stages.rewards.registry import REWARDS, Verdict
 from stages.rewards.verdict import Example
 from tests.rewards.contracts import ROWS, contract, row
 
-TABLES = {"accuracy": accuracy.EXAMPLES, "format": format.EXAMPLES, "strict": accuracy.STRICT_EXAMPLES}
+TABLES = {
+    "accuracy": accuracy.EXAMPLES,
+    "format": format.EXAMPLES,
+    "strict": accuracy.STRICT_EXAMPLES,
+    "language": language.EXAMPLES,
+    "length": length.EXAMPLES,
+}
 MEGABYTE = 10**6
 NOISE = {
     "empty": "",
@@ -44,6 +50,7 @@ NOISE = {
     "LaTeX tower": "<answer>9^{9^{9^{9}}}</answer>",
     "exponent": "<answer>1e999999999</answer>",
     "unicode digits": "<answer>١٧ ²³ ½ Ⅻ</answer>",
+    "words of many scripts": "<think>" + "the 先 этo の 가 α " * (MEGABYTE // 30),
     "zero below": "<answer>17/0</answer> \\boxed{\\frac{1}{0}}",
 }
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import RecipeError
-from stages.rewards.registry import REWARDS, load
-from stages.rewards.scoring import score, total
+from stages.rewards.registry import REWARDS, load, outside_sources
+from stages.rewards.scoring import applies, score, total
 from tests.rewards.contracts import contract, row
 
 OWN = """
@@ -94,3 +94,91 @@ def test_an_unknown_reward_names_the_way_out(name: str, hint: str) -> None:
 
 def test_the_registry_knows_the_rewards_of_r1_zero() -> None:
     assert {"accuracy", "format"} <= set(REWARDS)
+
+
+# ---- which reward judges which row, and the learned judges ----
+
+HELPFUL = row("", "helpful", id="g1", problem="Write about a fox")
+SAFE = row("", "safe", id="g2", problem="How do I feed the fox")
+GIVEN = "<think>a</think><answer>17</answer>"
+
+
+class Sayings:
+    """A judge that says what it was told to, and remembers what it was asked."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.asked: list[tuple[list[str], list[str]]] = []
+
+    def __call__(self, problems: list[str], completions: list[str]) -> list[float]:
+        self.asked.append((problems, completions))
+        return list(self.scores)
+
+
+@pytest.mark.parametrize("verifier", ["math", "choice", "program", "exact"])
+def test_rules_judge_reasoning_prompts_and_judges_do_not(verifier: str) -> None:
+    rule = row(verifier=verifier)
+    assert all(applies(name, rule) for name in ("accuracy", "strict", "format", "language", "length", "mine:own"))
+    assert not applies("helpful", rule) and not applies("safe", rule)
+
+
+def test_each_general_prompt_is_its_judge_s_and_gold_answers_are_not_asked_for() -> None:
+    for one, other in ((HELPFUL, "safe"), (SAFE, "helpful")):
+        assert applies(one.verifier, one) and not applies(other, one)
+        assert not applies("accuracy", one) and not applies("strict", one)
+        assert applies("format", one) and applies("language", one)
+
+
+def test_a_judge_is_asked_once_about_its_own_rows_and_gets_the_completion_as_it_is() -> None:
+    helpful, safe = Sayings(0.25, 0.75), Sayings(1.0)
+    rewards = {"accuracy": 1.0, "format": 1.0, "helpful": 1.0, "safe": 1.0}
+    rows, texts = [HELPFUL, row(), SAFE, HELPFUL], ["a", GIVEN, "b", "c"]
+    verdicts = score(texts, rows, contract("<think>\n"), rewards, {"helpful": helpful, "safe": safe})
+    assert helpful.asked == [([HELPFUL.problem] * 2, ["a", "c"])]
+    assert safe.asked == [([SAFE.problem], ["b"])]
+    assert [sorted(each) for each in verdicts] == [
+        ["format", "helpful"],
+        ["accuracy", "format"],
+        ["format", "safe"],
+        ["format", "helpful"],
+    ]
+    assert [verdicts[0]["helpful"].value, verdicts[2]["safe"].value, verdicts[3]["helpful"].value] == [0.25, 1.0, 0.75]
+
+
+def test_a_reward_that_does_not_apply_adds_nothing_and_drops_nothing() -> None:
+    rewards = {"accuracy": 1.0, "format": 1.0, "helpful": 2.0}
+    told = {"helpful": Sayings(0.25)}
+    rule, general = score([GIVEN, GIVEN], [row(), HELPFUL], contract(), rewards, told)
+    assert (total(rule, rewards), total(general, rewards)) == (2.0, 1.5)
+    alone = score([GIVEN], [row()], contract(), {"accuracy": 1.0, "format": 1.0})[0]
+    assert total(rule, rewards) == total(alone, rewards)
+
+
+def test_a_judge_without_rows_is_not_asked() -> None:
+    helpful = Sayings()
+    score([GIVEN], [row()], contract(), {"helpful": 1.0}, {"helpful": helpful})
+    assert helpful.asked == []
+
+
+@pytest.mark.parametrize("said", [float("nan"), 1.5, -0.1, float("inf")])
+def test_a_judge_that_says_no_number_from_0_to_1_could_not_judge(said: float) -> None:
+    verdict = score(["a"], [HELPFUL], contract(), {"helpful": 1.0}, {"helpful": Sayings(said)})[0]["helpful"]
+    assert verdict.value is None and verdict.reason
+    assert total({"helpful": verdict}, {"helpful": 1.0}) is None
+
+
+def test_a_judge_that_miscounts_is_an_error() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        score(["a"], [HELPFUL], contract(), {"helpful": 1.0}, {"helpful": Sayings(0.5, 0.5)})
+
+
+@pytest.mark.parametrize("name", ["helpful", "safe"])
+def test_a_judge_that_is_not_given_is_an_input_that_lacks(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"needs the input `{name}`") as caught:
+        score(["a"], [row()], contract(), {name: 1.0})
+    assert f"inputs.{name}=" in caught.value.hint
+
+
+def test_only_a_user_s_own_rewards_have_sources_to_watch(own_module: str) -> None:
+    names = [*REWARDS, "helpful", "safe", f"{own_module}:half"]
+    assert list(outside_sources(names)) == [f"{own_module}:half"]

@@ -12,9 +12,10 @@ import pytest
 
 from stages import evaluate
 from stages.core import events, scores, text
-from stages.core.artifact import Model, Prompts, Scores
+from stages.core.artifact import Judge, Model, Prompts, Scores
+from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
-from stages.core.rows import Prompt
+from stages.core.rows import Prompt, write_rows
 from tests.policy import tiny
 from tests.rewards.contracts import PROGRAM, contract, row
 
@@ -51,6 +52,150 @@ def run(model: Model, prompts: Prompts, monkeypatch: pytest.MonkeyPatch) -> Call
         return scores.read_scores(folder)
 
     return in_folder
+
+
+def fond_of_letters(completion: str, row: Prompt, contract: Contract) -> float | None:
+    """A reward of one's own: the share of letters; it cannot judge odd problems."""
+    if row.family == "odd":
+        return None
+    return sum(letter.isalpha() for letter in completion) / max(1, len(completion))
+
+
+OWN = "tests.stages.test_evaluate:fond_of_letters"
+
+
+@pytest.fixture(scope="module")
+def judge(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """A judge with random weights that reads whole responses."""
+    from stages.policy import judge, models
+
+    path = tmp_path_factory.mktemp("judge")
+    scalar = judge.load_scalar_model(model.path, seed=3)
+    models.save_model(scalar, models.load_tokenizer(model.path), model.contract, path)
+    nature = judge.Nature(
+        kind="pointwise", sees="response", template="{prompt}", max_tokens=100, dtype="float32", mean=0.0, std=1.0
+    )
+    nature.write(path)
+    return Judge(path=path, record=tiny.record("judge", "judge"))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Prompts:
+    """Two problems that a rule judges, and two general prompts for the two judges."""
+    folder = tmp_path_factory.mktemp("mixed")
+    verifiers = ("math", "math", "helpful", "safe")
+    rows = [Prompt(f"m{n}", f"{n}?", "7" * (n < 2), verifier, verifier) for n, verifier in enumerate(verifiers)]
+    write_rows(folder / "prompts.jsonl", rows)
+    return Prompts(path=folder, record=tiny.record("prompts", "mixed"))
+
+
+def one_sampling(**changes: Any) -> evaluate.Recipe:
+    return evaluate.Recipe(**{**vars(QUICK), "samplings": [evaluate.Sampling()], **changes})
+
+
+def test_a_reward_of_ones_own_is_reported_over_what_it_can_judge(
+    run: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    found = run(tmp_path / "a", one_sampling(rewards=[OWN]))["samplings"][0]
+    rows = scores.read_completions(tmp_path / "a")["T1-p1"]
+    even = [row["rewards"][OWN] for row in rows if row["family"] == "even"]
+    assert found["overall"][OWN]["value"] == pytest.approx(sum(even) / len(even))
+    assert found["families"]["odd"][OWN]["value"] is None
+    assert found["overall"][OWN]["low"] <= found["overall"][OWN]["value"] <= found["overall"][OWN]["high"]
+    assert evaluate.identity(one_sampling(rewards=[OWN])).keys() == {OWN}
+
+
+def test_general_prompts_have_a_judges_score_and_no_accuracy(
+    model: Model, mixed: Prompts, judge: Judge, tmp_path: Path
+) -> None:
+    recipe = one_sampling(rewards=["helpful", "safe"])
+    work = tiny.work(tmp_path)
+    draft = evaluate.run(recipe, evaluate.Inputs(model=model, prompts=mixed, helpful=judge, safe=judge), work)
+    work.events.close()
+    rows = {row["id"]: row for row in scores.read_completions(tmp_path)["T1-p1"] if row["sample"] == 0}
+    assert [list(rows[one]["rewards"]) for one in sorted(rows)] == [[], [], ["helpful"], ["safe"]]
+    assert (rows["m2"]["strict"], rows["m2"]["correct"], rows["m2"]["answer"]) == (None, None, None)
+    assert rows["m0"]["strict"] == 0.0
+    part = scores.read_scores(tmp_path)["samplings"][0]
+    assert part["families"]["helpful"]["strict_pass@1"]["value"] is None
+    assert part["families"]["helpful"]["cons@2"]["value"] is None
+    assert part["overall"]["strict_pass@1"]["value"] == 0.0
+    assert part["overall"]["helpful"]["value"] == part["families"]["helpful"]["helpful"]["value"]
+    assert 0.0 < part["overall"]["helpful"]["value"] < 1.0
+    assert part["families"]["math"]["helpful"]["value"] is None
+    assert draft.metrics["T1-p1"]["safe"] == part["overall"]["safe"]["value"]
+    table = {row["family"]: row for row in scores.table(scores.read_scores(tmp_path))}
+    assert table["helpful"]["strict"] is None and set(table["all"]["written"]) >= {"language", "helpful", "safe"}
+
+
+def test_general_prompts_alone_are_no_problem(model: Model, mixed: Prompts, judge: Judge, tmp_path: Path) -> None:
+    rows = [row for row in mixed.rows() if row.verifier == "helpful"]
+    (tmp_path / "only").mkdir()
+    write_rows(tmp_path / "only" / "prompts.jsonl", rows)
+    general = Prompts(path=tmp_path / "only", record=tiny.record("prompts", "only"))
+    work = tiny.work(tmp_path / "a")
+    evaluate.run(one_sampling(rewards=["helpful"]), evaluate.Inputs(model=model, prompts=general, helpful=judge), work)
+    work.events.close()
+    part = scores.read_scores(tmp_path / "a")["samplings"][0]
+    assert (part["unjudged"], part["overall"]["pass@1"]["value"]) == (0, None)
+    assert "strict" not in events.read(tmp_path / "a" / "events.jsonl", "progress")[-1]["figures"]
+
+
+def test_a_judge_and_its_reward_come_together(model: Model, mixed: Prompts, judge: Judge, tmp_path: Path) -> None:
+    for recipe, given in ((one_sampling(), judge), (one_sampling(rewards=["helpful"]), None)):
+        work = tiny.work(tmp_path)
+        with pytest.raises(RecipeError, match="helpful"):
+            evaluate.run(recipe, evaluate.Inputs(model=model, prompts=mixed, helpful=given), work)
+        work.events.close()
+
+
+def test_the_gain_is_split_by_what_the_parent_solves(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    run(tmp_path / "before", one_sampling())
+    path = tmp_path / "before" / scores.COMPLETIONS_FILE
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    lucky = rows[0]["id"]
+    given = [row | {"correct": float(row["id"] == lucky and row["sample"] == 0)} for row in rows]
+    path.write_text("".join(json.dumps(row) + "\n" for row in given))
+    parent = Scores(path=tmp_path / "before", record=tiny.record("scores", "before"))
+    found = run(tmp_path / "after", one_sampling(), parent=parent)["samplings"][0]["difference"]["by_parent"]
+    assert {part: figures["pass@1"]["n"] for part, figures in found.items()} == {"solved": 1, "unsolved": 4}
+    assert found["solved"]["pass@1"]["value"] == pytest.approx(-0.5)  # the tiny model itself is never right
+    assert found["unsolved"]["pass@1"]["value"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("completion", "why"),
+    [
+        ("<think>First 12+5=17.</think><answer>The answer is 17.</answer>", ""),
+        ("<think>先算12加5得17。</think><answer>答案是 17。</answer>", ""),
+        ("<think></think><answer>The answer is 17.</answer>", ""),
+        ("<think>12+5=17</think><answer>17</answer>", "no sentence in the summary"),
+        ("<think>12+5=17</think><answer>so it is 17</answer>", "no sentence in the summary"),
+        ("The answer is 17.", "no sentence in the summary"),
+        ("<think>先算 12+5=17。</think><answer>The answer is 17.</answer>", "two languages"),
+        ("<think>First add them. 再算一次。</think><answer>The answer is 17.</answer>", "two languages"),
+        (
+            "<think>" + "again and again we add " * 5 + "</think><answer>The answer is 17.</answer>",
+            "thinking in circles",
+        ),
+        ("", "no sentence in the summary"),
+    ],
+)
+def test_a_readable_completion_has_a_sentence_one_language_and_no_loop(completion: str, why: str) -> None:
+    assert evaluate.unreadable(completion, row("17"), contract()) == why
+    assert evaluate.judged(completion, row("17"), contract())["readable"] is (why == "")
+
+
+def test_a_translation_may_be_in_another_language_than_its_thinking() -> None:
+    general = Prompt("t", "Translate: the fox is red.", "", "helpful", family="translate")
+    assert evaluate.unreadable("<think>I see a fox.</think><answer>狐狸是红色的。</answer>", general, contract()) == ""
+
+
+def test_language_is_measured_where_there_is_thinking_and_reflection_everywhere() -> None:
+    found = evaluate.judged("<think>wait, one 二 three 四. Check</think><answer>17</answer>", row("17"), contract())
+    assert found["reflective"] == 2
+    assert found["language"] == pytest.approx(4 / 6)
+    assert evaluate.judged(" but 17", row("17"), contract())["language"] is None
 
 
 def test_every_completion_is_written_with_its_verdicts(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -208,6 +353,8 @@ def test_the_first_wrong_step_and_mixed_prose_are_marked() -> None:
         {"max_tokens": 0},
         {"problems": 0},
         {"pass_k": [0]},
+        {"rewards": ["language"]},
+        {"rewards": ["length", "length"]},
         {"seed": -1},
     ],
 )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pytest
 
 from stages import rl
 from stages.core import events
-from stages.core.artifact import Model, Prompts
+from stages.core.artifact import Judge, Model, Prompts
 from stages.core.contract import R1_ZERO_TEMPLATE
 from stages.core.errors import ContractError, InputError, RecipeError
+from stages.core.rows import Prompt, write_rows
 from tests.policy import tiny
 
 # ---- the recipe ----
@@ -34,6 +37,12 @@ from tests.policy import tiny
         ({"rewards": {"accuracy": -1.0}}, "`rewards` must be"),
         ({"length_switch": rl.LengthSwitch(step=0, tokens=5)}, "`length_switch` must be"),
         ({"template": "r1_zeroo"}, "no `template` named r1_zeroo"),
+        ({"general_share": 1.5}, "`general_share` must be in [0, 1]"),
+        ({"general_from_step": -1}, "`general_from_step` must be 0 or more, or null"),
+        (
+            {"steps": 8, "minibatches": 4, "general_from_step": 5},
+            "`general_from_step` must be null or up to 4, the last rollout, not 5",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_named(changes: dict[str, Any], said: str) -> None:
@@ -68,7 +77,10 @@ def test_a_template_file_is_read_when_the_recipe_is_and_so_is_hashed(tmp_path: P
         rl.Recipe(template=str(file))
 
 
-@pytest.mark.parametrize("name", ["r1_zero", "paper/r1_zero"])
+PAPER = ("r1_zero", "rl_reasoning", "rl_all")
+
+
+@pytest.mark.parametrize("name", [*PAPER, *(f"paper/{name}" for name in PAPER)])
 def test_the_bundled_recipes_load(name: str) -> None:
     from stages.core.recipe import load
 
@@ -89,11 +101,27 @@ def test_the_embedded_recipe_keeps_what_makes_it_r1_zero() -> None:
     assert set(recipe.rewards) == {"accuracy", "format"} and len(set(recipe.rewards.values())) == 1
 
 
-def test_every_number_of_the_paper_recipe_says_where_it_is_from() -> None:
-    text = (Path(__file__).parents[2] / "recipes" / "paper" / "r1_zero.yaml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("prefix", ["", "paper/"])
+def test_the_later_stages_are_r1_zero_with_what_was_published_to_differ(prefix: str) -> None:
+    from stages.core.recipe import load
+
+    zero, first, second = (load(prefix + name).recipe for name in PAPER)
+    assert first.rewards == {**zero.rewards, "language": 1.0} and first.clip_epsilon == 10
+    assert first.length_switch is None and first.general_from_step is None
+    assert second.rewards == {**first.rewards, "helpful": 1.0, "safe": 1.0} and second.temperature == 0.7
+    assert 0.7 < second.general_from_step / second.steps < 0.8, "the last 400 of 1,700 steps"
+    same = ("group_size", "kl_weight", "reference_steps", "prompts_per_step", "minibatches")
+    assert all(getattr(zero, key) == getattr(first, key) == getattr(second, key) for key in same)
+    assert zero.learning_rate == first.learning_rate
+    assert second.learning_rate == zero.learning_rate or not prefix, "the embedded world needs another, and says why"
+
+
+@pytest.mark.parametrize(("name", "least"), zip(PAPER, (15, 5, 5), strict=True))
+def test_every_number_of_the_paper_recipe_says_where_it_is_from(name: str, least: int) -> None:
+    text = (Path(__file__).parents[2] / "recipes" / "paper" / f"{name}.yaml").read_text(encoding="utf-8")
     inside = text[text.index("\nrecipe:") :].splitlines()[2:]
     values = [line for line in inside if line.strip() and not line.strip().startswith("#") and not line.endswith(":")]
-    assert len(values) > 15
+    assert len(values) > least
     unmarked = [line for line in values if "# published: " not in line and "# chosen: unpublished" not in line]
     assert not unmarked, "\n".join(unmarked)
 
@@ -108,6 +136,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.prompts(folder / "prompts", 8)
     tiny.prompts(folder / "validation", 4, "validation")
     tiny.prompts(folder / "none", 0, "none")
+    for name in ("helpful", "safe"):
+        (folder / name).mkdir()
+        row = Prompt(id=f"{name}-1", problem="Hello", answer="", verifier=name)
+        write_rows(folder / name / "prompts.jsonl", [row])
     return folder
 
 
@@ -169,7 +201,90 @@ def test_an_unknown_reward_is_refused(tmp_path: Path, inputs: Callable[..., rl.I
         tiny.run(tmp_path / "run", inputs(), {"rewards": {"acuracy": 1.0}})
 
 
+# ---- general prompts and judges ----
+
+
+def prompts_at(home: Path, name: str) -> Prompts:
+    return Prompts(path=home / name, record=tiny.record("prompts", name))
+
+
+def judge_at(home: Path, name: str) -> Judge:
+    return Judge(path=home / name, record=tiny.record("judge", name))
+
+
+@pytest.mark.parametrize(
+    ("changes", "given", "said"),
+    [
+        ({"rewards": {"helpful": 1.0}}, {}, "needs the input `helpful`"),
+        ({"rewards": {"safe": 1.0}}, {"helpful": "judge"}, "inputs.helpful is given, and `rewards` does not name it"),
+        ({}, {"general": "helpful"}, "`general_from_step` is null: none would ever be asked"),
+        ({}, {"safety": "safe"}, "`general_from_step` is null: none would ever be asked"),
+        ({"general_from_step": 0}, {}, "are for general prompts, and none are given"),
+        ({"rewards": {"helpful": 1.0}}, {"helpful": "judge"}, "are for general prompts, and none are given"),
+    ],
+)
+def test_judges_and_general_prompts_that_would_do_nothing_are_refused(
+    tmp_path: Path,
+    home: Path,
+    inputs: Callable[..., rl.Inputs],
+    changes: dict[str, Any],
+    given: dict[str, str],
+    said: str,
+) -> None:
+    found = {name: judge_at(home, name) if kind == "judge" else prompts_at(home, kind) for name, kind in given.items()}
+    with pytest.raises(RecipeError, match=re.escape(said)) as caught:
+        tiny.run(tmp_path / "run", replace(inputs(), **found), changes)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "way_out"),
+    [({"prompts": "helpful", "general": "safe"}, "inputs.general"), ({"general": "prompts"}, "inputs.prompts")],
+)
+def test_a_prompt_among_the_wrong_ones_is_sent_to_the_others(
+    tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs], given: dict[str, str], way_out: str
+) -> None:
+    found = {name: prompts_at(home, kind) for name, kind in given.items()}
+    with pytest.raises(InputError, match="has the verifier") as caught:
+        tiny.run(tmp_path / "run", replace(inputs(), **found), {"general_from_step": 0})
+    assert way_out in caught.value.hint
+
+
+def test_an_examination_that_no_rule_could_mark_is_refused(
+    tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    with pytest.raises(InputError, match="all general"):
+        tiny.run(tmp_path / "run", replace(inputs(), validation=prompts_at(home, "helpful")), {"eval_every": 2})
+
+
+def test_general_prompts_that_nobody_judges_are_trained_on_with_a_warning(
+    tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    changes = {"rewards": {"format": 1.0, "language": 1.0}, "general_from_step": 2, "steps": 4}
+    tiny.run(tmp_path / "run", replace(inputs(), safety=prompts_at(home, "safe")), changes)
+    said = [line["text"] for line in events.read(tmp_path / "run" / "events.jsonl", "warning")]
+    assert said[0] == "no reward judges what `safe` prompts ask for: add inputs.safe and give `safe` a weight"
+    steps = events.curve(tmp_path / "run" / "events.jsonl", "step")
+    assert [step["general"] for step in steps] == [0.0, 0.0, 0.5, 0.5]
+
+
 # ---- what is left behind ----
+
+
+def test_operations_are_counted_from_the_tokens_that_were_read(
+    tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs]
+) -> None:
+    from stages.policy import models
+
+    draft = tiny.run(tmp_path / "run", inputs(), {"minibatches": 1, "steps": 2})
+    lines = [file.read_text(encoding="utf-8") for file in (tmp_path / "run" / "completions").iterdir()]
+    rows = [json.loads(line) for text in lines for line in text.splitlines()]
+    assert len(rows) == 2 * 8, "both rollouts are kept whole"
+    shared = len(models.load_tokenizer(home / "model")(tiny.TEMPLATE.removesuffix("{prompt}"))["input_ids"])
+    tokens = 2 * (shared + 8 * len("3+3=")) + sum(row["tokens"] for row in rows)
+    parameters = models.load_model(home / "model").num_parameters()
+    assert draft.metrics["flops"] == {"sampling": 2 * parameters * tokens, "update": 6 * parameters * tokens}
+    assert draft.metrics["reflective"] == 0.0 and draft.metrics["reflective_spike"] is None
 
 
 def test_the_sealed_model_loads_with_plain_transformers_and_has_moved(

@@ -21,9 +21,9 @@ FOLDERS = [sources.HOME / folder for folder in sources.BASES.values()]
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
-def test_a_bundled_base_is_a_small_qwen2_without_pickles(folder: Path) -> None:
+def test_a_bundled_base_is_a_small_model_without_pickles(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder)
-    assert model.config.model_type == "qwen2"
+    assert model.config.model_type == ("llama" if folder.name == "llama-nano" else "qwen2")
     assert model.config.pad_token_id != model.config.eos_token_id
     assert {path.suffix for path in folder.iterdir()} <= {".safetensors", ".json", ".jinja"}
 
@@ -32,13 +32,29 @@ def test_all_bundled_weights_stay_under_12_mb() -> None:
     assert sum(path.stat().st_size for path in (sources.HOME / "bases").rglob("*.safetensors")) < 12_000_000
 
 
-def test_the_tokenizer_gives_back_every_document_exactly_through_auto_tokenizer() -> None:
-    auto = AutoTokenizer.from_pretrained(FOLDERS[0])
+def test_a_student_has_at_most_a_third_of_the_base_s_parameters() -> None:
+    base, *_, qwen, llama = (AutoModelForCausalLM.from_pretrained(folder).num_parameters() for folder in FOLDERS)
+    assert max(qwen, llama) <= base / 3
+
+
+def test_the_llama_student_has_a_tokenizer_of_its_own() -> None:
+    qwen, llama = (AutoTokenizer.from_pretrained(sources.HOME / "bases" / name) for name in ("qwen-nano", "llama-nano"))
+    text = "The red fox eats bread. 等等, 不对。"
+    assert qwen(text)["input_ids"] != llama(text)["input_ids"] and qwen.eos_token != llama.eos_token
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_tokenizer_gives_back_every_document_exactly_through_auto_tokenizer(folder: Path) -> None:
+    auto = AutoTokenizer.from_pretrained(folder)
     texts = [document.text for document in documents("base", 500, seed=1)]
     texts += ["  two  spaces\n\ttab", "<think> 7\n</think><answer>", "不对。Wait 12+3=15", "🙂 naïve \x00"]
     for text in texts:
         assert auto.decode(auto(text)["input_ids"]) == text
-    assert auto.eos_token == tokenizer.EOS and auto.pad_token == tokenizer.PAD and auto.unk_token is None
+    assert (
+        auto.eos_token in (tokenizer.EOS, tokenizer.LLAMA_EOS)
+        and auto.pad_token == tokenizer.PAD
+        and auto.unk_token is None
+    )
 
 
 def test_every_digit_is_a_token_and_every_tag_one() -> None:
@@ -87,3 +103,17 @@ def test_a_killed_build_goes_on_from_its_checkpoint(tmp_path: Path, monkeypatch:
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert not (tmp_path / "cut" / "partial.pt").exists()
+
+
+def test_a_training_goes_on_from_another_that_is_built_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(pretrain.BASES, "first", TINY)
+    pretrain.build(replace(TINY, start="first", learning_rate=0.0), tmp_path / "second")
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_student_of_the_other_family_is_built_by_the_same_code(tmp_path: Path) -> None:
+    pretrain.build(replace(TINY, family="llama", documents=24 * 4), tmp_path / "llama")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "llama").config.model_type == "llama"
+    auto = AutoTokenizer.from_pretrained(tmp_path / "llama")
+    assert auto.decode(auto("<think>等等, 7+5=12. </think>")["input_ids"]) == "<think>等等, 7+5=12. </think>"

@@ -1,0 +1,86 @@
+"""`r1 data`: a look at what training takes, before it takes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from r1cli.options import Debug, Json, Overrides, bundled_recipes
+from r1cli.view import Screen
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from stages.core.imitation import Example
+
+app = typer.Typer(
+    help="Data: show-mask.",
+    epilog="Example: r1 data show-mask --recipe cold_start --rows 2",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _group() -> None:
+    pass
+
+
+@app.command("show-mask", epilog="Example: r1 data show-mask --recipe cold_start inputs.conversations=mine.jsonl")
+def show_mask(
+    overrides: Overrides = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="A recipe of r1 sft: a path, or a name.", autocompletion=bundled_recipes),
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows, from the first.")] = 3,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show which tokens of conversations `r1 sft` would train on, with the very code that it trains with."""
+    from stages import sft
+    from stages.core import imitation
+    from stages.core.recipe import input_kinds, load
+    from stages.core.runner import check_required
+    from stages.core.sources import resolve
+    from stages.core.store import Store
+
+    node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
+    check_required(node)
+    kinds = input_kinds("sft")
+    given: dict[str, Any] = {key: resolve(text, kinds[key][0], store) for key, text in node.inputs.items()}
+    inputs = sft.Inputs(**given)
+    contract = sft.contract_for(node.recipe.template, inputs.model)
+    all_rows = inputs.conversations.rows()
+    shown = all_rows[:rows]
+    sft.refuse_stripping(node.recipe.template, shown, contract, inputs.model)
+    tokenizer = imitation.read_tokenizer(inputs.model.path)
+    limit = sft.longest(node.recipe, contract)
+    found = [_row(made, tokenizer, limit) for made in imitation.examples(shown, contract, tokenizer)]
+    screen.say(
+        f"{len(found)} of {len(all_rows)} rows · template {contract.template_name} · at most {limit} tokens a row"
+    )
+    for one in found:
+        end = f"; longer than {limit}: left out" if one["left_out"] else ""
+        screen.say(f"\n{one['id']}: {one['context_tokens']} tokens read, {one['trained_tokens']} trained{end}")
+        screen.masked([(one["context"], False), (one["trained"], True)])
+    screen.data({"rows": len(all_rows), "template": contract.template_name, "max_tokens": limit, "shown": found})
+
+
+def _row(made: Example, tokenizer: Tokenizer, limit: int) -> dict[str, Any]:
+    parts = ((made.prompt_ids, False), (made.completion_ids, True))
+    context, trained = (tokenizer.decode(list(ids), skip_special_tokens=False) for ids, _ in parts)
+    return {
+        "id": made.id,
+        "context_tokens": len(made.prompt_ids),
+        "trained_tokens": len(made.completion_ids),
+        "left_out": made.tokens > limit,
+        "context": context,
+        "trained": trained,
+        "tokens": [
+            {"id": one, "text": tokenizer.decode([one], skip_special_tokens=False), "trained": mask}
+            for ids, mask in parts
+            for one in ids
+        ],
+    }

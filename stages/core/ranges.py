@@ -1,0 +1,48 @@
+"""Whether a recipe's values lie in their ranges: rules enter, an error that names the first breach leaves.
+
+A rule is a key, whether its value fits, and what was wanted in words. Written once, so that every stage says it alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from stages.core.errors import RecipeError
+
+
+class Rule(NamedTuple):
+    """One key of a recipe, whether its value fits, and the range in words."""
+
+    key: str
+    fits: bool
+    wanted: str
+
+
+def at_least(recipe: Any, least: int, *keys: str) -> list[Rule]:
+    """Return rules for numbers of `least` or more; None is not checked."""
+    return [Rule(key, _given(recipe, key, least) >= least, f"{least} or more") for key in keys]
+
+
+def above_zero(recipe: Any, *keys: str) -> list[Rule]:
+    """Return rules for numbers above 0; None is not checked."""
+    return [Rule(key, _given(recipe, key, 1) > 0, "above 0") for key in keys]
+
+
+def or_none(rules: Iterable[Rule]) -> list[Rule]:
+    """Return the rules with words that allow null."""
+    return [rule._replace(wanted=f"{rule.wanted}, or null") for rule in rules]
+
+
+def check(recipe: Any, stage: str, rules: Iterable[Rule]) -> None:
+    """Raise RecipeError for the first rule that its value breaks; `stage` is the command whose keys the hint shows."""
+    for key, fits, wanted in rules:
+        if not fits:
+            raise RecipeError(
+                f"`{key}` must be {wanted}, not {getattr(recipe, key)}", hint=f"see: `r1 recipes keys {stage}`"
+            )
+
+
+def _given(recipe: Any, key: str, default: float) -> float:
+    value = getattr(recipe, key)
+    return default if value is None else value

@@ -1,0 +1,241 @@
+"""A teacher's knowledge and a student in, the student that answers as the teacher does out: r1 distill.
+
+Three ways. `traces`: the student imitates the teacher's conversations, which is all that DeepSeek-R1 did (SFT, arXiv
+2501.12948v2 §2.4 and B.4.3; no logits, no RL). `logprobs`: at each token of the traces the student's distribution is
+drawn to the teacher's, of which `r1 logprobs` kept the likeliest tokens. `on-policy`: the student answers prompts
+itself and the teacher judges each token of its answers. The last two need one tokenizer, whatever the sizes of the
+embeddings; the first works with any.
+
+The defaults are the published values; the learning rate is the student's own (`stages.core.students`). Any model may
+teach; R1-Zero is labelled as what the paper does not have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.core import lineage, students, templates
+from stages.core.artifact import Conversations, Draft, Logprobs, Model, Prompts
+from stages.core.contract import Contract
+from stages.core.errors import InputError, RecipeError
+from stages.core.ranges import Rule, above_zero, at_least, check, or_none
+from stages.sft import contract_for, refuse_stripping
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+
+VERSION = 1
+NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
+"""Mode -> the inputs it cannot do without."""
+_WAYS = {
+    "conversations": "the teacher's answers: `r1 sample inputs.model=TEACHER`, then `r1 curate`",
+    "logprobs": "make it: `r1 logprobs inputs.teacher=TEACHER inputs.conversations=TRACES`",
+    "teacher": "add inputs.teacher=ADDRESS",
+    "prompts": "add inputs.prompts=ADDRESS, e.g. world:train",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    mode: Literal["traces", "logprobs", "on-policy"] = "traces"
+    """What is learned from: the teacher's text (the paper's way), its cached log-probabilities on that text, or its
+    distribution on the student's own answers.
+    """
+    template: str = ""
+    """Prompt template: empty = the teacher's, or the student's own without a teacher, or r1_zero where there is none;
+    `r1_zero`, `plain`, `chat` (that of the student's tokenizer, traces only), a file that holds one, or the text itself
+    with {prompt}.
+    """
+    learning_rate: float | None = None
+    """Of AdamW at the start, above 0; None = the student's published one, which only the bases of the table of
+    students have.
+    """
+    epochs: int = 2
+    """Times each trace is learned, 1 or more; R1's students had 2 or 3. Not for on-policy."""
+    batch_size: int = 64
+    """Traces (on-policy: prompts) of an optimizer step, 1 or more."""
+    lr_schedule: Literal["cosine", "constant"] = "cosine"
+    """How the learning rate goes on after the warmup: along a cosine to min_lr_share of it, or not at all."""
+    min_lr_share: float = 0.1
+    """Share of the learning rate at which the cosine ends with the last step, 0 to 1."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0; 0 = none."""
+    max_tokens: int | None = 32768
+    """Longest trace in tokens, prompt and response together, 1 or more, and never beyond the student's positions; None
+    = its positions.
+    """
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """What happens when traces are longer than that: nothing is trained, or they are left out and counted."""
+    positions: int | None = None
+    """Positions the student gets, 1 or more; None = its own. More than it had works for rotary embeddings alone, as
+    DeepSeek did for Qwen2.5-Math (4,096 -> 131,072).
+    """
+    heldout_share: float = 0.05
+    """Share of the traces in `inputs.logprobs` that is never trained on, in [0, 1): KL(teacher || student) is measured
+    there. 0 = none is held out, and nothing measured.
+    """
+    eval_every: int = 0
+    """Steps between measurements of that KL, besides the first and the last; 0 = only those."""
+    steps: int = 100
+    """Optimizer steps of on-policy, 1 or more; the other modes count epochs."""
+    max_completion_tokens: int = 2048
+    """On-policy: longest answer of the student in tokens, 1 or more."""
+    temperature: float = 1.0
+    """On-policy: of the student's sampling and of both distributions, above 0."""
+    divergence: float = 1.0
+    """On-policy: 0 = forward KL(teacher || student), 1 = reverse KL, between them the generalised Jensen-Shannon
+    divergence (arXiv 2306.13649).
+    """
+    weight_decay: float = 0.0
+    """Of AdamW, 0 or more."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's two moments, each in [0, 1)."""
+    max_grad_norm: float | None = 1.0
+    """Longer gradients are scaled down to this norm; 0 or None = never."""
+    seed: int = 0
+    """Decides the order of the traces, what is held out and what is sampled; 0 or more."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number type of the forward passes, of a teacher that is asked and of the sealed weights; while training, the
+    student's weights are float32.
+    """
+
+    def __post_init__(self) -> None:
+        if self.template:
+            object.__setattr__(self, "template", templates.template_text(self.template, [templates.CHAT]))
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    student: Model
+    """The model to start from, a base as a rule."""
+    teacher: Model | None = None
+    """Whom it learns from, any model; None = whoever wrote the traces (not for on-policy)."""
+    conversations: Conversations | None = None
+    """The teacher's traces, for mode traces."""
+    prompts: Prompts | None = None
+    """What the student is asked, for mode on-policy."""
+    logprobs: Logprobs | None = None
+    """The teacher's likeliest tokens on its traces, for mode logprobs; in the others a share of it measures only."""
+
+
+def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
+    """Train the student and write it under `work.path`.
+
+    Resumes from the checkpoints in `work.scratch`; on a CPU the weights are then those of an uninterrupted run, bit for
+    bit. Raises RecipeError for an input that the mode lacks or a student without a learning rate, InputError for traces
+    that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
+    """
+    from stages.policy import device, distill_modes, sft
+
+    refuse_missing(recipe, inputs)
+    rate = learning_rate(recipe, inputs.student)
+    refuse_other_teachers(recipe, inputs)
+    contract = student_contract(recipe, inputs)
+    if recipe.mode == "traces" and inputs.conversations is not None:
+        refuse_stripping(recipe.template, inputs.conversations.rows(), contract, inputs.student)
+    where = device.place(work.runtime)
+    work.emit("device", device=device.described(where))
+    facts = introduced(inputs, rate, work)
+    values = {part.name: getattr(recipe, part.name) for part in fields(sft.Tuning)}
+    pupil = distill_modes.Pupil(recipe, inputs, work, contract, where)
+    figures = pupil.learn(sft.Tuning(**{**values, "learning_rate": rate}))
+    return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
+
+
+def refuse_missing(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise RecipeError for the first input that the mode cannot do without."""
+    for name in NEEDS[recipe.mode]:
+        if getattr(inputs, name) is None:
+            raise RecipeError(f"mode {recipe.mode} needs the input `{name}`", hint=_WAYS[name])
+
+
+def learning_rate(recipe: Recipe, student: Model) -> float:
+    """The recipe's learning rate, or the one published for the student; RecipeError when there is neither."""
+    if recipe.learning_rate is not None:
+        return recipe.learning_rate
+    known = students.known(student.record)
+    if known is None:
+        listed = ", ".join(f"{one.name} {one.learning_rate:g}" for one in students.STUDENTS.values())
+        raise RecipeError(
+            f"no `learning_rate` is published for `{student.address}`", hint=f"add learning_rate=…; known: {listed}"
+        )
+    return known.learning_rate
+
+
+def refuse_other_teachers(recipe: Recipe, inputs: Inputs) -> None:
+    """Raise InputError when log-probabilities are another teacher's, or anything but traces meets two tokenizers."""
+    from stages.policy.distill_vocab import TRACES_WORK, refuse_other_tokenizer
+
+    student, teacher, logprobs = inputs.student, inputs.teacher, inputs.logprobs
+    if logprobs is not None:
+        whose = logprobs.record.inputs.get("teacher")
+        if teacher is not None and whose is not None and whose != teacher.address:
+            raise InputError(
+                f"`{logprobs.address}` holds the log-probabilities of `{whose}`, not of `{teacher.address}`",
+                hint=f"use inputs.teacher={whose}, or leave it out",
+            )
+        traces = recipe.mode == "traces"
+        what = "measuring the student on log-probabilities" if traces else f"mode {recipe.mode}"
+        way_out = "leave inputs.logprobs out: traces need none" if traces else TRACES_WORK
+        refuse_other_tokenizer(student.path, logprobs.path, what, way_out)
+    if recipe.mode == "on-policy" and teacher is not None:
+        refuse_other_tokenizer(student.path, teacher.path, "mode on-policy", TRACES_WORK)
+
+
+def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
+    """How the student will be asked and answer: the recipe's template, else the teacher's, else its own.
+
+    Where the two share a tokenizer the student also ends as the teacher does. Raises RecipeError for a template other
+    than the one that log-probabilities were taken under, or for `chat` in a mode whose teacher reads the prompt too.
+    """
+    student, teacher = inputs.student.contract, inputs.teacher.contract if inputs.teacher else None
+    positions = recipe.positions or student.max_positions
+    if recipe.mode == "traces":
+        found = contract_for(recipe.template, inputs.student)
+        if teacher is not None and teacher.template and not recipe.template:
+            words = ("template", "template_name", "prefill", "think_tags", "answer_tags")
+            found = replace(found, **{name: getattr(teacher, name) for name in words})
+        return replace(found, max_positions=positions)
+    if recipe.template == templates.CHAT:
+        raise RecipeError("`template` chat is for mode traces: elsewhere the teacher reads the prompt too")
+    if recipe.mode == "logprobs" and inputs.logprobs is not None:
+        found = Contract.read(inputs.logprobs.path)
+        if recipe.template and templates.dressed(found, recipe.template).render("") != found.render(""):
+            raise RecipeError("the log-probabilities were taken under another `template`", hint="leave the key out")
+    else:
+        found = templates.dressed(teacher or student, recipe.template)
+    return replace(found, max_positions=positions, tokenizer_sha256=student.tokenizer_sha256)
+
+
+def introduced(inputs: Inputs, rate: float, work: Work) -> dict[str, Any]:
+    """Say who learns from whom and what the paper has to say about that; returns it as figures for the record."""
+    student, data = inputs.student, inputs.logprobs or inputs.conversations
+    teacher = inputs.teacher or (lineage.author(data) if data else None)
+    facts = {"teacher": teacher.address if teacher else "", "student": student.address}
+    variant = lineage.variant(teacher) if teacher else ""
+    if variant:
+        facts["teacher_variant"] = variant
+        work.emit("note", text=f"{facts['teacher']}: {variant}")
+    known = students.known(student.record)
+    if known is not None:
+        changed = f"; the released one also has: {known.changed}" if known.changed else ""
+        work.emit("note", text=f"student {known.name}, learning rate {rate:g}{changed}")
+        positions = student.contract.max_positions
+        if known.positions not in (None, positions):
+            said = f"{known.source} has {positions} positions, not the {known.positions} that are listed for it"
+            work.emit("warning", text=said)
+    return facts
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise RecipeError for the first value that is out of its range."""
+    counts = ("epochs", "batch_size", "steps", "max_completion_tokens")
+    rules = at_least(recipe, 1, *counts) + at_least(recipe, 0, "warmup_steps", "eval_every", "weight_decay", "seed")
+    rules += or_none(at_least(recipe, 1, "max_tokens", "positions") + at_least(recipe, 0, "max_grad_norm"))
+    rules += or_none(above_zero(recipe, "learning_rate")) + above_zero(recipe, "temperature")
+    rules += [Rule(key, 0 <= getattr(recipe, key) <= 1, "in [0, 1]") for key in ("min_lr_share", "divergence")]
+    rules += [Rule("heldout_share", 0 <= recipe.heldout_share < 1, "in [0, 1)")]
+    rules += [Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
+    check(recipe, "distill", rules)

@@ -1,0 +1,150 @@
+"""A policy and its reference in; how well k1, k2 and k3 estimate their KL, and what their gradients are, out: r1 kl.
+
+Completions are drawn from the policy, and at every token that it visited the exact KL is known: a sum over the whole
+vocabulary. Against it stand the three estimators (Schulman 2020; R1 uses k3): bias, spread, how often they are
+negative, the variance of k1 + λ (r - 1) for a range of λ (1 is k3), and the gradient that each gives as a term of the
+loss, there corrected by the ratio (DeepSeek-V3.2, arXiv 2512.02556), and as a penalty in the reward. A gradient is that
+by the logits of one token given what stands before it; what a token changes in the KL of later ones is in none of them
+(arXiv 2506.09477).
+
+The work is cut into shards (chunks of prompts), each seeded on its own and written whole: a killed run repeats none.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.core import disk, divergence, shards
+from stages.core.artifact import Divergence, Draft, Model, Prompts
+from stages.core.errors import ContractError
+from stages.core.ranges import Rule, above_zero, at_least, check
+from stages.core.rows import Prompt, chosen
+from stages.core.templates import dressed, template_text
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+    from stages.policy.asking import Speaker
+
+VERSION = 1
+CHUNK_ROWS = 128
+"""Completions of a shard: small enough to lose little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    samples: int = 4
+    """Completions drawn from the policy for each prompt; >= 1."""
+    temperature: float = 1.0
+    """Divides the logits of both models; > 0. The KL is that of the two distributions at this temperature."""
+    max_tokens: int | None = None
+    """Tokens a completion may have; >= 1. None: what the model has room for after the longest prompt, at most 32768."""
+    lambdas: list[float] = field(default_factory=lambda: [round(0.1 * n, 1) for n in range(-5, 26)])
+    """Weights λ of the control variate r - 1 at which the variance is taken, at least one; 0 is k1, 1 is k3."""
+    template: str = ""
+    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the policy's
+    own, or r1_zero when it has none.
+    """
+    problems: int | None = None
+    """How many problems are asked, the first in the order of their ids' hashes; >= 1. None: all."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of both models; the sums over the vocabulary are float64."""
+    seed: int = 0
+    """Seeds the samples and the resampling of the intervals; >= 0."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        rules = [*at_least(self, 1, "samples", "max_tokens", "problems"), *at_least(self, 0, "seed")]
+        rules += [*above_zero(self, "temperature"), Rule("lambdas", bool(self.lambdas), "at least one number")]
+        check(self, "kl", rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    policy: Model
+    """Draws the completions: q, or π_θ."""
+    reference: Model
+    """What it is compared with: p, or π_ref. It must share the policy's tokenizer."""
+    prompts: Prompts
+    """What the policy is asked."""
+
+
+def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
+    """Draw, compare and sum up; write completions.jsonl (sums for each completion) and kl.json under `work.path`.
+
+    Raises ContractError when the two models have different tokenizers, InputError for a prompt without room to answer.
+    """
+    from stages.policy.asking import Speaker
+    from stages.policy.divergence import GRADIENTS, gaussian_table
+
+    _check_tokenizers(inputs)
+    rows = chosen(inputs.prompts.rows(), recipe.problems)
+    speaker = Speaker(inputs.policy, dressed(inputs.policy.contract, recipe.template), recipe.dtype, work)
+    comparer = Comparer(recipe, inputs.reference, rows, speaker)
+    total = len(rows) * recipe.samples
+    found = shards.in_shards(
+        work.scratch / "shards", comparer.chunks(), comparer.draw, lambda done: _tell(done, total, work)
+    )
+    shards.write_lines(work.path / divergence.ROWS_FILE, found)
+    table = divergence.summary(found, GRADIENTS, recipe.lambdas, recipe.seed)
+    table |= {"temperature": recipe.temperature, "max_tokens": comparer.max_tokens}
+    table["gaussian"] = {f"{shift:g}": gaussian_table(shift) for shift in (0.1, 1.0)}
+    disk.write_atomically(work.path / divergence.FILE, json.dumps(table, indent=1))
+    return Draft(Divergence, divergence.headline(table))
+
+
+class Comparer:
+    """The prompts as token ids, and how one shard of them is answered and compared."""
+
+    def __init__(self, recipe: Recipe, reference: Model, rows: Sequence[Prompt], speaker: Speaker) -> None:
+        self.recipe, self.rows, self.speaker = recipe, rows, speaker
+        self._reference_path = reference.path
+        self.prompt_ids = speaker.prompt_ids(rows)
+        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
+
+    @cached_property
+    def reference(self) -> Any:
+        """The reference's weights, beside the policy's."""
+        from stages.policy import models
+
+        return models.load_model(self._reference_path, dtype=self.recipe.dtype, device=str(self.speaker.model.device))
+
+    def chunks(self) -> list[Sequence[Prompt]]:
+        """Return the prompts in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
+        size = max(1, CHUNK_ROWS // self.recipe.samples)
+        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+
+    def draw(self, number: int, chunk: Sequence[Prompt]) -> list[dict[str, Any]]:
+        """Return a row for each completion of one shard, problem by problem; its seed is its own."""
+        from stages.policy import divergence as exact
+        from stages.policy import generate, sampler
+
+        recipe, speaker = self.recipe, self.speaker
+        asked = [row for row in chunk for _ in range(recipe.samples)]
+        ids = [self.prompt_ids[row.id] for row in asked]
+        wanted = generate.Sampling(temperature=recipe.temperature, max_tokens=self.max_tokens)
+        said = speaker.say(ids, wanted, sampler.derive(speaker.work.seed, "kl", number))
+        pair = (speaker.model, self.reference)
+        sums = exact.completion_sums(pair, ids, said, speaker.contract.pad_id, recipe.temperature)
+        return [
+            {"id": row.id, "sample": index % recipe.samples, "tokens": len(one.ids), **found}
+            for index, (row, one, found) in enumerate(zip(asked, said, sums, strict=True))
+        ]
+
+
+def _check_tokenizers(inputs: Inputs) -> None:
+    mine, theirs = (model.contract.tokenizer_sha256 for model in (inputs.policy, inputs.reference))
+    if mine != theirs:
+        raise ContractError(
+            f"policy and reference have different tokenizers ({mine[:12]} and {theirs[:12]}), so no token is the same",
+            hint="compare a model with one of its own family: its base, or an earlier stage",
+        )
+
+
+def _tell(done: Sequence[dict[str, Any]], total: int, work: Work) -> None:
+    tokens = sum(row["tokens"] for row in done)
+    figures = {name: sum(row[name] for row in done) / tokens for name in ("kl", "k1", "k2", "k3")}
+    work.emit("progress", done=len(done), total=total, unit="completions", figures=figures)

@@ -1,0 +1,154 @@
+"""A teacher and its traces in, the teacher's likeliest tokens at every position out: it runs once, students many.
+
+What `r1 distill --mode logprobs` learns from. Of each completion token the k likeliest tokens and their
+log-probabilities are kept, and the mass of all others as one number; at a few positions everything is kept, so that it
+can be said what the k tokens hide. DeepSeek-R1 did not do this (arXiv 2501.12948 §2.4: its students saw text alone),
+so no number here is published.
+
+The work is cut into shards that are written whole: a killed run finds them again and runs the teacher on the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.core import disk, imitation, lineage, students, templates
+from stages.core.artifact import Conversations, Draft, Logprobs, Model
+from stages.core.contract import Contract
+from stages.core.imitation import Example
+from stages.core.ranges import at_least, check
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+    from stages.policy.distill_cache import Writer
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    top_k: int = 64
+    """Tokens kept at each position, the likeliest first, 1 or more: 8 bytes each on disk."""
+    whole_tokens: int = 256
+    """Positions, over all traces, whose whole distribution is kept (4 bytes for each token of the vocabulary), 0 or
+    more; 0 = none, and nothing can be said of what the others hide.
+    """
+    template: str = ""
+    """Prompt template: empty = the teacher's own, or r1_zero when it has none; `r1_zero`, `plain`, a file that holds
+    one, or the text itself with {prompt}.
+    """
+    too_long: Literal["refuse", "drop"] = "refuse"
+    """What happens when traces are longer than the teacher's positions: nothing is run, or they are left out and
+    counted.
+    """
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of the teacher's weights."""
+    seed: int = 0
+    """Decides which positions are kept whole, 0 or more."""
+
+    def __post_init__(self) -> None:
+        if self.template:
+            object.__setattr__(self, "template", templates.template_text(self.template))
+        check(self, "logprobs", [*at_least(self, 1, "top_k"), *at_least(self, 0, "whole_tokens", "seed")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    teacher: Model
+    """Who reads the traces."""
+    conversations: Conversations
+    """The traces, the teacher's own as a rule."""
+    student: Model | None = None
+    """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2."""
+
+
+def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
+    """Let the teacher read every trace; write the shards, cache.json, contract.json and tokenizer.json to `work.path`.
+
+    Raises InputError for traces longer than the teacher's positions, and for a student of another tokenizer.
+    """
+    from stages.policy import asking, device, distill_cache, distill_vocab, models
+
+    if inputs.student is not None:
+        distill_vocab.refuse_other_tokenizer(
+            inputs.student.path, inputs.teacher.path, "measuring on a student", "leave inputs.student out"
+        )
+    contract = templates.dressed(inputs.teacher.contract, recipe.template)
+    made, dropped = _traces(recipe, inputs, contract, work)
+    where = device.place(work.runtime)
+    work.emit("device", device=device.described(where))
+
+    @cache
+    def teacher() -> Any:
+        return models.load_model(inputs.teacher.path, dtype=recipe.dtype, device=where)
+
+    vocabulary = distill_vocab.vocabulary_of(inputs.teacher.path)
+    writer = distill_cache.Writer(
+        teacher, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=work.runtime.micro_batch
+    )
+    _write(writer, made, recipe, work)
+    shutil.copyfile(inputs.teacher.path / "tokenizer.json", work.path / "tokenizer.json")
+    contract.write(work.path / "contract.json")
+    facts = {"teacher": inputs.teacher.address, "rows": len(made), "dropped_too_long": dropped}
+    facts |= {"tokens": sum(len(one.completion_ids) for one in made), "top_k": recipe.top_k, "vocabulary": vocabulary}
+    disk.write_atomically(work.path / distill_cache.FACTS, json.dumps(facts, indent=1) + "\n")
+    teacher.cache_clear()  # a student may need its place
+    measured = _measured(inputs, where, work)
+    flops = 2.0 * asking.parameters(inputs.teacher.path) * sum(one.tokens for one in made)
+    variant = lineage.variant(inputs.teacher)
+    if variant:
+        work.emit("note", text=f"{inputs.teacher.address}: {variant}")
+    named = {"teacher_variant": variant} if variant else {}
+    return Draft(Logprobs, {**facts, **named, **measured, "flops": {"teacher": flops}})
+
+
+def _traces(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> tuple[list[Example], int]:
+    tokenizer = imitation.read_tokenizer(inputs.teacher.path)
+    made = imitation.examples(inputs.conversations.rows(), contract, tokenizer)
+    kept, dropped = students.within(made, contract.max_positions, drop=recipe.too_long == "drop", holder="teacher")
+    if dropped:
+        work.emit("warning", text=f"{dropped} traces are longer than the teacher's positions and left out")
+    return kept, dropped
+
+
+def _write(writer: Writer, made: Sequence[Example], recipe: Recipe, work: Work) -> None:
+    """Write every shard that is not there; each tells how many traces the teacher has read."""
+    from stages.policy import distill_cache
+
+    whole = distill_cache.kept_whole(made, recipe.whole_tokens, work.seed)
+    for number, rows in enumerate(distill_cache.shards(made)):
+        own = [(row - rows.start, place) for row, place in whole if row in rows]
+        writer.write(number, made[rows.start : rows.stop], own)
+        work.emit("progress", done=rows.stop, total=len(made), unit="traces", figures={})
+    for torn in work.path.glob("*.part"):
+        torn.unlink()
+
+
+def _measured(inputs: Inputs, where: str, work: Work) -> dict[str, Any]:
+    """What the k tokens hold and hide, as figures and as a sentence."""
+    from stages.policy import distill_cache, distill_exam, models
+
+    written = distill_cache.Cache(work.path)
+    tail_mass, whole = written.tail_mass(), written.whole()
+    said = f"the {written.facts['top_k']} likeliest tokens hold {1 - tail_mass:.3%} of the teacher's probability"
+    if not whole:
+        work.emit("note", text=said)
+        return {"tail_mass": tail_mass}
+    if inputs.student is not None:
+        against = inputs.student.address
+        student = models.load_model(inputs.student.path, device=where)
+        error = distill_exam.Exam(written, [], written.vocabulary, work.runtime.micro_batch).hidden(student)
+    else:
+        against = f"{inputs.teacher.address} at temperature {distill_exam.FLATTENED:g}"
+        error = distill_exam.tail_error(whole, distill_exam.flattened(whole), written.facts["top_k"])
+    work.emit(
+        "note",
+        text=f"{said}; the rest as one bucket hides {error['tail_error']:.2g} of {error['full_kl']:.3g} nats of the KL "
+        f"to {against}, at {len(whole)} positions",
+    )
+    return {"tail_mass": tail_mass, "bucket": {"against": against, "positions": len(whole), **error}}

@@ -1,0 +1,206 @@
+"""The three ways a student learns: a student, its inputs and a contract enter; it leaves trained and written down.
+
+What the modes share is here: the student is loaded, measured on held-out traces before, between and after where a
+teacher's log-probabilities are given, and saved. What differs is three functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from stages.core import imitation, lineage, students
+from stages.core.contract import Contract
+from stages.core.errors import InputError
+from stages.policy import distill_onpolicy, models, sft
+from stages.policy.distill_cache import Cache
+from stages.policy.distill_exam import Exam, StepEvents, cached_loss, held_out
+from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabulary_of
+from stages.policy.generate import Sampling
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+    from stages.distill import Inputs, Recipe  # for the reader: the machine room never imports the room above it
+
+
+class Pupil:
+    """A student in its lesson: its model and tokenizer, what it learns from, and on what it is measured."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, work: Work, contract: Contract, where: str) -> None:
+        self.recipe, self.inputs, self.work, self.contract, self.where = recipe, inputs, work, contract, where
+        self.tokenizer = models.load_tokenizer(inputs.student.path)
+        self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(contract.pad_id)
+
+    @cached_property
+    def model(self) -> Any:
+        """The student, float32, on its device."""
+        model = models.load_model(self.inputs.student.path, device=self.where)
+        if self.recipe.positions is not None:
+            give_positions(model, self.recipe.positions)
+        return model
+
+    @cached_property
+    def exam(self) -> Exam | None:
+        """The held-out traces; None where no log-probabilities are given or none are held out."""
+        if self.inputs.logprobs is None:
+            return None
+        cache = Cache(self.inputs.logprobs.path)
+        rows = embedding_rows(self.inputs.student.path)
+        if rows < cache.vocabulary:
+            raise InputError(
+                f"the student's embedding has {rows} rows and its tokenizer {cache.vocabulary} ids",
+                hint="resize the student's embedding to its tokenizer, and import it again",
+            )
+        held = held_out([one.id for one in cache.examples], self.recipe.heldout_share, self.work.seed)
+        return Exam(cache, sorted(held), cache.vocabulary, self.work.runtime.micro_batch)
+
+    def learn(self, tuning: sft.Tuning) -> dict[str, Any]:
+        """Train the student in the recipe's mode, write it, and return figures."""
+        lesson = _MODES[self.recipe.mode](self, tuning)
+        before = self.measured(0)
+        figures = lesson()
+        after = self.measured(figures["steps"])
+        model = self.model.to(torch.bfloat16) if self.recipe.dtype == "bfloat16" else self.model
+        models.save_model(model, self.tokenizer, self.contract, self.work.path)
+        figures |= {f"{name}_before": value for name, value in before.items()}
+        return figures | {f"{name}_after": value for name, value in after.items()}
+
+    def measured(self, step: int) -> dict[str, float]:
+        """`heldout_kl` of the student in nats a token and `tail_error`, told as an event too; empty without traces."""
+        if self.exam is None or not self.exam.rows:
+            return {}
+        with self.precision():
+            held, hidden = self.exam.kl(self.model), self.exam.hidden(self.model)
+        self.work.emit("eval", step=step, kl=held, **hidden)
+        if not hidden:
+            return {"heldout_kl": held}
+        text = f"one bucket for the tail hides {hidden['tail_error']:.2g} of {hidden['full_kl']:.3g} nats"
+        self.work.emit("note", text=f"step {step}: {text} of KL(teacher || student), at positions kept whole")
+        return {"heldout_kl": held, "tail_error": hidden["tail_error"]}
+
+    def precision(self) -> torch.autocast:
+        """Forward passes in the recipe's number type."""
+        kind = torch.device(self.where).type
+        return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.recipe.dtype == "bfloat16")
+
+    def watched(self) -> Work:
+        """The work, with a measurement every `eval_every` steps."""
+        exam, every = self.exam, self.recipe.eval_every
+        if exam is None or not exam.rows or not every:
+            return self.work
+
+        def after_step(step: int, steps: int) -> None:
+            if step % every == 0 and step < steps:
+                with self.precision():
+                    self.work.emit("eval", step=step, kl=exam.kl(self.model))
+
+        return replace(self.work, events=StepEvents(self.work.events, after_step))
+
+    def within(self, made: Any) -> tuple[list[imitation.Example], int]:
+        """The traces that the student has room for, and how many it had not; see `students.within`."""
+        positions, asked = self.contract.max_positions, self.recipe.max_tokens
+        short = asked is not None and asked < positions
+        kept, dropped = students.within(
+            made,
+            min(positions, asked or positions),
+            drop=self.recipe.too_long == "drop",
+            holder="recipe (`max_tokens`)" if short else "student",
+            knob="max_tokens" if short else "positions",
+        )
+        if dropped:
+            self.work.emit("warning", text=f"{dropped} traces are too long for the student and left out")
+        return kept, dropped
+
+
+Lesson = Callable[[], dict[str, Any]]
+"""Trains, and returns figures."""
+
+
+def on_traces(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+    """SFT on the teacher's conversations, as DeepSeek-R1's students learned; held-out traces are left out."""
+    conversations = pupil.inputs.conversations
+    assert conversations is not None  # the stage refuses its absence
+    held = {pupil.exam.cache.examples[row].id for row in pupil.exam.rows} if pupil.exam else set()
+    rows = [row for row in conversations.rows() if row.id not in held]
+    made = imitation.examples(rows, pupil.contract, imitation.read_tokenizer(pupil.inputs.student.path))
+    kept, dropped = pupil.within(made)
+
+    def lesson() -> dict[str, Any]:
+        figures = sft.train(pupil.model, kept, tuning, tokenizer=pupil.tokenizer, work=pupil.watched())
+        flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(conversations)}
+        return {**figures, "dropped_too_long": dropped, "heldout_rows": len(held), "flops": flops}
+
+    return lesson
+
+
+def on_logprobs(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+    """The same traces in the same steps, but each token's loss is the KL of the cached teacher to the student."""
+    exam, logprobs = pupil.exam, pupil.inputs.logprobs
+    assert exam is not None and logprobs is not None  # the stage refuses their absence
+    everything = exam.cache.examples
+    number = {example.id: row for row, example in enumerate(everything)}
+    kept, dropped = pupil.within(one for row, one in enumerate(everything) if row not in set(exam.rows))
+    loss = cached_loss(exam.cache, [number[one.id] for one in kept], exam.vocabulary)
+
+    def lesson() -> dict[str, Any]:
+        figures = sft.train(pupil.model, kept, tuning, tokenizer=pupil.tokenizer, work=pupil.watched(), loss=loss)
+        flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(logprobs)}
+        return {**figures, "dropped_too_long": dropped, "heldout_rows": len(exam.rows), "flops": flops}
+
+    return lesson
+
+
+def on_policy(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+    """The student answers prompts and the teacher reads its answers; both are cut to the vocabulary they share."""
+    recipe, teaching, prompts = pupil.recipe, pupil.inputs.teacher, pupil.inputs.prompts
+    assert teaching is not None and prompts is not None  # the stage refuses their absence
+    positions = min(pupil.contract.max_positions, teaching.contract.max_positions)
+    vocabulary = vocabulary_of(pupil.inputs.student.path, teaching.path)
+    lesson = distill_onpolicy.Lesson(
+        prompts=[pupil.contract.render(row.problem) for row in prompts.rows()],
+        contract=replace(pupil.contract, max_positions=positions),
+        tokenizer=pupil.tokenizer,
+        sampling=Sampling(temperature=recipe.temperature, max_tokens=recipe.max_completion_tokens),
+        steps=recipe.steps,
+        batch_size=recipe.batch_size,
+        divergence=recipe.divergence,
+        seed=pupil.work.seed,
+        device=pupil.where,
+    )
+    distill_onpolicy.refuse_without_room(lesson)
+
+    def taught() -> dict[str, Any]:
+        teacher = models.load_model(teaching.path, dtype=recipe.dtype, device=pupil.where)
+        trim(teacher, vocabulary)
+        cut = trim(pupil.model, vocabulary)
+        figures = distill_onpolicy.train(pupil.model, teacher, lesson, tuning, pupil.watched())
+        restore(pupil.model, cut)
+        return figures
+
+    return taught
+
+
+_MODES: dict[str, Callable[[Pupil, sft.Tuning], Lesson]] = {
+    "traces": on_traces,
+    "logprobs": on_logprobs,
+    "on-policy": on_policy,
+}
+
+
+def give_positions(model: Any, positions: int) -> None:
+    """Let a model take rows of so many tokens. Raises InputError for more than its own without plain rotary ones."""
+    config = model.config.get_text_config()
+    if positions <= config.max_position_embeddings:
+        config.max_position_embeddings = positions
+        return
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "default":
+        raise InputError(
+            f"this student's positions cannot be raised from {config.max_position_embeddings} to {positions}",
+            hint="only plain rotary embeddings reach beyond what they were trained on; leave `positions` out",
+        )
+    config.max_position_embeddings = positions

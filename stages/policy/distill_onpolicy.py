@@ -1,0 +1,254 @@
+"""Distillation on the student's own words: TRL's DistillationTrainer, one step depending on its number alone.
+
+A student, a teacher and rendered prompts enter; the student leaves, closer to the teacher where the student itself
+goes. At each step it answers some prompts, the teacher reads the answers, and the divergence between the two
+distributions at every token is the loss (generalised JSD, arXiv 2306.13649 eq. 1; weight 1 = reverse KL). TRL keeps the
+loop, the loss and its chunked output layers; this subclass replaces how prompts are chosen and answered, so that a
+resumed run asks and draws what an uninterrupted one would have. A test pins the methods overridden here.
+
+The paper does not do this: DeepSeek-R1's students learned by SFT on traces alone (arXiv 2501.12948 §2.4).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import PrinterCallback, TrainerCallback
+from trl import DistillationConfig, DistillationTrainer
+from trl.trainer.utils import split_tensor_dict
+
+from stages.core.contract import Contract
+from stages.core.errors import InputError, StageError
+from stages.policy import memory
+from stages.policy.checkpoint import Checkpoints
+from stages.policy.generate import Sampling, generate
+from stages.policy.resumable import WholeCheckpoints
+from stages.policy.sampler import PromptOrder, derive
+from stages.policy.settings import micro_rows
+from stages.policy.sft import CHECKPOINTS, Tuning
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+
+Stepped = Callable[["OnPolicyTrainer", int, dict[str, float]], None]
+"""Told after each update: the trainer, the number of the update (from 1) and its figures."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the student is asked, and how it answers."""
+
+    prompts: Sequence[str]
+    """Rendered prompts, as both models read them."""
+    contract: Contract
+    tokenizer: Any
+    sampling: Sampling
+    steps: int
+    batch_size: int
+    """Prompts of a step, each answered once."""
+    divergence: float
+    """0 = forward KL(teacher || student), 1 = reverse KL, between them the generalised JSD."""
+    seed: int
+    device: str
+
+
+class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[misc]
+    """TRL's trainer on rollouts of our own; `carried` holds what was read and trained on so far, in tokens."""
+
+    def __init__(
+        self,
+        student: Any,
+        teacher: Any,
+        *,
+        lesson: Lesson,
+        config: DistillationConfig,
+        checkpoints: Checkpoints,
+        stepped: Stepped,
+    ) -> None:
+        if config.world_size > 1:
+            raise StageError(
+                f"distillation runs in one process, not in {config.world_size}", hint="start it without a launcher"
+            )
+        self.lesson, self.checkpoints, self.stepped = lesson, checkpoints, stepped
+        self.order = PromptOrder(len(lesson.prompts), lesson.batch_size, lesson.seed)
+        self.carried: dict[str, Any] = {"read_tokens": 0, "trained_tokens": 0}
+        self.parts: list[dict[str, Any]] = []
+        self.counted = (0, 0)
+        super().__init__(
+            model=student,
+            teacher_model=teacher,
+            args=config,
+            processing_class=lesson.tokenizer,
+            # TRL wants a dataset; which prompts a step asks is decided by its number (see `get_train_dataloader`).
+            train_dataset=Dataset.from_dict({"prompt": list(lesson.prompts)}),
+            callbacks=[_Report(self)],
+        )
+        self.remove_callback(PrinterCallback)
+        self.eos_token_ids = list(lesson.contract.eos_ids)
+
+    # ---- overridden: TRL and transformers call these ----
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Serve the numbers of the micro-batches, 0, 1, 2 …: one pass is the whole run, so a resumed one just starts
+        further on."""
+        tickets = range(self.args.max_steps * self.args.gradient_accumulation_steps)
+        return self._get_dataloader(tickets, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+
+    def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
+        """Turn a micro-batch's number into its rows; the first one of a step lets the student answer."""
+        step, part = divmod(generation_batch[0], self.args.gradient_accumulation_steps)
+        if part == 0:
+            asked = [{"prompt": self.lesson.prompts[index]} for index in self.order.rollout(step)]
+            made = self._generate_and_score_completions(asked)
+            self.counted = (
+                int(made["prompt_mask"].sum() + made["completion_mask"].sum()),
+                int(made["completion_mask"].sum()),
+            )
+            self.parts = split_tensor_dict(made, self.args.gradient_accumulation_steps)
+        return self.parts[part]
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
+    ) -> list[list[int]]:
+        """Sample with the house's generator, whose draws depend on the seed and the step alone."""
+        lesson = self.lesson
+        with self.accelerator.autocast():
+            drawn = generate(
+                self.model,
+                prompt_ids,
+                lesson.sampling,
+                contract=lesson.contract,
+                seed=derive(lesson.seed, "on-policy", self.state.global_step),
+            )
+        return [one.ids for one in drawn]
+
+    # ---- steps ----
+
+    def close_step(self, logs: dict[str, float]) -> None:
+        """Count and tell what the update that just ended came to. Raises StageError when it is no number any more."""
+        step = self.state.global_step
+        if not math.isfinite(logs["grad_norm"]) or not math.isfinite(logs["loss"]):
+            raise StageError(
+                f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
+            )
+        self.carried["read_tokens"] += self.counted[0]
+        self.carried["trained_tokens"] += self.counted[1]
+        self.carried["loss"] = logs["loss"]
+        self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
+        named = {"completions/mean_length": "length", "completions/clipped_ratio": "truncated"}
+        wanted = ("loss", "entropy", "grad_norm", "learning_rate", *named)
+        figures = {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
+        self.stepped(self, step, figures)
+
+
+class _Report(TrainerCallback):  # type: ignore[misc]
+    """The trainer's ends of the steps; `on_log` comes after the update and before its checkpoint."""
+
+    def __init__(self, trainer: OnPolicyTrainer) -> None:
+        self.trainer = trainer
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "grad_norm" in logs:  # the summary at the end has none
+            self.trainer.close_step(logs)
+
+
+def longest_prompt(lesson: Lesson) -> int:
+    """Tokens of the longest prompt."""
+    return max(len(ids) for ids in lesson.tokenizer(list(lesson.prompts))["input_ids"])
+
+
+def refuse_without_room(lesson: Lesson) -> None:
+    """Raise InputError when the longest prompt leaves no room for an answer of the longest kind."""
+    positions, wanted = lesson.contract.max_positions, lesson.sampling.max_tokens
+    room = positions - longest_prompt(lesson)
+    if room < wanted:
+        raise InputError(
+            f"the longest prompt leaves {room} of {positions} positions, and answers may have {wanted} tokens",
+            hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
+        )
+
+
+def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work) -> dict[str, Any]:
+    """Train `student` in place, `lesson.steps` times; both models have the shared vocabulary and nothing beyond it.
+
+    Resumes from `work.scratch / "checkpoints"`; on a CPU it then ends in the same bits. Returns plain figures: `steps`,
+    `trained_tokens` (the student's own), `loss` (of the last step, nats a token), `flops` ({"sampling": 2·N·tokens,
+    "update": 6·N·tokens, "teacher": 2·N_teacher·tokens}, tokens those of prompts and answers). Emits `note`, `step` and
+    `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
+    """
+    tokens = longest_prompt(lesson) + lesson.sampling.max_tokens
+    micro = micro_rows(lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student, tokens))
+    work.emit("note", text=f"{lesson.steps} steps of {lesson.batch_size} prompts, {micro} rows at once")
+    checkpoints = Checkpoints(work.scratch / "checkpoints")
+    trainer = OnPolicyTrainer(
+        student,
+        teacher,
+        lesson=lesson,
+        config=configuration(tuning, lesson, checkpoints.fresh_draft(), micro, work),
+        checkpoints=checkpoints,
+        stepped=lambda trainer, step, figures: _tell(work, lesson, step, figures),
+    )
+    resumed = checkpoints.latest(lambda said: work.emit("warning", text=said))
+    if resumed is not None:
+        work.emit("note", text=f"resumed from {resumed.name}")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    mine, read = student.num_parameters(), trainer.carried["read_tokens"]
+    return {
+        "steps": lesson.steps,
+        "trained_tokens": trainer.carried["trained_tokens"],
+        "loss": trainer.carried["loss"],
+        "flops": {
+            "sampling": 2 * mine * read,
+            "update": 6 * mine * read,
+            "teacher": 2 * teacher.num_parameters() * read,
+        },
+    }
+
+
+def configuration(tuning: Tuning, lesson: Lesson, folder: Path, micro: int, work: Work) -> DistillationConfig:
+    """Translate a `Tuning` and a `Lesson` into TRL's own words; `micro` must divide the prompts of a step."""
+    cosine = tuning.lr_schedule == "cosine"
+    return DistillationConfig(
+        output_dir=str(folder),
+        max_steps=lesson.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=lesson.batch_size // micro,
+        max_completion_length=lesson.sampling.max_tokens,
+        temperature=lesson.sampling.temperature,
+        beta=lesson.divergence,
+        learning_rate=tuning.learning_rate,
+        lr_scheduler_type="cosine_with_min_lr" if cosine else "constant_with_warmup",
+        lr_scheduler_kwargs={"min_lr_rate": tuning.min_lr_share} if cosine else None,
+        warmup_steps=tuning.warmup_steps,
+        adam_beta1=tuning.adam_betas[0],
+        adam_beta2=tuning.adam_betas[1],
+        weight_decay=tuning.weight_decay,
+        max_grad_norm=tuning.max_grad_norm or 0.0,
+        optim="adamw_torch_fused",
+        disable_dropout=True,
+        gradient_checkpointing=False,
+        bf16=tuning.dtype == "bfloat16",
+        use_cpu=lesson.device == "cpu",
+        seed=work.seed % 2**32,
+        save_strategy="steps",
+        save_steps=work.runtime.checkpoint_every or math.ceil(lesson.steps / CHECKPOINTS),
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        dataloader_pin_memory=False,
+    )
+
+
+def _tell(work: Work, lesson: Lesson, step: int, figures: dict[str, float]) -> None:
+    if step % work.runtime.log_every == 0 or step == lesson.steps:
+        work.emit("step", step=step, **figures)
+    shown = {name: figures[name] for name in ("loss", "length", "entropy") if name in figures}
+    work.emit("progress", done=step, total=lesson.steps, unit="steps", figures=shown)

@@ -1,0 +1,235 @@
+"""A model and preferences in, a judge out: a reward model that scores responses to general prompts.
+
+The judge is the model with one number in place of its words. From pairs it learns which of two summaries is the better
+(helpful), from labelled responses which are safe; the first reads the final summary alone, the second reasoning too.
+The defaults are the published ones (DeepSeek-R1, arXiv 2501.12948v2 §3.1): batch 256, 6e-6, one epoch, 8,192 tokens.
+Prompts chosen by their hash are held out: on them the judge is measured, and its scores scaled to 0..1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.core import ranges, ranking, shards
+from stages.core.artifact import Draft, Judge, Model, Preferences
+from stages.core.contract import Contract
+from stages.core.errors import InputError, StageError
+from stages.core.ranking import RankedPair, RankedPoint
+from stages.core.rows import Labelled, Preference
+from stages.core.templates import dressed, template_text
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+    from stages.policy.judge import JudgeScorer, Nature
+    from stages.policy.judge_training import Example
+
+VERSION = 1
+HELDOUT_FILE = "heldout.jsonl"
+"""Each held-out row with the judge's raw scores and the lengths of what it read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    template: str = ""
+    """Prompt before what the judge reads: `plain`, `r1_zero`, a file that holds one, or the text itself with {prompt};
+    empty = the model's own, or `plain` when it has none.
+    """
+    epochs: int = 1
+    """Passes over the training rows, 1 or more."""
+    batch_size: int = 256
+    """Pairs or responses an optimizer step is made of, 1 or more; only the last may be smaller."""
+    learning_rate: float = 6e-6
+    """Of AdamW, above 0."""
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate goes on after the warmup; linear and cosine end at 0 with the last step."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises from 0; 0 = none."""
+    max_tokens: int | None = 8192
+    """Longest text in tokens, prompt and end token included, 1 or more; rows with a longer one are left out. None, or
+    more than the model has = the model's positions.
+    """
+    heldout_share: float = 0.1
+    """Share of the prompts that is not trained on but measured with, in (0, 1)."""
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of AdamW's two moments, each in [0, 1)."""
+    weight_decay: float = 0.0
+    """Of AdamW, 0 or more."""
+    max_grad_norm: float | None = 1.0
+    """Longer gradients are scaled down to this norm; 0 or None = never."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number type of the forward passes and of the sealed weights; while training, weights are float32."""
+    seed: int = 0
+    """Decides the head's first weights and the order of the rows, 0 or more."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    model: Model
+    """What the judge starts from; it keeps this architecture and tokenizer."""
+    preferences: Preferences
+    """Pairs make a helpful judge, labelled responses a safe one."""
+
+
+def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
+    """Train the judge, measure it on held-out prompts, and write it with judge.json and heldout.jsonl.
+
+    Resumes from the checkpoints in `work.scratch`; on a CPU the weights are then those of an uninterrupted run, bit for
+    bit. Raises InputError when no row fits or one side of the split is empty, StageError when its scores are no
+    numbers.
+    """
+    from stages.policy import device, judge, judge_training, models
+
+    where = device.place(work.runtime)
+    work.emit("device", device=device.described(where))
+    contract = judge_contract(recipe, inputs.model.contract)
+    rows = read_preferences(inputs.preferences)
+    pairwise = isinstance(rows[0], Preference)
+    nature = judge.Nature(
+        kind="pairwise" if pairwise else "pointwise",
+        sees="summary" if pairwise else "response",
+        template=contract.template,
+        max_tokens=min(recipe.max_tokens or contract.max_positions, contract.max_positions),
+        dtype=recipe.dtype,
+    )
+    tokenizer = models.load_tokenizer(inputs.model.path)
+    model = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
+    dropped: Counter[str] = Counter()
+    learned, held = _split(recipe, rows, judge.JudgeScorer(model, tokenizer, contract, nature), dropped)
+    _tell(work, rows, learned, held, dropped)
+    examples = [example for _, example in learned]
+    figures = judge_training.train(model, examples, recipe, pad_id=contract.pad_id, work=work)
+    model = model.to(models.torch_dtype(recipe.dtype))
+    models.save_model(model, tokenizer, contract, work.path)
+    nature.write(work.path)
+    # Read back, so that what is measured and scaled is what will be asked.
+    scored = judge.load_judge(work.path, where)
+    raw = judge.raw_scores(scored.model, [ids for _, example in held for ids in example.texts], contract.pad_id)
+    nature = _scaled(nature, raw, work)
+    nature.write(work.path)
+    measured = _measured([row for row, _ in held], raw, scored, work)
+    return Draft(
+        Judge,
+        {
+            "kind": nature.kind,
+            "sees": nature.sees,
+            "rows": len(rows),
+            "train_rows": len(learned),
+            "dropped": dict(dropped),
+            **figures,
+            "heldout": measured,
+            "mean": nature.mean,
+            "std": nature.std,
+        },
+    )
+
+
+def judge_contract(recipe: Recipe, base: Contract) -> Contract:
+    """Return the base's contract with the template the judge is asked under; nothing is prefilled."""
+    contract = replace(dressed(base, recipe.template or ("" if base.template else "plain")), prefill="")
+    contract.check(needs_tags=False)
+    return contract
+
+
+def read_preferences(preferences: Preferences) -> list[Preference] | list[Labelled]:
+    """Return all rows, of the kind the first line is; raises InputError for a row of another kind."""
+    with (preferences.path / "preferences.jsonl").open(encoding="utf-8") as lines:
+        first = next((line for line in lines if line.strip()), "")
+    try:
+        labelled = "safe" in json.loads(first)
+    except (ValueError, TypeError):
+        labelled = False  # reading the rows says what is wrong with it
+    return preferences.points() if labelled else preferences.pairs()
+
+
+def _split(
+    recipe: Recipe, rows: Sequence[Preference | Labelled], reader: JudgeScorer, dropped: Counter[str]
+) -> tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]]:
+    """Return (row, example) for training and held out; rows that cannot be read are dropped and counted, never cut."""
+    from stages.policy.judge_training import Example
+
+    sides: tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]] = ([], [])
+    for row in rows:
+        texts = [reader.ids(row.problem, response) for response in _responses(row)]
+        fault = next((text for text in texts if isinstance(text, str)), None)
+        if fault is not None:
+            dropped[fault] += 1
+            continue
+        label = float(row.safe) if isinstance(row, Labelled) else 1.0
+        example = Example(tuple(text for text in texts if not isinstance(text, str)), label)
+        sides[ranking.is_held_out(row.problem, recipe.heldout_share)].append((row, example))
+    for side, name in zip(sides, ("left to train on", "held out"), strict=True):
+        if not side:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+            hint = "give more prompts, or another heldout_share" + (f"; dropped: {reasons}" if reasons else "")
+            raise InputError(f"of {len(rows)} rows none is {name}", hint=hint)
+    return sides
+
+
+def _responses(row: Preference | Labelled) -> tuple[str, ...]:
+    return (row.response,) if isinstance(row, Labelled) else (row.chosen, row.rejected)
+
+
+def _tell(work: Work, rows: Sequence[Any], learned: Sequence[Any], held: Sequence[Any], dropped: Counter[str]) -> None:
+    """Say what became of the rows, and warn when many were left out."""
+    work.emit("note", text=f"of {len(rows)} rows {len(learned)} are trained on and {len(held)} held out")
+    if dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        work.emit("warning", text=f"{sum(dropped.values())} of {len(rows)} rows are left out: {reasons}")
+
+
+def _scaled(nature: Nature, raw: Sequence[float], work: Work) -> Nature:
+    """Return the judge's nature with mean and deviation of its held-out scores."""
+    try:
+        mean, std = ranking.spread(raw)
+    except ValueError as error:
+        hint = "lower the learning rate: `recipe.learning_rate=…`"
+        raise StageError("the judge's scores are not numbers", hint=hint) from error
+    if not std:
+        work.emit("warning", text="the judge says the same of every held-out response: it has learned nothing")
+    return replace(nature, mean=mean, std=std or 1.0)
+
+
+def _measured(
+    rows: Sequence[Preference | Labelled], raw: Sequence[float], scorer: JudgeScorer, work: Work
+) -> dict[str, Any]:
+    """Write heldout.jsonl and return the held-out figures."""
+    from stages.policy import judge
+
+    def length(response: str) -> int:
+        return len(judge.seen(response, scorer.nature.sees, scorer.contract) or "")
+
+    if isinstance(rows[0], Labelled):
+        points = [
+            RankedPoint(row.id, row.problem, score, row.safe, length(row.response))
+            for row, score in zip(rows, raw, strict=True)
+            if isinstance(row, Labelled)
+        ]
+        shards.write_lines(work.path / HELDOUT_FILE, map(asdict, points))
+        return ranking.point_figures(points, work.seed)
+    pairs = [
+        RankedPair(row.id, row.problem, (chosen, rejected), (length(row.chosen), length(row.rejected)))
+        for row, chosen, rejected in zip(rows, raw[::2], raw[1::2], strict=True)
+        if isinstance(row, Preference)
+    ]
+    shards.write_lines(work.path / HELDOUT_FILE, map(asdict, pairs))
+    return ranking.pair_figures(pairs, work.seed)
+
+
+def _check(recipe: Recipe) -> None:
+    """Raise RecipeError for the first value that is out of its range."""
+    rules = ranges.at_least(recipe, 1, "epochs", "batch_size")
+    rules += ranges.at_least(recipe, 0, "warmup_steps", "weight_decay", "seed")
+    rules += ranges.above_zero(recipe, "learning_rate")
+    rules += ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))
+    rules += ranges.or_none(ranges.at_least(recipe, 0, "max_grad_norm"))
+    rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
+    rules += [ranges.Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
+    ranges.check(recipe, "reward-model", rules)

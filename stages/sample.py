@@ -1,0 +1,192 @@
+"""A model and prompts in, n judged completions of each prompt out: the material of rejection sampling.
+
+DeepSeek-R1 drew several completions a prompt twice: from R1-Zero for its cold start, and from the checkpoint of the
+first RL stage for its 600,000 reasoning samples (arXiv 2501.12948v2, B.3.2 and B.3.3). Nothing is left out here; what
+is kept is `r1 curate`'s to say.
+
+The work is cut into shards (chunks of prompts), each seeded on its own and written whole: a killed run finds its
+shards again and draws nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from stages.core import shards
+from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
+from stages.core.ranges import Rule, above_zero, at_least, check
+from stages.core.rows import JUDGES, Prompt, Sample, chosen, write_rows
+from stages.core.templates import dressed, template_text
+from stages.rewards import registry
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
+    from stages.policy.asking import Speaker
+    from stages.rewards.scoring import Scorer
+
+VERSION = 1
+CHUNK_ROWS = 512
+"""Completions of a shard where the recipe names no number of prompts: little is lost, and the batch stays full."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    samples: int = 16
+    """Completions drawn for each prompt; >= 1. R1 drew "several"; the number was not published."""
+    temperature: float = 1.0
+    """Divides the logits before sampling; > 0. R1's cold start was drawn at 1."""
+    top_p: float = 1.0
+    """Share of the probability that may be sampled, most likely tokens first; in (0, 1], 1 keeps all."""
+    max_tokens: int | None = None
+    """Tokens a completion may have; >= 1. None: what the model has room for after the longest prompt, at most 32768."""
+    rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
+    """Reward name (or `package.module:function`) -> weight; each that applies to a prompt is written beside its
+    completions, and so is each judge that is an input. The weights play no part.
+    """
+    template: str = ""
+    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the model's
+    own, or r1_zero when it has none.
+    """
+    problems: int | None = None
+    """How many prompts are asked, the first in the order of their ids' hashes; >= 1. None: all."""
+    shard_prompts: int | None = None
+    """Prompts of a shard, what a kill can cost; >= 1. None: as many as make about 512 completions."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number type of the weights while sampling."""
+    seed: int = 0
+    """Decides the samples; >= 0."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        rules = [*at_least(self, 1, "samples", "max_tokens", "problems", "shard_prompts"), *at_least(self, 0, "seed")]
+        rules += [*above_zero(self, "temperature"), Rule("top_p", 0 < self.top_p <= 1, "in (0, 1]")]
+        check(self, "sample", rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    model: Model
+    """The model that is asked."""
+    prompts: Prompts
+    """What it is asked; rules judge some of it, learned judges may judge the rest."""
+    helpful: Judge | None = None
+    """Scores prompts of the verifier `helpful` under the reward of that name."""
+    safe: Judge | None = None
+    """Scores prompts of the verifier `safe` under the reward of that name."""
+
+
+def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
+    """Draw and judge; write prompts.jsonl, samples.jsonl and contract.json (how they were asked) under `work.path`.
+
+    Raises InputError for a prompt that leaves no room to answer and RecipeError for a reward whose judge is not given.
+    """
+    from stages.policy.asking import Speaker
+
+    judges = {name: judge for name in JUDGES if (judge := getattr(inputs, name)) is not None}
+    for name in recipe.rewards:
+        if name not in judges:
+            registry.load(name)
+    rows = chosen(inputs.prompts.rows(), recipe.problems)
+    speaker = Speaker(inputs.model, dressed(inputs.model.contract, recipe.template), recipe.dtype, work)
+    drawer = Drawer(recipe, judges, rows, speaker)
+    total = len(rows) * recipe.samples
+    found = shards.in_shards(
+        work.scratch / "shards", drawer.chunks(), drawer.draw, lambda done: _tell(done, total, work)
+    )
+    samples = [Sample(**row) for row in found]
+    write_rows(work.path / "prompts.jsonl", rows)
+    write_rows(work.path / "samples.jsonl", samples)
+    speaker.contract.write(work.path / "contract.json")
+    read = drawer.prompt_tokens()
+    tokens = sum(sample.tokens for sample in samples)
+    return Draft(Rollouts, {**figures(found), "tokens": tokens, "flops": {"sampling": speaker.flops(read + tokens)}})
+
+
+def identity(recipe: Recipe) -> dict[str, str]:
+    """Return what the fingerprint cannot see in the recipe: the source of rewards from outside this project.
+
+    Raises RecipeError for a reward that does not exist, before anything is spent.
+    """
+    return registry.outside_sources(recipe.rewards)
+
+
+class Drawer:
+    """The prompts as token ids, and how one shard of them is answered and judged."""
+
+    def __init__(self, recipe: Recipe, given: Mapping[str, Judge], rows: Sequence[Prompt], speaker: Speaker) -> None:
+        self.recipe, self.given, self.rows, self.speaker = recipe, given, rows, speaker
+        self.prompt_ids = speaker.prompt_ids(rows)
+        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
+
+    def prompt_tokens(self) -> int:
+        """Return the tokens of all prompts, each once, and the start that they share once in all."""
+        from stages.policy.prefix import shared_prefix_length
+
+        shared = shared_prefix_length(list(self.prompt_ids.values()))
+        return shared + sum(len(ids) - shared for ids in self.prompt_ids.values())
+
+    @cached_property
+    def judges(self) -> dict[str, Scorer]:
+        """The learned judges by the name of their reward, on the device of the model."""
+        from stages.policy import device
+        from stages.policy.judge import load_judge
+
+        where = device.place(self.speaker.work.runtime)
+        return {name: load_judge(judge.path, where) for name, judge in self.given.items()}
+
+    def chunks(self) -> list[Sequence[Prompt]]:
+        """Return the prompts in the order they are asked, cut into shards."""
+        size = self.recipe.shard_prompts or max(1, CHUNK_ROWS // self.recipe.samples)
+        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+
+    def draw(self, number: int, chunk: Sequence[Prompt]) -> list[dict[str, Any]]:
+        """Return the samples of one shard as plain rows, prompt by prompt; its seed is its own."""
+        from stages.policy import generate, rollout, sampler
+
+        recipe = self.recipe
+        wanted = generate.Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)
+        asked = [row for row in chunk for _ in range(recipe.samples)]
+        seed = sampler.derive(self.speaker.work.seed, "sample", number)
+        drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
+        names = tuple(dict.fromkeys((*recipe.rewards, *self.given)))
+        speaker = self.speaker
+        scored = rollout.judged(speaker.tokenizer, asked, drawn, speaker.contract, names, self.judges)
+        return [
+            asdict(
+                Sample(
+                    id=row.id,
+                    sample=index % recipe.samples,
+                    completion=one.text,
+                    tokens=len(completion.ids),
+                    truncated=completion.truncated,
+                    rewards={name: verdict.value for name, verdict in one.verdicts.items()},
+                    reasons={name: verdict.reason for name, verdict in one.verdicts.items()},
+                )
+            )
+            for index, (row, completion, one) in enumerate(zip(asked, drawn, scored, strict=True))
+        ]
+
+
+def figures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return counts and means over samples as plain rows: `rows`, `prompts`, a mean for each reward over the samples
+    it applies to (what could not be judged counts as 0), `length` in tokens, the share `truncated`."""
+    names = list(dict.fromkeys(name for row in samples for name in row["rewards"]))
+    means = {}
+    for name in names:
+        values = [row["rewards"][name] or 0.0 for row in samples if name in row["rewards"]]
+        means[name] = sum(values) / len(values)
+    return {
+        "rows": len(samples),
+        "prompts": len({row["id"] for row in samples}),
+        **means,
+        "length": sum(row["tokens"] for row in samples) / len(samples),
+        "truncated": sum(row["truncated"] for row in samples) / len(samples),
+    }
+
+
+def _tell(done: Sequence[dict[str, Any]], total: int, work: Work) -> None:
+    newest = done[-CHUNK_ROWS:]
+    work.emit("progress", done=len(done), total=total, unit="completions", figures=figures(newest))

@@ -1,0 +1,76 @@
+"""The language reward is the share of the thinking in the prompt's language, whatever else stands in the completion."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.core import text
+from stages.rewards import language, length
+from tests.rewards.contracts import PROGRAM, contract, row
+
+ENGLISH, CHINESE = ("first", "then", "wait", "check"), ("先", "再", "对", "错")
+
+
+def value(thought: str, spoken: str = "en", **fields: str) -> float | None:
+    completion = f"<think>{thought}</think><answer>17</answer>"
+    return language.reward(completion, row(language=spoken, **fields), contract()).value
+
+
+@given(st.lists(st.sampled_from(ENGLISH), max_size=9), st.lists(st.sampled_from(CHINESE), max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_english_and_chinese_are_told_apart_to_the_word(english: list[str], chinese: list[str]) -> None:
+    thought = " ".join([*english, *chinese])
+    total = len(english) + len(chinese)
+    assert value(thought, "en") == (len(english) / total if total else 1.0)
+    assert value(thought, "zh") == (len(chinese) / total if total else 1.0)
+
+
+@given(st.text())
+@settings(max_examples=60, deadline=None)
+def test_the_shares_of_two_languages_are_never_more_than_everything(noise: str) -> None:
+    en, zh = text.language_share(noise, "en"), text.language_share(noise, "zh")
+    assert (en is None) == (zh is None)
+    assert en is None or zh is None or 0.0 <= en + zh <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("thought", "spoken", "reason"),
+    [
+        ("First 12+5=17", "en", "1 of 1 words in en"),
+        ("先 add them", "zh", "1 of 3 words in zh"),
+        ("12+5=17", "zh", "no words in the thinking"),
+        ("bonjour", "fr", "its script does not tell `fr` from other languages"),
+    ],
+)
+def test_a_verdict_tells_why(thought: str, spoken: str, reason: str) -> None:
+    verdict = language.reward(f"<think>{thought}</think>", row(language=spoken), contract())
+    assert verdict.reason == reason
+
+
+def test_no_thinking_is_not_the_same_as_thinking_without_words() -> None:
+    assert language.reward("<answer>17</answer>", row(), contract()) == (0.0, "no <think>")
+    assert language.reward("<think></think><answer>17</answer>", row(), contract()).value == 1.0
+
+
+def test_what_is_no_language_is_not_counted() -> None:
+    assert value("先 `int x` 12 $a + bc$ \\frac A-C:A>C x y", "zh") == 1.0
+    assert value("θ = 30, so x is right") == 1.0
+
+
+def test_the_instructions_of_a_program_are_code_only_in_a_program_s_thinking() -> None:
+    completion = "<think>从 48 到 51 是 add 3. rep 2 dbl</think>"
+    zh = {"answer": PROGRAM.answer, "verifier": PROGRAM.verifier, "meta": PROGRAM.meta, "language": "zh"}
+    assert language.reward(completion, row(**zh), contract()).value == 1.0
+    assert language.reward(completion, row(language="zh"), contract()).value == pytest.approx(3 / 6)
+
+
+def test_answers_in_another_language_cost_nothing() -> None:
+    completion = "<think>I translate it</think><answer>红色的狐狸</answer>"
+    assert language.reward(completion, row(verifier="helpful"), contract()).value == 1.0
+
+
+def test_a_longer_completion_earns_more_length_until_the_limit() -> None:
+    values = [length.reward("x" * count, row(), contract(), limit=10).value for count in (0, 5, 10, 20)]
+    assert values == [0.0, 0.5, 1.0, 1.0]
