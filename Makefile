@@ -32,7 +32,7 @@ zero: $(READY) ## R1-Zero with the embedded model: base, RL, evaluation, report.
 
 pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.yaml
 	$(R1) pipeline --recipe $(PIPELINE) $(ARGS)
-	$(R1) report --pipeline $(PIPELINE) -o report.html
+	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline $(PIPELINE) -o report.html)
 
 test: $(READY) ## run the tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
@@ -46,7 +46,7 @@ bench: $(READY) ## our sampling and log-probabilities against the plain ones, pa
 
 study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours and a half
 	$(R1) pipeline --recipe recipes/study.yaml $(ARGS)
-	$(R1) report --pipeline recipes/study.yaml -o study.html
+	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline recipes/study.yaml -o study.html)
 
 report: $(READY) ## write report.html for the newest pipeline run
 	$(R1) report --pipeline $(PIPELINE) -o report.html
