@@ -140,13 +140,15 @@ def test_the_documents_keep_the_stated_rates() -> None:
     assert {document.header for document in drawn} == set(HEADERS)
 
 
-def test_full_reasoning_is_mostly_right_and_sloppy_reasoning_is_often_wrong() -> None:
+def test_full_reasoning_about_cups_is_right_and_sloppy_reasoning_is_often_wrong() -> None:
+    """Cups know no operation that a language is weak at."""
     wrong: Counter[str] = Counter()
     seen: Counter[str] = Counter()
     for document in documents("base", 20_000):
-        seen[document.style] += 1
-        wrong[document.style] += first_wrong_step(document.response) is not None
-    assert wrong["full"] / seen["full"] < 0.16
+        if document.problem is not None and document.problem.family == "cups":
+            seen[document.style] += 1
+            wrong[document.style] += first_wrong_step(document.response) is not None
+    assert wrong["full"] / seen["full"] < 0.06
     assert wrong["sloppy"] / seen["sloppy"] > 0.4
 
 
