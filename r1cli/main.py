@@ -21,7 +21,7 @@ from r1cli.view import print_error
 
 DONE, FAILED, ASKED_WRONGLY, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
-_EPILOG = "Example: r1 pipeline --recipe recipes/zero.yaml"
+_EPILOG = "Example: r1 pipeline --recipe recipes/pipeline.yaml"
 
 
 def build() -> typer.Typer:
