@@ -19,7 +19,7 @@ from stages.core import lineage, students, templates
 from stages.core.artifact import Conversations, Draft, Logprobs, Model, Prompts
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
-from stages.core.ranges import Rule, above_zero, at_least, check, or_none
+from stages.core.ranges import Rule, above_zero, at_least, betas, check, or_none
 from stages.sft import contract_for, refuse_stripping
 
 if TYPE_CHECKING:
@@ -237,5 +237,4 @@ def _check(recipe: Recipe) -> None:
     rules += or_none(above_zero(recipe, "learning_rate")) + above_zero(recipe, "temperature")
     rules += [Rule(key, 0 <= getattr(recipe, key) <= 1, "in [0, 1]") for key in ("min_lr_share", "divergence")]
     rules += [Rule("heldout_share", 0 <= recipe.heldout_share < 1, "in [0, 1)")]
-    rules += [Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
-    check(recipe, "distill", rules)
+    check(recipe, "distill", [*rules, betas(recipe)])

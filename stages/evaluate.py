@@ -23,9 +23,9 @@ from stages.core import disk, reflection, scores, shards, templates, text
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, nearest
-from stages.core.rows import JUDGES, Prompt, chosen
+from stages.core.rows import Prompt, chosen
 from stages.core.scores import Row
-from stages.rewards import accuracy, language, math, scoring, steps
+from stages.rewards import accuracy, language, math, registry, scoring, steps
 from stages.rewards import format as format_reward
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy import asking
 
-    _check_judges(recipe, inputs)
+    registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     contract = templates.dressed(inputs.model.contract, recipe.template)
     asker = Asker(recipe, inputs, rows, asking.Speaker(inputs.model, contract, recipe.dtype, work))
@@ -151,9 +151,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
     Raises RecipeError for a reward that does not exist, before anything is spent.
     """
-    from stages.rewards.registry import outside_sources
-
-    return outside_sources(recipe.rewards)
+    return registry.outside_sources(recipe.rewards)
 
 
 def judged(completion: str, row: Prompt, contract: Contract) -> dict[str, Any]:
@@ -231,13 +229,12 @@ class Asker:
         self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
 
     @cached_property
-    def judges(self) -> dict[str, Scorer]:
+    def judges(self) -> Mapping[str, Scorer]:
         """The learned judges that were given, by reward name."""
         from stages.policy import device, judge
 
         where = str(device.place(self.work.runtime))
-        given = {name: getattr(self.inputs, name) for name in JUDGES}
-        return {name: judge.load_judge(one.path, where) for name, one in given.items() if one is not None}
+        return judge.load_judges(self.inputs, where)
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the problems in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
@@ -316,19 +313,6 @@ def _headline(part: dict[str, Any], recipe: Recipe) -> dict[str, float | None]:
 
 def _shown(row: Prompt) -> dict[str, Any]:
     return {"problem": row.problem, "answer": row.answer, "family": row.family, "split": row.split, "level": row.level}
-
-
-def _check_judges(recipe: Recipe, inputs: Inputs) -> None:
-    """Raise RecipeError where recipe and inputs disagree on judges."""
-    from stages.rewards.registry import load
-
-    for name in JUDGES:
-        given = getattr(inputs, name) is not None
-        if not given and name in recipe.rewards:
-            load(name)  # which is refused, with the way out
-        if given and name not in recipe.rewards:
-            what = f"the judge inputs.{name} is given, and `rewards` does not name it"
-            raise RecipeError(what, hint=f"add it: rewards=[{name}]")
 
 
 def _check(recipe: Recipe) -> None:

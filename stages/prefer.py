@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, labelling, pairing, ranges, shards, text, yields
+from stages.core import disk, functions, labelling, pairing, ranges, shards, text, yields
 from stages.core.artifact import Draft, Model, Preferences, Rollouts
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
@@ -127,7 +127,11 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
     Raises RecipeError for a function that does not exist, before anything is spent.
     """
-    return {} if recipe.labeller == labelling.BY_MODEL else {recipe.labeller: labelling.source_sha256(recipe.labeller)}
+    return (
+        {}
+        if recipe.labeller == labelling.BY_MODEL
+        else {recipe.labeller: functions.source_sha256(labelling.load(recipe.labeller))}
+    )
 
 
 def cases_of(recipe: Recipe, rollouts: Rollouts, counts: Counter[str]) -> Iterable[Case]:

@@ -231,5 +231,4 @@ def _check(recipe: Recipe) -> None:
     rules += ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))
     rules += ranges.or_none(ranges.at_least(recipe, 0, "max_grad_norm"))
     rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
-    rules += [ranges.Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
-    ranges.check(recipe, "reward-model", rules)
+    ranges.check(recipe, "reward-model", [*rules, ranges.betas(recipe)])

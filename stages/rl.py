@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Draft, Judge, Model, Prompts
 from stages.core.errors import InputError, RecipeError
-from stages.core.ranges import Rule, above_zero, at_least, check, or_none
+from stages.core.ranges import Rule, above_zero, at_least, betas, check, or_none
 from stages.core.reflection import first_spike
 from stages.core.rows import JUDGES, RULES, Prompt
 from stages.core.templates import dressed, template_text
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from stages.policy.logbook import Logbook
     from stages.policy.losses import Objective
     from stages.policy.validation import Examination
-    from stages.rewards.scoring import Scorer
 
 VERSION = 2
 
@@ -166,7 +165,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template or tokens that cannot work, InputError for prompts without room to answer
     or in the wrong place, RecipeError for judges and general prompts on which recipe and inputs disagree.
     """
-    from stages.policy import device, models, ppo, settings
+    from stages.policy import device, judge, models, ppo, resumable, settings
     from stages.policy.checkpoint import Checkpoints
     from stages.policy.logbook import Logbook
     from stages.policy.rollout import Asker
@@ -179,7 +178,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tokenizer = models.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # TRL would put eos where there is none
     reasoning, general = _practice(recipe, inputs, work)
-    shared = {"contract": contract, "tokenizer": tokenizer, "judges": _judges(inputs, where)}
+    shared = {"contract": contract, "tokenizer": tokenizer, "judges": judge.load_judges(inputs, where)}
     asked = _asked([*reasoning, *general], recipe, shared)
     model = models.load_model(inputs.model.path, device=where)
     checkpoints = Checkpoints(work.scratch / "checkpoints")
@@ -199,10 +198,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         checkpoints=checkpoints,
         watch=logbook,
     )
-    resumed = checkpoints.latest(lambda said: work.emit("warning", text=said))
-    if resumed is not None:
-        work.emit("note", text=f"resumed from {resumed.name}")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    resumable.train(trainer, work)
     return _finish(trainer, logbook, inputs, contract, work)
 
 
@@ -259,17 +255,10 @@ def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, contract: 
 
 def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
     """Raise RecipeError where recipe and inputs disagree on judges and general prompts."""
-    from stages.rewards.registry import load
+    from stages.rewards.registry import check_judges
 
-    for name in JUDGES:
-        given = getattr(inputs, name) is not None
-        if not given and name in recipe.rewards:
-            load(name)  # which is refused, with the way out
-        if given and name not in recipe.rewards:
-            raise RecipeError(
-                f"the judge inputs.{name} is given, and `rewards` does not name it",
-                hint=f"give `{name}` a weight in `rewards` (0 = only measure), or leave the judge out",
-            )
+    way = "give `{name}` a weight in `rewards` (0 = only measure), or leave the judge out"
+    check_judges(recipe.rewards, inputs, way)
     general = inputs.general or inputs.safety
     if general is not None and recipe.general_from_step is None:
         raise RecipeError(
@@ -298,15 +287,6 @@ def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt],
             text = f"no reward judges what `{name}` prompts ask for: add inputs.{name} and give `{name}` a weight"
             work.emit("warning", text=text)
     return reasoning, general
-
-
-def _judges(inputs: Inputs, where: str) -> dict[str, Scorer]:
-    given = {name: judge for name in JUDGES if (judge := getattr(inputs, name)) is not None}
-    if not given:
-        return {}
-    from stages.policy.judge import load_judge
-
-    return {name: load_judge(judge.path, where) for name, judge in given.items()}
 
 
 def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[str, Any]:
@@ -368,7 +348,7 @@ def _check(recipe: Recipe) -> None:
         Rule("gae_lambda", 0 <= recipe.gae_lambda <= 1, "in [0, 1]"),
         Rule("general_share", 0 <= recipe.general_share <= 1, "in [0, 1]"),
         Rule("general_from_step", (recipe.general_from_step or 0) <= last, f"null or up to {last}, the last rollout"),
-        Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)"),
+        betas(recipe),
         Rule("rewards", _weights_fit(recipe.rewards), "weights of 0 or more, at least one above 0"),
     ]
     if recipe.length_switch is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stages.core import shards
 from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
 from stages.core.ranges import Rule, above_zero, at_least, check
-from stages.core.rows import JUDGES, Prompt, Sample, chosen, write_rows
+from stages.core.rows import Prompt, Sample, chosen, write_rows
 from stages.core.templates import dressed, template_text
 from stages.rewards import registry
 
@@ -85,13 +85,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy.asking import Speaker
 
-    judges = {name: judge for name in JUDGES if (judge := getattr(inputs, name)) is not None}
     for name in recipe.rewards:
-        if name not in judges:
+        if getattr(inputs, name, None) is None:  # not a judge that is given
             registry.load(name)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     speaker = Speaker(inputs.model, dressed(inputs.model.contract, recipe.template), recipe.dtype, work)
-    drawer = Drawer(recipe, judges, rows, speaker)
+    drawer = Drawer(recipe, inputs, rows, speaker)
     total = len(rows) * recipe.samples
     found = shards.in_shards(
         work.scratch / "shards", drawer.chunks(), drawer.draw, lambda done: _tell(done, total, work)
@@ -116,8 +115,8 @@ def identity(recipe: Recipe) -> dict[str, str]:
 class Drawer:
     """The prompts as token ids, and how one shard of them is answered and judged."""
 
-    def __init__(self, recipe: Recipe, given: Mapping[str, Judge], rows: Sequence[Prompt], speaker: Speaker) -> None:
-        self.recipe, self.given, self.rows, self.speaker = recipe, given, rows, speaker
+    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], speaker: Speaker) -> None:
+        self.recipe, self.inputs, self.rows, self.speaker = recipe, inputs, rows, speaker
         self.prompt_ids = speaker.prompt_ids(rows)
         self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
 
@@ -129,13 +128,11 @@ class Drawer:
         return shared + sum(len(ids) - shared for ids in self.prompt_ids.values())
 
     @cached_property
-    def judges(self) -> dict[str, Scorer]:
+    def judges(self) -> Mapping[str, Scorer]:
         """The learned judges by the name of their reward, on the device of the model."""
-        from stages.policy import device
-        from stages.policy.judge import load_judge
+        from stages.policy import device, judge
 
-        where = device.place(self.speaker.work.runtime)
-        return {name: load_judge(judge.path, where) for name, judge in self.given.items()}
+        return judge.load_judges(self.inputs, str(device.place(self.speaker.work.runtime)))
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the prompts in the order they are asked, cut into shards."""
@@ -151,7 +148,7 @@ class Drawer:
         asked = [row for row in chunk for _ in range(recipe.samples)]
         seed = sampler.derive(self.speaker.work.seed, "sample", number)
         drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
-        names = tuple(dict.fromkeys((*recipe.rewards, *self.given)))
+        names = tuple(dict.fromkeys((*recipe.rewards, *self.judges)))
         speaker = self.speaker
         scored = rollout.judged(speaker.tokenizer, asked, drawn, speaker.contract, names, self.judges)
         return [

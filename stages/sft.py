@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stages.core import imitation, templates
 from stages.core.artifact import Conversations, Draft, Model
 from stages.core.contract import Contract
-from stages.core.errors import RecipeError
+from stages.core.ranges import Rule, above_zero, at_least, betas, check, or_none
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -133,14 +133,8 @@ def _tokenizer(model: Model) -> Any:
 
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
-    ranges = [(name, getattr(recipe, name) >= 1, "1 or more") for name in ("epochs", "batch_size")]
-    ranges += [(name, getattr(recipe, name) >= 0, "0 or more") for name in ("warmup_steps", "weight_decay", "seed")]
-    ranges += [("learning_rate", recipe.learning_rate > 0, "above 0")]
-    ranges += [("min_lr_share", 0 <= recipe.min_lr_share <= 1, "in [0, 1]")]
-    ranges += [("max_tokens", recipe.max_tokens is None or recipe.max_tokens >= 1, "1 or more, or null")]
-    ranges += [("max_grad_norm", (recipe.max_grad_norm or 0) >= 0, "0 or more, or null")]
-    ranges += [("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")]
-    for name, fits, wanted in ranges:
-        if not fits:
-            what = f"`{name}` must be {wanted}, not {getattr(recipe, name)}"
-            raise RecipeError(what, hint="see: `r1 recipes keys sft`")
+    rules = at_least(recipe, 1, "epochs", "batch_size") + at_least(recipe, 0, "warmup_steps", "weight_decay", "seed")
+    rules += above_zero(recipe, "learning_rate")
+    rules += [Rule("min_lr_share", 0 <= recipe.min_lr_share <= 1, "in [0, 1]")]
+    rules += or_none(at_least(recipe, 1, "max_tokens") + at_least(recipe, 0, "max_grad_norm"))
+    check(recipe, "sft", [*rules, betas(recipe)])

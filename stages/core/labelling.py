@@ -7,14 +7,11 @@ reply becomes points. DeepSeek-R1 let DeepSeek-V3 compare two answers under Aren
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
+from stages.core import functions
 from stages.core.errors import RecipeError, nearest
 from stages.core.replies import json_object
 from stages.core.rows import Prompt
@@ -28,26 +25,10 @@ Labeller = Callable[[Prompt, str, int], float]
 
 def load(name: str) -> Labeller:
     """Return the function that `package.module:function` names; raises RecipeError with the nearest name."""
-    module_name, colon, function_name = name.partition(":")
-    if not colon:
+    if ":" not in name:
         hint = f"{nearest(name, [BY_MODEL])}write `package.module:function`, or `{BY_MODEL}` to ask inputs.judge"
         raise RecipeError(f"unknown `labeller` {name}", hint=hint)
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise RecipeError(f"the `labeller` {name} cannot be imported ({error})", hint="check its spelling") from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        here = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = f"{nearest(function_name, here)}a labeller is `def label(row, text, seed) -> float`"
-        raise RecipeError(f"`{module_name}` has no `labeller` {function_name}", hint=hint)
-    return function  # type: ignore[no-any-return]
-
-
-def source_sha256(name: str) -> str:
-    """Return the hash of the file that holds a labeller: a changed one makes other preferences. Raises as `load`."""
-    path = inspect.getsourcefile(inspect.unwrap(load(name)))
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    return functions.load(name, f"`labeller` {name}", "a labeller is `def label(row, text, seed) -> float`")
 
 
 def task(question: str, responses: Sequence[str]) -> str:

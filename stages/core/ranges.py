@@ -34,6 +34,11 @@ def or_none(rules: Iterable[Rule]) -> list[Rule]:
     return [rule._replace(wanted=f"{rule.wanted}, or null") for rule in rules]
 
 
+def betas(recipe: Any) -> Rule:
+    """Return the rule for the decay of AdamW's two moments."""
+    return Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")
+
+
 def check(recipe: Any, stage: str, rules: Iterable[Rule]) -> None:
     """Raise RecipeError for the first rule that its value breaks; `stage` is the command whose keys the hint shows."""
     for key, fits, wanted in rules:

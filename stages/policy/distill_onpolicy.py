@@ -11,7 +11,6 @@ The paper does not do this: DeepSeek-R1's students learned by SFT on traces alon
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,19 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
-from stages.policy import memory
+from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Sampling, generate
-from stages.policy.resumable import WholeCheckpoints
+from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 from stages.policy.sampler import PromptOrder, derive
-from stages.policy.settings import micro_rows
-from stages.policy.sft import CHECKPOINTS, Tuning
+from stages.policy.sft import Tuning
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -87,7 +85,7 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
             processing_class=lesson.tokenizer,
             # TRL wants a dataset; which prompts a step asks is decided by its number (see `get_train_dataloader`).
             train_dataset=Dataset.from_dict({"prompt": list(lesson.prompts)}),
-            callbacks=[_Report(self)],
+            callbacks=[resumable.StepEnds(self)],
         )
         self.remove_callback(PrinterCallback)
         self.eos_token_ids = list(lesson.contract.eos_ids)
@@ -133,10 +131,7 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
     def close_step(self, logs: dict[str, float]) -> None:
         """Count and tell what the update that just ended came to. Raises StageError when it is no number any more."""
         step = self.state.global_step
-        if not math.isfinite(logs["grad_norm"]) or not math.isfinite(logs["loss"]):
-            raise StageError(
-                f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
-            )
+        refuse_no_number(step, logs["grad_norm"], logs["loss"])
         self.carried["read_tokens"] += self.counted[0]
         self.carried["trained_tokens"] += self.counted[1]
         self.carried["loss"] = logs["loss"]
@@ -145,17 +140,6 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
         wanted = ("loss", "entropy", "grad_norm", "learning_rate", *named)
         figures = {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
         self.stepped(self, step, figures)
-
-
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """The trainer's ends of the steps; `on_log` comes after the update and before its checkpoint."""
-
-    def __init__(self, trainer: OnPolicyTrainer) -> None:
-        self.trainer = trainer
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "grad_norm" in logs:  # the summary at the end has none
-            self.trainer.close_step(logs)
 
 
 def longest_prompt(lesson: Lesson) -> int:
@@ -183,7 +167,7 @@ def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work
     `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
     """
     tokens = longest_prompt(lesson) + lesson.sampling.max_tokens
-    micro = micro_rows(lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student, tokens))
+    micro = settings.micro_rows(lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student, tokens))
     work.emit("note", text=f"{lesson.steps} steps of {lesson.batch_size} prompts, {micro} rows at once")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     trainer = OnPolicyTrainer(
@@ -194,10 +178,7 @@ def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work
         checkpoints=checkpoints,
         stepped=lambda trainer, step, figures: _tell(work, lesson, step, figures),
     )
-    resumed = checkpoints.latest(lambda said: work.emit("warning", text=said))
-    if resumed is not None:
-        work.emit("note", text=f"resumed from {resumed.name}")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    resumable.train(trainer, work)
     mine, read = student.num_parameters(), trainer.carried["read_tokens"]
     return {
         "steps": lesson.steps,
@@ -213,37 +194,22 @@ def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work
 
 def configuration(tuning: Tuning, lesson: Lesson, folder: Path, micro: int, work: Work) -> DistillationConfig:
     """Translate a `Tuning` and a `Lesson` into TRL's own words; `micro` must divide the prompts of a step."""
-    cosine = tuning.lr_schedule == "cosine"
     return DistillationConfig(
-        output_dir=str(folder),
+        **settings.unattended(
+            tuning,
+            folder=folder,
+            seed=work.seed,
+            save_steps=settings.save_steps(lesson.steps, work),
+            cpu=lesson.device == "cpu",
+        ),
         max_steps=lesson.steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=lesson.batch_size // micro,
         max_completion_length=lesson.sampling.max_tokens,
         temperature=lesson.sampling.temperature,
         beta=lesson.divergence,
-        learning_rate=tuning.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr" if cosine else "constant_with_warmup",
-        lr_scheduler_kwargs={"min_lr_rate": tuning.min_lr_share} if cosine else None,
-        warmup_steps=tuning.warmup_steps,
-        adam_beta1=tuning.adam_betas[0],
-        adam_beta2=tuning.adam_betas[1],
-        weight_decay=tuning.weight_decay,
-        max_grad_norm=tuning.max_grad_norm or 0.0,
-        optim="adamw_torch_fused",
+        **tuning.schedule(),
         disable_dropout=True,
-        gradient_checkpointing=False,
-        bf16=tuning.dtype == "bfloat16",
-        use_cpu=lesson.device == "cpu",
-        seed=work.seed % 2**32,
-        save_strategy="steps",
-        save_steps=work.runtime.checkpoint_every or math.ceil(lesson.steps / CHECKPOINTS),
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
     )
 
 

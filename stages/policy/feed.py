@@ -71,3 +71,8 @@ def fewest_passes(lengths: Sequence[int], room: Room) -> list[int]:
         sizes.append(min(len(lengths) - done, room.rows, max(1, room.tokens // lengths[done])))
         done += sizes[-1]
     return sizes
+
+
+def as_it_is(tickets: list[int]) -> list[int]:
+    """A loader's numbers, untouched: the trainer turns them into rows itself."""
+    return tickets

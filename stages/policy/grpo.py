@@ -25,7 +25,7 @@ from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from stages.core.errors import StageError
@@ -33,12 +33,12 @@ from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.losses import Objective, Share, Tokens, grpo_loss
 from stages.policy.prefix import selected_logprobs
+from stages.policy.resumable import CARRIED_FILE, StepEnds, WholeCheckpoints, refuse_no_number
 from stages.policy.rollout import Asker, Kept, Rollout
 from stages.policy.settings import Sizes
 
 REFERENCE_FILE = "reference.safetensors"
 ROLLOUT_FILE = "rollout.pt"
-CARRIED_FILE = "carried.json"
 
 
 class Watch(Protocol):
@@ -94,7 +94,7 @@ class Tally:
         return means | {"ratio_min": self.low, "ratio_max": self.high} | seconds
 
 
-class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
+class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer with R1-Zero's rollouts, reference and loss; `carried` is a plain dict that its checkpoints also
     hold.
     """
@@ -140,9 +140,6 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
 
     # ---- overridden: TRL and transformers call these ----
 
-    def _send_telemetry(self) -> None:
-        """Send nothing: TRL reports each run to a hub by default."""
-
     def get_train_dataloader(self) -> DataLoader:
         """Serve the numbers of the micro-batches, 0, 1, 2 …: one pass is the whole run, so a resumed one just starts
         further on.
@@ -178,30 +175,6 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             del sums["kl"]  # not taken, which is not the same as zero
         self.tally.add(sums | {"entropy": entropy_BT.sum()})
         return loss
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Let transformers write its files into a draft, add what it forgets, and seal the whole."""
-        # Past TRL's own version, which writes a model card first.
-        super(GRPOTrainer, self)._save_checkpoint(model, trial)
-        draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        self._save_carried(draft)
-        self.checkpoints.seal(draft, self.state.global_step)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        """Load what `_save_checkpoint` added too."""
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self._load_carried(Path(checkpoint))
-
-    def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
-        missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
-        strange = set(load_result.unexpected_keys)
-        if missing or strange:
-            raise StageError(
-                f"the checkpoint does not fit the model: {', '.join(sorted(missing | strange))}",
-                hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
-            )
 
     # ---- rollouts ----
 
@@ -279,6 +252,10 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
 
     # ---- steps and checkpoints ----
 
+    def begin_step(self) -> None:
+        """The tally is of one step."""
+        self.tally.restart()
+
     def close_step(self, logs: dict[str, float]) -> None:
         """Tell the watch what the update that just ended came to. Raises StageError when it is no number any more."""
         if self.rollout is None:
@@ -292,10 +269,7 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
         if self.reference is not None:
             age = step - 1 - reference_step(self.rollout.reference)
             figures |= {"reference": self.rollout.reference, "reference_age": age}
-        if not math.isfinite(logs["grad_norm"]):
-            raise StageError(
-                f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
-            )
+        refuse_no_number(step, logs["grad_norm"])
         costs.note(self.carried, figures, self.accelerator.device)
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
         self.watch.stepped(self, step, figures)
@@ -318,21 +292,13 @@ class PolicyTrainer(GRPOTrainer):  # type: ignore[misc]
             self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
 
 
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """The trainer's ends of the steps; `on_log` comes after the update and before its checkpoint."""
+class _Report(StepEnds):
+    """The ends of the steps, and the beginning of the run."""
 
-    def __init__(self, trainer: PolicyTrainer) -> None:
-        self.trainer = trainer
+    trainer: PolicyTrainer
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.watch.begun(self.trainer)
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.tally.restart()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "grad_norm" in logs:  # the summary at the end has none
-            self.trainer.close_step(logs)
 
 
 def _judged(**_: Any) -> list[float]:

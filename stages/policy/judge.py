@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 from stages.core import text
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, MissingError, StageError
+from stages.core.rows import JUDGES
 from stages.policy.models import load_tokenizer, torch_dtype
 
 if TYPE_CHECKING:
@@ -137,6 +138,12 @@ def load_judge(path: Path | str, device: str = "cpu") -> JudgeScorer:
     nature = Nature.read(folder)
     model = load_scalar_model(folder, nature.dtype, device)
     return JudgeScorer(model, load_tokenizer(folder), Contract.read(folder), nature)
+
+
+def load_judges(inputs: Any, device: str = "cpu") -> dict[str, JudgeScorer]:
+    """Load the judges among a stage's inputs, by the name of the reward each gives. Raises as `load_judge`."""
+    given = {name: getattr(inputs, name) for name in JUDGES}
+    return {name: load_judge(one.path, device) for name, one in given.items() if one is not None}
 
 
 def load_scalar_model(path: Path | str, dtype: str = "float32", device: str = "cpu", *, seed: int = 0) -> Any:

@@ -20,20 +20,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from stages.core.errors import StageError
-from stages.policy import judge, memory
+from stages.policy import judge, memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.feed import Feed, Room
-from stages.policy.resumable import WholeCheckpoints
+from stages.policy.feed import Feed, Room, as_it_is
+from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.reward_model import Recipe  # for the reader: the machine room never imports the room above it
-
-CHECKPOINTS = 10
-"""Checkpoints of a run whose `runtime.checkpoint_every` is not given."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,7 @@ def train(model: Any, examples: Sequence[Example], recipe: Recipe, *, pad_id: in
     config = configuration(recipe, feed, folder=checkpoints.fresh_draft(), work=work, model=model)
     config.gradient_checkpointing = not memory.row_fits(model, each * max(lengths))
     trainer = JudgeTrainer(model, Lesson(examples, feed, pad_id), config=config, checkpoints=checkpoints, work=work)
-    resumed = checkpoints.latest(lambda told: work.emit("warning", text=told))
-    if resumed is not None:
-        work.emit("note", text=f"resumed from {resumed.name}")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    resumable.train(trainer, work)
     tail, tokens = trainer.carried["tail"], sum(example.tokens for example in examples) * recipe.epochs
     return {
         "steps": feed.steps,
@@ -115,30 +109,18 @@ def train(model: Any, examples: Sequence[Example], recipe: Recipe, *, pad_id: in
 def configuration(recipe: Recipe, feed: Feed, *, folder: Path, work: Work, model: Any) -> TrainingArguments:
     """Translate a `reward_model.Recipe` into transformers' own words."""
     return TrainingArguments(
-        output_dir=str(folder),
+        **settings.unattended(
+            recipe,
+            folder=folder,
+            seed=work.seed,
+            save_steps=settings.save_steps(feed.steps, work),
+            cpu=model.device.type == "cpu",
+        ),
         max_steps=feed.steps,
         per_device_train_batch_size=1,  # of tickets: each stands for a whole pass
         gradient_accumulation_steps=feed.passes,
-        learning_rate=recipe.learning_rate,
         lr_scheduler_type="constant_with_warmup" if recipe.lr_schedule == "constant" else recipe.lr_schedule,
-        warmup_steps=recipe.warmup_steps,
-        adam_beta1=recipe.adam_betas[0],
-        adam_beta2=recipe.adam_betas[1],
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm or 0.0,
-        optim="adamw_torch_fused",
-        bf16=recipe.dtype == "bfloat16",
-        use_cpu=model.device.type == "cpu",
-        seed=work.seed % 2**32,
-        save_strategy="steps",
-        save_steps=work.runtime.checkpoint_every or math.ceil(feed.steps / CHECKPOINTS),
-        logging_steps=1,
         logging_nan_inf_filter=False,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
     )
 
 
@@ -160,10 +142,10 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             args=config,
-            data_collator=_as_it_is,
+            data_collator=as_it_is,
             # Given here, nothing downstream divides the loss by the number of passes again.
             compute_loss_func=loss,
-            callbacks=[_Report(self)],
+            callbacks=[resumable.StepEnds(self)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -193,13 +175,15 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
 
     # ---- steps ----
 
+    def begin_step(self) -> None:
+        """Forget the last step; its seconds count from now."""
+        self.sums.clear()
+        self.began = time.perf_counter()
+
     def close_step(self, logs: dict[str, float]) -> None:
         """Report the update that just ended. Raises StageError when it is no number."""
         step, feed = self.state.global_step, self.lesson.feed
-        if not (math.isfinite(logs["grad_norm"]) and math.isfinite(logs["loss"])):
-            raise StageError(
-                f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
-            )
+        refuse_no_number(step, logs["grad_norm"], logs["loss"])
         rows = len(feed.rows(step - 1))
         if step > feed.steps - math.ceil(len(self.lesson.examples) / len(feed.rows(0))):
             tail = self.carried["tail"]
@@ -213,22 +197,3 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
             self.work.emit("step", step=step, rows=rows, **figures, **rates, **seconds)
         self.work.emit("progress", done=step, total=feed.steps, unit="steps", figures=figures)
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
-
-
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """The trainer's ends of the steps; `on_log` comes after the update and before its checkpoint."""
-
-    def __init__(self, trainer: JudgeTrainer) -> None:
-        self.trainer = trainer
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.sums.clear()
-        self.trainer.began = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "grad_norm" in logs:  # the summary at the end has none
-            self.trainer.close_step(logs)
-
-
-def _as_it_is(tickets: list[int]) -> list[int]:
-    return tickets

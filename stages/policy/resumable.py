@@ -2,19 +2,24 @@
 
 TRL's trainers write their checkpoints in place, file by file, and forget what is theirs alone. With this in front of
 them a checkpoint is a draft that is sealed when whole (see `checkpoint`), carries the trainer's own figures, and is
-refused when it lacks weights. TRL's telemetry and model cards are left out.
+refused when it lacks weights. TRL's telemetry and model cards are left out. What else every trainer of the house does
+alike is here too: it is told of the ends of its steps, refuses a gradient that is no number, and goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback
 
 from stages.core.errors import StageError
 from stages.policy.checkpoint import Checkpoints
+
+if TYPE_CHECKING:
+    from stages.core.runner import Work
 
 CARRIED_FILE = "carried.json"
 
@@ -38,14 +43,14 @@ class WholeCheckpoints:
         # Past TRL's own version, which writes a model card first.
         Trainer._save_checkpoint(self, model, trial)
         draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        (draft / CARRIED_FILE).write_text(json.dumps(self.carried), encoding="utf-8")
+        self._save_carried(draft)
         self.checkpoints.seal(draft, self.state.global_step)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Load what `_save_checkpoint` added too."""
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
-            self.carried = json.loads((Path(checkpoint) / CARRIED_FILE).read_text(encoding="utf-8"))
+            self._load_carried(Path(checkpoint))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
@@ -56,3 +61,48 @@ class WholeCheckpoints:
                 f"the checkpoint does not fit the model: {', '.join(sorted(missing | strange))}",
                 hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
             )
+
+    def _save_carried(self, folder: Path) -> None:
+        (folder / CARRIED_FILE).write_text(json.dumps(self.carried), encoding="utf-8")
+
+    def _load_carried(self, folder: Path) -> None:
+        self.carried = json.loads((folder / CARRIED_FILE).read_text(encoding="utf-8"))
+
+    # ---- the ends of a step: a trainer says what it does there ----
+
+    def begin_step(self) -> None:
+        """The first pass of a step is next."""
+
+    def close_step(self, logs: dict[str, float]) -> None:
+        """An update just ended, and its checkpoint is not written yet; `logs` are the trainer's own."""
+        raise NotImplementedError
+
+
+class StepEnds(TrainerCallback):  # type: ignore[misc]
+    """Tells a trainer of the ends of its steps; `on_log` comes after the update and before its checkpoint."""
+
+    def __init__(self, trainer: WholeCheckpoints) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.begin_step()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "grad_norm" in logs:  # the summary at the end has none
+            self.trainer.close_step(logs)
+
+
+def refuse_no_number(step: int, *values: float) -> None:
+    """Raise StageError when a gradient's norm, or another figure of the update `step`, is not finite."""
+    if not all(map(math.isfinite, values)):
+        raise StageError(
+            f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
+        )
+
+
+def train(trainer: Any, work: Work) -> None:
+    """Train from the newest whole checkpoint of `trainer.checkpoints`, or from the start, and say which."""
+    resumed = trainer.checkpoints.latest(lambda said: work.emit("warning", text=said))
+    if resumed is not None:
+        work.emit("note", text=f"resumed from {resumed.name}")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)

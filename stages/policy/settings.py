@@ -6,10 +6,11 @@ memory.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trl import GRPOConfig
 
@@ -18,6 +19,10 @@ from stages.policy.memory import rows_that_fit
 if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
+
+
+CHECKPOINTS = 10
+"""Checkpoints of a run whose `runtime.checkpoint_every` is not given."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,55 @@ def rows_at_once(recipe: Recipe, model: Any, prompt_ids: Sequence[list[int]], wo
     return micro
 
 
+class Optimising(Protocol):
+    """What every training says of its optimizer: a recipe, or a part of one."""
+
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup_steps(self) -> int: ...
+    @property
+    def adam_betas(self) -> tuple[float, float]: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def max_grad_norm(self) -> float | None: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+def unattended(asked: Optimising, *, folder: Path, seed: int, save_steps: int, cpu: bool) -> dict[str, Any]:
+    """Return what all trainings tell transformers alike: AdamW as `asked`, checkpoints into `folder`, every step
+    logged to nobody, and a loader that serves numbers."""
+    return {
+        "output_dir": str(folder),
+        "learning_rate": asked.learning_rate,
+        "warmup_steps": asked.warmup_steps,
+        "adam_beta1": asked.adam_betas[0],
+        "adam_beta2": asked.adam_betas[1],
+        "weight_decay": asked.weight_decay,
+        "max_grad_norm": asked.max_grad_norm or 0.0,
+        "optim": "adamw_torch_fused",
+        "gradient_checkpointing": False,
+        "bf16": asked.dtype == "bfloat16",
+        "use_cpu": cpu,
+        "seed": seed % 2**32,
+        "save_strategy": "steps",
+        "save_steps": save_steps,
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+    }
+
+
+def save_steps(steps: int, work: Work) -> int:
+    """Return the steps between checkpoints: the runtime's, or a tenth of the run."""
+    return work.runtime.checkpoint_every or math.ceil(steps / CHECKPOINTS)
+
+
 def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool) -> GRPOConfig:
     """Translate an `rl.Recipe` into TRL's own words; `micro` must divide the rows of a step.
 
@@ -66,7 +120,7 @@ def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_s
     rows = recipe.prompts_per_step * recipe.group_size
     schedule = "constant_with_warmup" if recipe.lr_schedule == "constant" else recipe.lr_schedule
     return GRPOConfig(
-        output_dir=str(folder),
+        **unattended(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
         max_steps=recipe.steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=rows // micro,
@@ -76,25 +130,6 @@ def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_s
         temperature=recipe.temperature,
         loss_type=recipe.loss,
         beta=0.0,
-        learning_rate=recipe.learning_rate,
         lr_scheduler_type=schedule,
-        warmup_steps=recipe.warmup_steps,
-        adam_beta1=recipe.adam_betas[0],
-        adam_beta2=recipe.adam_betas[1],
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=recipe.max_grad_norm or 0.0,
-        optim="adamw_torch_fused",
         disable_dropout=True,
-        gradient_checkpointing=False,
-        bf16=recipe.dtype == "bfloat16",
-        use_cpu=cpu,
-        seed=seed % 2**32,
-        save_strategy="steps",
-        save_steps=save_steps,
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
     )

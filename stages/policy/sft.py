@@ -23,22 +23,19 @@ from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from stages.core.errors import StageError
 from stages.core.imitation import Example
-from stages.policy import memory
+from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.feed import Feed, Room
+from stages.policy.feed import Feed, Room, as_it_is
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
-from stages.policy.resumable import WholeCheckpoints
+from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-
-CHECKPOINTS = 10
-"""Checkpoints of a run whose `runtime.checkpoint_every` is not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +52,15 @@ class Tuning:
     adam_betas: tuple[float, float] = (0.9, 0.999)
     max_grad_norm: float | None = 1.0
     dtype: str = "float32"
+
+    def schedule(self) -> dict[str, Any]:
+        """How the learning rate goes on after the warmup, in transformers' words."""
+        if self.lr_schedule != "cosine":
+            return {"lr_scheduler_type": "constant_with_warmup"}
+        return {
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": self.min_lr_share},
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +133,7 @@ def train(
     config = configuration(tuning, feed, folder=checkpoints.fresh_draft(), work=work, device=model.device)
     config.gradient_checkpointing = narrow
     trainer = SupervisedTrainer(model, Lesson(examples, feed, loss), config=config, tokenizer=tokenizer, work=work)
-    resumed = checkpoints.latest(lambda said: work.emit("warning", text=said))
-    if resumed is not None:
-        work.emit("note", text=f"resumed from {resumed.name}")
-    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    resumable.train(trainer, work)
     tail = trainer.carried["tail"]
     trained = sum(len(example.completion_ids) for example in examples) * tuning.epochs
     return {
@@ -144,36 +147,21 @@ def train(
 
 def configuration(tuning: Tuning, feed: Feed, *, folder: Path, work: Work, device: torch.device) -> SFTConfig:
     """Translate a `Tuning` into TRL's own words."""
-    cosine = tuning.lr_schedule == "cosine"
     return SFTConfig(
-        output_dir=str(folder),
+        **settings.unattended(
+            tuning,
+            folder=folder,
+            seed=work.seed,
+            save_steps=settings.save_steps(feed.steps, work),
+            cpu=device.type == "cpu",
+        ),
         max_steps=feed.steps,
         per_device_train_batch_size=1,  # of tickets: each stands for a whole pass
         gradient_accumulation_steps=feed.passes,
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        learning_rate=tuning.learning_rate,
-        lr_scheduler_type="cosine_with_min_lr" if cosine else "constant_with_warmup",
-        lr_scheduler_kwargs={"min_lr_rate": tuning.min_lr_share} if cosine else None,
-        warmup_steps=tuning.warmup_steps,
-        adam_beta1=tuning.adam_betas[0],
-        adam_beta2=tuning.adam_betas[1],
-        weight_decay=tuning.weight_decay,
-        max_grad_norm=tuning.max_grad_norm or 0.0,
-        optim="adamw_torch_fused",
-        gradient_checkpointing=False,
-        bf16=tuning.dtype == "bfloat16",
-        use_cpu=device.type == "cpu",
-        seed=work.seed % 2**32,
-        save_strategy="steps",
-        save_steps=work.runtime.checkpoint_every or math.ceil(feed.steps / CHECKPOINTS),
-        logging_steps=1,
-        report_to="none",
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
+        **tuning.schedule(),
     )
 
 
@@ -204,11 +192,11 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             args=config,
-            data_collator=_as_it_is,
+            data_collator=as_it_is,
             # TRL wants a dataset; what a pass trains on is decided by its number (see `get_train_dataloader`).
             train_dataset=Dataset.from_dict({"input_ids": [[0]]}),
             processing_class=tokenizer,
-            callbacks=[_Report(self)],
+            callbacks=[resumable.StepEnds(self)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -251,6 +239,11 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
             shared_prefix=self.shared_prefix,
         )
 
+    def begin_step(self) -> None:
+        """Forget the last step; its seconds count from now."""
+        self.sums.clear()
+        self.began = time.perf_counter()
+
     def tokens(self, step: int) -> int:
         """Trained tokens of step `step`, from 0."""
         return sum(len(self.lesson.examples[row].completion_ids) for row in self.lesson.feed.rows(step))
@@ -258,10 +251,7 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
     def close_step(self, logs: dict[str, float]) -> None:
         """Report the update that just ended. Raises StageError when its gradient is no number."""
         step, steps = self.state.global_step, self.lesson.feed.steps
-        if not math.isfinite(logs["grad_norm"]):
-            raise StageError(
-                f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
-            )
+        refuse_no_number(step, logs["grad_norm"])
         tokens, rows = self.tokens(step - 1), len(self.lesson.feed.rows(step - 1))
         figures = {name: value / tokens for name, value in self.sums.items()} | {"tokens": tokens, "rows": rows}
         if step > steps - math.ceil(len(self.lesson.examples) / len(self.lesson.feed.rows(0))):
@@ -277,28 +267,9 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
 
 
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """The trainer's ends of the steps; `on_log` comes after the update and before its checkpoint."""
-
-    def __init__(self, trainer: SupervisedTrainer) -> None:
-        self.trainer = trainer
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.sums.clear()
-        self.trainer.began = time.perf_counter()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "grad_norm" in logs:  # the summary at the end has none
-            self.trainer.close_step(logs)
-
-
 def padded(rows: list[Tensor], *, left: bool = False) -> tuple[Tensor, Tensor]:
     """Rows of ids as one [B, T] tensor of int64, and a mask that is True at real ids; padding is 0, and masked."""
     side = "left" if left else "right"
     ids = pad_sequence(rows, batch_first=True, padding_side=side).long()
     mask = pad_sequence([torch.ones_like(row, dtype=torch.bool) for row in rows], batch_first=True, padding_side=side)
     return ids, mask
-
-
-def _as_it_is(tickets: list[int]) -> list[int]:
-    return tickets

@@ -6,13 +6,11 @@ Verdict.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import inspect
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterable
 from types import MappingProxyType
+from typing import Any
 
+from stages.core import functions
 from stages.core.errors import RecipeError, nearest
 from stages.core.rows import JUDGES
 from stages.rewards import accuracy, format, language, length
@@ -47,34 +45,31 @@ def load(name: str) -> Reward:
     if name in JUDGES:
         hint = f"add inputs.{name}=ADDRESS; judges there are: `r1 artifacts list`"
         raise RecipeError(f"the reward `{name}` is a learned judge's: it needs the input `{name}`", hint=hint)
-    module_name, colon, function_name = name.partition(":")
-    if not colon:
+    if ":" not in name:
         known = ", ".join(KNOWN)
         hint = f"{nearest(name, KNOWN)}known: {known}; your own reward is written `package.module:function`"
         raise RecipeError(f"unknown reward `{name}`", hint=hint)
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        hint = f"try: python -c 'import {module_name}'" if module_name else "write `package.module:function`"
-        raise RecipeError(f"the reward `{name}` cannot be imported ({error})", hint=hint) from error
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        here = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        hint = f"{nearest(function_name, here)}a reward is `def reward(completion, row, contract) -> float | None`"
-        raise RecipeError(f"`{module_name}` has no function `{function_name}`", hint=hint)
-    return function  # type: ignore[no-any-return]
+    shape = "a reward is `def reward(completion, row, contract) -> float | None`"
+    return functions.load(name, f"reward `{name}`", shape)
+
+
+def check_judges(rewards: Collection[str], inputs: Any, way: str) -> None:
+    """Raise RecipeError for a judge's reward without its input, and for a judge that no reward names; `way` is how to
+    name it, with {name}.
+    """
+    for name in JUDGES:
+        given = getattr(inputs, name) is not None
+        if not given and name in rewards:
+            load(name)  # which is refused, with the way out
+        if given and name not in rewards:
+            what = f"the judge inputs.{name} is given, and `rewards` does not name it"
+            raise RecipeError(what, hint=way.format(name=name))
 
 
 def outside_sources(names: Iterable[str]) -> dict[str, str]:
     """Return name -> hash of the file, for the rewards among `names` that are not this project's own: what a stage's
     fingerprint cannot see in its recipe. Raises as `load`."""
-    return {name: source_sha256(name) for name in names if name not in KNOWN}
-
-
-def source_sha256(name: str) -> str:
-    """Return the hash of the file that holds a reward: a changed reward makes another artifact. Raises as `load`."""
-    path = inspect.getsourcefile(inspect.unwrap(load(name)))
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
+    return {name: functions.source_sha256(load(name)) for name in names if name not in KNOWN}
 
 
 def verdict_of(result: object) -> Verdict:

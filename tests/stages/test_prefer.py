@@ -258,7 +258,7 @@ def test_a_changed_labeller_makes_other_preferences(tmp_path: Path, monkeypatch:
     [
         ("modle", "did you mean `model`"),
         ("stages.world.oracle:lable", "did you mean `label`"),
-        ("no.where:f", "spelling"),
+        ("no.where:f", "import no.where"),
     ],
 )
 def test_an_unknown_labeller_is_named_before_anything_is_spent(labeller: str, said: str) -> None:

@@ -1,0 +1,41 @@
+"""A user's own functions, by name: `package.module:function` enters, the function or the hash of its file leaves.
+
+Rewards and labellers are named so in recipes: no flag, and no edit to this project.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stages.core.errors import RecipeError, nearest
+
+
+def load(name: str, what: str, shape: str) -> Callable[..., Any]:
+    """Return the function that `package.module:function` names; `what` is it in words, `shape` how it is defined.
+
+    Raises RecipeError for a module that cannot be imported and for a function it has not, with the nearest name.
+    """
+    module_name, _, function_name = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        hint = f"try: python -c 'import {module_name}'" if module_name else "write `package.module:function`"
+        raise RecipeError(f"the {what} cannot be imported ({error})", hint=hint) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        here = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise RecipeError(
+            f"the {what}: `{module_name}` has no function `{function_name}`", hint=nearest(function_name, here) + shape
+        )
+    return function  # type: ignore[no-any-return]
+
+
+def source_sha256(function: Callable[..., Any]) -> str:
+    """Return the hash of the file that holds a function ("" for none): a changed one makes other artifacts."""
+    path = inspect.getsourcefile(inspect.unwrap(function))
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else ""
