@@ -44,8 +44,8 @@ class Claim:
     paper: str
     """What the paper measured, with its place; "not measured" where it gives no number."""
     of: str | list[str]
-    """Node whose figure is claimed to differ. Of several, the one with the highest mean over seeds on the compared
-    problems counts: that flatters this side, so it belongs to the side the claim says loses, or to both.
+    """Node whose figure is claimed to differ. Of several, the one that is best at the first seed counts, so a sweep
+    needs one seed: that flatters this side, so it belongs to the side the claim says loses, or to both.
     """
     against: float | str | list[str] | None = None
     """What it is compared with: a node, several (the best counts), or a number. None only for a curve, which is

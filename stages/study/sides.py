@@ -72,7 +72,7 @@ def _several(side: float | str | list[str] | None) -> bool:
 
 
 def _chosen(claim: Claim, asked: Claim | Control, shelf: Shelf) -> tuple[str, str] | None:
-    """Return the node names of both sides ("" for a number); of several, the one with the highest mean over its seeds.
+    """Return the node names of both sides ("" for a number); of several, the best one at its first seed.
 
     None when one of several was not built: the best of what happens to be there is another claim.
     """
@@ -83,18 +83,20 @@ def _chosen(claim: Claim, asked: Claim | Control, shelf: Shelf) -> tuple[str, st
         if len(names) < 2:
             chosen.append(names[0] if names else "")
             continue
-        means = {name: _mean(claim, name, measured, shelf) for name in names}
-        if None in means.values():
+        swept = {name: _first(claim, name, measured, shelf) for name in names}
+        if None in swept.values():
             return None
-        chosen.append(max(names, key=lambda name: means[name] or 0.0))
+        chosen.append(max(names, key=lambda name: swept[name] or 0.0))
     return chosen[0], chosen[1]
 
 
-def _mean(claim: Claim, name: str, metric: str, shelf: Shelf) -> float | None:
-    nodes = [shelf.get(one) for one in dict.fromkeys(name.replace(SEED, seed) for seed in claim.seeds or [""])]
-    columns = [_kept(claim, one, shelf.column(one, metric, claim.sampling), shelf) for one in nodes if one is not None]
-    ratios = [value for value in map(resample.ratio, columns) if value is not None]
-    return sum(ratios) / len(ratios) if ratios else None
+def _first(claim: Claim, name: str, metric: str, shelf: Shelf) -> float | None:
+    """Return a node's figure at the first seed it is built for: a sweep compares equal seeds, and needs only one."""
+    nodes = (shelf.get(name.replace(SEED, seed)) for seed in claim.seeds or [""])
+    node = next((one for one in nodes if one is not None), None)
+    if node is None:
+        return None
+    return resample.ratio(_kept(claim, node, shelf.column(node, metric, claim.sampling), shelf))
 
 
 def _pairing(claim: Claim, metrics: tuple[str, str], side: Side, shelf: Shelf) -> Pairing:
