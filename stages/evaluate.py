@@ -19,13 +19,13 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, reflection, scores, shards, templates, text
+from stages.core import disk, reflection, scores, scripts, shards, templates, text
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, nearest
 from stages.core.rows import Prompt, chosen
 from stages.core.scores import Row
-from stages.rewards import accuracy, language, math, registry, scoring, steps
+from stages.rewards import accuracy, choice, language, math, registry, scoring, steps
 from stages.rewards import format as format_reward
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stages.policy.asking import Speaker
     from stages.rewards.scoring import Scorer
 
-VERSION = 2
+VERSION = 3
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
 MEASURED = (
     "accuracy",
@@ -79,6 +79,8 @@ class Recipe:
     """More rewards to judge by: `helpful`, `safe` (with their judges as inputs), a registry name, or
     `package.module:function`; each is reported over the problems it applies to.
     """
+    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Reward name -> its options, such as `{repetition: {n: 4}}`; `r1 rewards list` shows them."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of the weights while sampling."""
     seed: int = 0
@@ -151,7 +153,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
     Raises RecipeError for a reward that does not exist, before anything is spent.
     """
-    return registry.outside_sources(recipe.rewards)
+    return registry.outside_sources(recipe.rewards, recipe.reward_options)
 
 
 def judged(completion: str, row: Prompt, contract: Contract) -> dict[str, Any]:
@@ -169,7 +171,7 @@ def judged(completion: str, row: Prompt, contract: Contract) -> dict[str, Any]:
         "format": format_reward.reward(completion, row, contract).value or 0.0,
         "answer": ballot(completion, row, contract) if ruled else None,
         "reason": strict.reason if strict and strict.value != 1.0 else "",
-        "mixed": text.mixes_languages(completion, contract.answer_tags),
+        "mixed": scripts.mixes_languages(completion, contract.answer_tags),
         "wrong_step": steps.first_wrong_step(completion) if ruled else None,
         "reflective": reflection.reflective_words(completion),
         "language": language.reward(completion, row, contract).value if thinks else None,
@@ -189,14 +191,14 @@ def unreadable(completion: str, row: Prompt, contract: Contract) -> str:
     if not summary or len(text.words(summary)) < 3 or summary[-1] not in ".!?。！？":
         return "no sentence in the summary"
     tongues = {_in_chinese(thought), _in_chinese(summary) if scoring.applies("accuracy", row) else None} - {None}
-    if text.mixes_languages(thought, contract.answer_tags) or len(tongues) > 1:
+    if scripts.mixes_languages(thought, contract.answer_tags) or len(tongues) > 1:
         return "two languages"
     return "thinking in circles" if text.repetition(thought) >= STUTTER else ""
 
 
 def _in_chinese(spoken: str) -> bool | None:
     """Return whether most words are Chinese; None for a text without words."""
-    chinese, total = text.language_words(spoken, "zh") or (0, 0)
+    chinese, total = scripts.language_words(spoken, "zh") or (0, 0)
     return 2 * chinese > total if total else None
 
 
@@ -215,7 +217,7 @@ def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
         if isinstance(number, math.Number):
             return f"{number.value}%" if number.percent else str(number.value)
     if row.verifier == "choice":
-        return accuracy.option(answer) or text.canonical(answer)
+        return choice.option(answer) or text.canonical(answer)
     return text.canonical(answer)
 
 
@@ -252,7 +254,9 @@ class Asker:
         seed = sampler.derive(self.work.seed, "eval", sampling.name, number)
         drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
         texts = [self.speaker.text(one) for one in drawn]
-        extra = scoring.score(texts, asked, self.contract, dict.fromkeys(self.recipe.rewards, 1.0), self.judges)
+        counted = [scoring.Counted(text, len(one.ids)) for text, one in zip(texts, drawn, strict=True)]
+        named = dict.fromkeys(self.recipe.rewards, 1.0)
+        extra = scoring.score(counted, asked, self.contract, named, self.judges, self.recipe.reward_options)
         return [
             {
                 "id": row.id,

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import contamination, outside, text
+from stages.core import contamination, outside, scripts, text
 from stages.core.artifact import Draft, Prompts
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.rows import VERIFIERS, Prompt, write_rows
@@ -25,7 +25,7 @@ from stages.rewards import accuracy
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-VERSION = 2
+VERSION = 3
 SPLITS = ("train", "heldout", "all")
 _FIELDS = tuple(f.name for f in fields(Prompt))
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
@@ -172,7 +172,7 @@ def _read_row(raw: dict[str, Any], where: str, recipe: Recipe) -> Row:
     problem, answer = (_required(raw, name, where, recipe) for name in ("problem", "answer"))
     gold = extract_gold(answer, recipe.answer_pattern)
     verifier = recipe.verifier or str(_value(raw, "verifier", recipe) or "math")
-    script = "zh" if (text.language_share(problem, "zh") or 0.0) > 0.5 else "en"
+    script = "zh" if (scripts.language_share(problem, "zh") or 0.0) > 0.5 else "en"
     meta, given_id = _value(raw, "meta", recipe), _value(raw, "id", recipe)
     own_id = f"{Path(recipe.source).stem}-{_digest(text.canonical(problem)).hex()[:12]}"
     prompt = Prompt(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stages.policy.losses import Objective
     from stages.policy.validation import Examination
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,12 @@ class Recipe:
     """Reward name (or `package.module:function`) -> weight, 0 or more; the sum over those that apply to a prompt is
     maximised, 0 leaves a reward out. `helpful` and `safe` are the judges' and apply to general prompts alone, accuracy
     to all others.
+    """
+    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Reward name -> its options, such as `{soft_overlong: {max_length: 4096}}`; `r1 rewards list` shows them."""
+    normalise_rewards: bool = False
+    """Bring each reward to mean 0 and deviation 1 within its group before it is weighted, and the sum to deviation 1
+    over the rollout (GDPO, arXiv 2601.05242): for rewards of unlike scales. R1 sums them as they are; not for ppo.
     """
     general_from_step: int | None = None
     """General prompts, and the judges' rewards with them, enter in rollouts that start after this many steps, 0 or
@@ -209,7 +215,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
     """
     from stages.rewards.registry import outside_sources
 
-    return outside_sources(recipe.rewards)
+    return outside_sources(recipe.rewards, recipe.reward_options)
 
 
 def policy_contract(recipe: Recipe, base: Contract) -> Contract:
@@ -311,16 +317,17 @@ def _examination(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: W
     """Return the examination the recipe asks for, if it does. Raises InputError when no rule could mark it."""
     from stages.policy.sampler import derive
     from stages.policy.validation import Examination
+    from stages.rewards.scoring import applies
 
     if inputs.validation is None:
         return None
     asked = _asked(inputs.validation.rows(), recipe, shared)
     if not 0 < recipe.eval_every <= recipe.steps:
         return None
-    if all(row.verifier in JUDGES for row in asked["rows"]):
+    if not any(applies("strict", row) for row in asked["rows"]):
         raise InputError(
-            "the validation prompts are all general, and examinations are marked by strict pass@1",
-            hint="put reasoning prompts among them, or leave inputs.validation out",
+            "the validation prompts are all general or code, and examinations are marked by strict pass@1",
+            hint="put other reasoning prompts among them, or leave inputs.validation out",
         )
     return Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked)
 
@@ -350,6 +357,7 @@ def _check(recipe: Recipe) -> None:
         Rule("general_from_step", (recipe.general_from_step or 0) <= last, f"null or up to {last}, the last rollout"),
         betas(recipe),
         Rule("rewards", _weights_fit(recipe.rewards), "weights of 0 or more, at least one above 0"),
+        Rule("normalise_rewards", not recipe.normalise_rewards or recipe.algorithm == "grpo", "false under `ppo`"),
     ]
     if recipe.length_switch is not None:
         least = min(asdict(recipe.length_switch).values())

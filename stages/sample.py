@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.policy.asking import Speaker
     from stages.rewards.scoring import Scorer
 
-VERSION = 1
+VERSION = 2
 CHUNK_ROWS = 512
 """Completions of a shard where the recipe names no number of prompts: little is lost, and the batch stays full."""
 
@@ -46,6 +46,8 @@ class Recipe:
     """Reward name (or `package.module:function`) -> weight; each that applies to a prompt is written beside its
     completions, and so is each judge that is an input. The weights play no part.
     """
+    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Reward name -> its options, such as `{repetition: {n: 4}}`; `r1 rewards list` shows them."""
     template: str = ""
     """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the model's
     own, or r1_zero when it has none.
@@ -109,7 +111,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
     Raises RecipeError for a reward that does not exist, before anything is spent.
     """
-    return registry.outside_sources(recipe.rewards)
+    return registry.outside_sources(recipe.rewards, recipe.reward_options)
 
 
 class Drawer:
@@ -148,7 +150,7 @@ class Drawer:
         asked = [row for row in chunk for _ in range(recipe.samples)]
         seed = sampler.derive(self.speaker.work.seed, "sample", number)
         drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
-        names = tuple(dict.fromkeys((*recipe.rewards, *self.judges)))
+        names = {name: recipe.reward_options.get(name, {}) for name in (*recipe.rewards, *self.judges)}
         speaker = self.speaker
         scored = rollout.judged(speaker.tokenizer, asked, drawn, speaker.contract, names, self.judges)
         return [

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,6 +26,10 @@ RANGES = {
     "accelerate": (">=1.15", True),
     "safetensors": (">=0.8", True),
     "math-verify": (">=0.9", True),
+    "wordfreq": ("==3.1.1", True),
+    "rjieba": (">=0.2.2", True),
+    "msgpack": (">=1", True),
+    "mpmath": (">=1.3", True),
     "gguf": (">=0.19", False),
     "vllm": (">=0.22,<=0.31", False),
 }
@@ -114,11 +117,9 @@ def _neighbours(vllm: str | None) -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Cores, GPUs that torch can use, and the engines that can sample here."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not every system can say which cores are ours
-        cores = os.cpu_count() or 1
-    yield Finding("cpu", f"{cores} cores", "ok")
+    from stages.rewards.workers import cores
+
+    yield Finding("cpu", f"{cores()} cores", "ok")
     gpus, problem = _gpus()
     if gpus:
         yield from (Finding("gpu", name, "ok") for name in gpus)
@@ -147,20 +148,12 @@ def _gpus() -> tuple[list[str], str]:
 
 
 def isolation() -> Iterator[Finding]:
-    """Whether a process can be cut off from network and other processes (user namespaces)."""
-    tool = shutil.which("bwrap")
-    if tool is None:
-        yield Finding("namespaces", "bubblewrap not installed", "ok")
-        return
-    try:
-        done = subprocess.run([tool, "--unshare-all", "--ro-bind", "/", "/", "true"], capture_output=True, timeout=10)
-        usable = done.returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        usable = False
-    if usable:
-        yield Finding("namespaces", "usable (bubblewrap)", "ok")
-    else:
-        yield Finding("namespaces", "refused by this system", "ok")
+    """Whether the code reward can run programs cut off from files, network and other processes, and compile C++."""
+    from stages.rewards import sandbox
+
+    fault = sandbox.fault()
+    yield Finding("sandbox", "not usable" if fault else "usable (bubblewrap)", "warn" if fault else "ok", fault)
+    yield Finding("C++ compiler", sandbox.compiler() or "none (needed for C++ answers alone)", "ok")
 
 
 def disk() -> Iterator[Finding]:

@@ -2,14 +2,15 @@
 
 DeepSeek-R1 left out of its supervised data what is hard to read: mixed languages, long paragraphs, code blocks,
 repetition (arXiv 2501.12948v1 section 2.3.3; v2 B.3.2, B.3.3). The thresholds were not published and come from a
-recipe. `text.mixes_languages` and `text.repetition` are filters too.
+recipe. `scripts.mixes_languages` and `text.repetition` are filters too.
 """
 
 from __future__ import annotations
 
 import re
 
-from stages.core.text import canonical, language_words
+from stages.core.scripts import language_words
+from stages.core.text import canonical
 
 _FENCE = re.compile(r"^[ \t]{0,3}(?:```|~~~)", re.MULTILINE)
 _STAMP = re.compile(r"[\s.,;:!?。，；：！？、*_#`\"'()\[\]]+")

@@ -16,7 +16,7 @@ from typing import Any, get_type_hints
 
 from stages.core.errors import InputError, MissingError
 
-RULES = ("math", "choice", "program", "exact")
+RULES = ("math", "choice", "program", "exact", "code")
 """Verifiers that are rules: a program judges the answer."""
 JUDGES = ("helpful", "safe")
 """Verifiers that are learned judges: R1's general prompts, each of which belongs to one of the two."""
@@ -34,7 +34,7 @@ class Prompt:
     answer: str
     """The gold solution; for a general prompt a reference answer, or empty."""
     verifier: str
-    """Who judges the answer: math, choice, program, exact (rules), or helpful, safe (judges)."""
+    """Who judges the answer: math, choice, program, exact, code (rules), or helpful, safe (judges)."""
     family: str = ""
     """Task family for tables; empty = none."""
     split: str = ""
@@ -44,7 +44,7 @@ class Prompt:
     language: str = "en"
     """Language the problem is written in, as an ISO 639-1 code."""
     meta: dict[str, Any] = field(default_factory=dict)
-    """Whatever the verifier needs besides the answer, e.g. a program's prefix and target."""
+    """Whatever the verifier needs besides the answer, e.g. a program's prefix and target, or `tests` of code."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Pure functions on completions: what was thought, what was committed to, and in which language.
+"""Pure functions on completions: what was thought, and what was committed to.
 
 A text and the contract's tags enter; spans, answers, reasons and shares leave. Rewards, evaluation, curation and the
 report all read completions through this file, so they can never disagree on where the answer is. Everything runs in
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -19,30 +18,14 @@ Tags = Sequence[str]  # (opening, closing), as the contract stores them
 
 CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 
-SCRIPTS = {
-    "en": "LATIN",
-    "zh": "CJK",
-    "el": "GREEK",
-    "he": "HEBREW",
-    "hy": "ARMENIAN",
-    "ka": "GEORGIAN",
-    "ko": "HANGUL",
-    "th": "THAI",
-}
-"""Languages that a script tells from the others: ISO 639-1 code -> the first word of its letters' Unicode names.
-
-Latin stands for English and CJK for Chinese, the two languages of R1's prompts (v2, table 4); languages that share
-these scripts, or another one, are not here: French, Japanese, Russian.
-"""
-
-_BOX_TOKEN = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
-_PHRASE = re.compile(r"answer\s+is|answer\s*[:：]|答案\s*[是为為:：]|####", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
-_SPOKEN = re.compile(rf"[{CJK}]|[A-Za-z]{{2,}}")  # a Chinese character is a word, a single letter is none
-_WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+", re.UNICODE)
-_LATEX_COMMAND = re.compile(r"\\[A-Za-z]+")
-_ANY_TAG = re.compile(r"</?[A-Za-z][A-Za-z_]{0,30}>")
-_MASKED = (("```", "```"), ("`", "`"), ("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_BOX_TOKEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
+_PHRASE = re.compile(r"answer\s+is(?!n['’]t)|answer\s*[:：]|答案\s*[是为為:：]|####", re.IGNORECASE)
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+_DISPLAYS = (("\\[", "\\]"), ("$$", "$$"))
+_DRESS = re.compile(r"\\(?:q?quad|text|mathrm|[()\[\],;: ])|[\s$~{}*]")
+_JOINT = re.compile(r" *(?:[,;，；、或和与]|(?:[^\d.!?=，。]*[ )])?(?:and|or)) *(?:[A-Za-z](?:_\d)? *= *)?")
+WORD = re.compile(rf"[{CJK}]|[^\W_{CJK}]+", re.UNICODE)
+_FILLERS = frozenset("\u2800\u3164\u115f\u1160\uffa0")  # letters by name that show nothing
 
 
 class Span(NamedTuple):
@@ -115,7 +98,7 @@ def format_fault(text: str, think_tags: Tags, answer_tags: Tags, *, silent: bool
         if text[cursor:start].strip():
             return f"text before {opening}"
         may_be_empty = silent and opening == think_tags[0]
-        if not may_be_empty and not text[start + len(opening) : end].strip():
+        if not may_be_empty and not visible(text[start + len(opening) : end]):
             return f"empty {opening}"
         places.append((start, end))
         cursor = end + len(closing)
@@ -127,20 +110,25 @@ def format_fault(text: str, think_tags: Tags, answer_tags: Tags, *, silent: bool
 def boxed(text: str) -> list[str]:
     r"""Return the contents of the outermost closed \boxed{...} and \fbox{...}, in order; braces balance, \{ and \}
     are plain text."""
-    found: list[str] = []
-    stack: list[int] = []  # content start of a box, or -1 for a plain brace
+    return [text[start:end] for _, start, end in _boxes(text)]
+
+
+def _boxes(text: str) -> list[tuple[int, int, int]]:
+    r"""Return (where \boxed begins, where its content begins, where that ends) for each outermost closed box."""
+    found: list[tuple[int, int, int]] = []
+    stack: list[tuple[int, int]] = []  # begin of a box and of its content, or (-1, -1) for a plain brace
     boxes_open = 0
     for match in _BOX_TOKEN.finditer(text):
         token = match.group()
         if token.endswith("{") and token != "\\{":
             is_box = len(token) > 1
-            stack.append(match.end() if is_box else -1)
+            stack.append(match.span() if is_box else (-1, -1))
             boxes_open += is_box
         elif token == "}" and stack:
-            start = stack.pop()
+            begin, start = stack.pop()
             boxes_open -= start >= 0
             if start >= 0 and boxes_open == 0:
-                found.append(text[start : match.start()])
+                found.append((begin, start, match.start()))
         # a box that never closes keeps `boxes_open` above zero: what follows it lies inside it
     return found
 
@@ -185,18 +173,29 @@ def last_committed(text: str, think_tags: Tags, answer_tags: Tags) -> Commitment
         return Commitment(f"{think_tags[0]} not closed: cut off", "none")
     opened = final.rfind(answer_tags[0])
     if opened >= 0:
-        content = final[opened + len(answer_tags[0]) :]
-        return Commitment(content.split(answer_tags[1], 1)[0].strip(), "answer")
+        content, _, rest = final[opened + len(answer_tags[0]) :].partition(answer_tags[1])
+        beside = rest.rpartition(answer_tags[1])[0]  # an answer inside an answer: what stands beside it counts too
+        return Commitment(f"{content.strip()} {beside.strip()}".strip(), "answer")
     final = final.replace(answer_tags[1], " ")
-    boxes = boxed(final)
-    if boxes:
-        return Commitment(boxes[-1].strip(), "box")
-    said = after_phrase(final)
-    if said is not None:
-        return Commitment(said, "phrase")
+    found = marked(final)
+    if found is not None:
+        return found
     if not final.strip():
         return Commitment("no answer found", "none")
     return Commitment(final.strip(), "open")
+
+
+def marked(text: str) -> Commitment | None:
+    r"""Return what a text marks as its answer: the last \boxed{}, with those that "and", "or" or a comma join to it,
+    else the sentence after the last "answer is" / "答案是" / "####"; None where nothing is marked."""
+    boxes = _boxes(text)
+    if boxes:
+        first = len(boxes) - 1
+        while first and _is_joint(text[boxes[first - 1][2] + 1 : boxes[first][0]]):
+            first -= 1
+        return Commitment(" , ".join(dict.fromkeys(text[start:end].strip() for _, start, end in boxes[first:])), "box")
+    said = after_phrase(text)
+    return None if said is None else Commitment(said, "phrase")
 
 
 def after_phrase(text: str) -> str | None:
@@ -205,8 +204,20 @@ def after_phrase(text: str) -> str | None:
     last = max((match.end() for match in _PHRASE.finditer(text)), default=None)
     if last is None:
         return None
-    rest = text[last : last + 4000].lstrip(" \t\r\n:：")
-    return _SENTENCE_END.split(rest, maxsplit=1)[0].strip()
+    rest = text[last : last + 4000].lstrip(" \t\r\n:：*")
+    for opening, closing in _DISPLAYS:
+        end = rest.find(closing, len(opening)) if rest.startswith(opening) else -1
+        if end > 0:
+            return " ".join(rest[: end + len(closing)].split())
+    return SENTENCE_END.split(rest, maxsplit=1)[0].strip()
+
+
+def _is_joint(between: str) -> bool:
+    """Say whether the text between two boxes joins them: nothing, a comma, or up to a few words that end in "and" or
+    "or"."""
+    if not between.strip(" $"):
+        return True
+    return len(between) < 80 and _JOINT.fullmatch(_DRESS.sub(" ", between)) is not None
 
 
 def canonical(text: str) -> str:
@@ -217,7 +228,7 @@ def canonical(text: str) -> str:
 def words(text: str) -> list[str]:
     """Split into case-folded words: letters and digits in a row are one word, each CJK character is one, punctuation
     none."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def ngrams(items: Sequence[str], size: int) -> set[tuple[str, ...]]:
@@ -238,86 +249,13 @@ def repetition(text: str, size: int = 6) -> float:
     return 0.0 if total <= 1 else 1.0 - len(ngrams(items, size)) / total
 
 
-def prose(text: str) -> str:
-    """Blank out what belongs to no language: code, formulas, LaTeX commands and tags."""
-    for opening, closing in _MASKED:
-        text = _blank(text, opening, closing)
-    return _ANY_TAG.sub(" ", _LATEX_COMMAND.sub(" ", text))
-
-
-def script_of(language: str) -> str | None:
-    """Return the script that tells a language (`en`, `zh`, `zh-CN`) from the others, or None where none does."""
-    return SCRIPTS.get(re.split("[-_]", language.strip().lower(), maxsplit=1)[0])
-
-
-def language_words(text: str, language: str) -> tuple[int, int] | None:
-    """Return (words in the target language, all words), or None for a language that no script decides.
-
-    A CJK character counts as one word. Code, formulas, tags and digits are left out, and so is a letter that stands
-    alone (a cup, an option, an unknown): it belongs to no language.
-    """
-    target = script_of(language)
-    if target is None:
-        return None
-    counts = Counter(_word_script(word) for word in _WORD.findall(prose(text)))
-    del counts[""]
-    return counts[target], counts.total()
-
-
-def language_share(text: str, language: str) -> float | None:
-    """Return the share (0 to 1) of words in the target language, or None where the text has no words (R1 v2, eq. 7).
-
-    Words are those of `language_words`; None too for a language that no script decides.
-    """
-    mine, total = language_words(text, language) or (0, 0)
-    return mine / total if total else None
-
-
-def _word_script(word: str) -> str:
-    """Return a word's script; "" for what is no word: digits, and a single letter that has case (x, A, θ)."""
-    letters = [letter for letter in word if letter.isalpha()]
-    if not letters or (len(letters) == 1 and letters[0].lower() != letters[0].upper()):
-        return ""
-    return _letter_script(letters[0])
+def visible(text: str) -> int:
+    """Return how many characters of a text can be seen: no blanks, control or format characters, fillers, nor marks
+    that stand on other letters."""
+    return sum(map(_seen, text))
 
 
 @lru_cache(maxsize=4096)
-def _letter_script(letter: str) -> str:
-    if letter < "\u0250":
-        return "LATIN"
-    if re.match(rf"[{CJK}]", letter):
-        return "CJK"
-    return unicodedata.name(letter, "?").removeprefix("FULLWIDTH ").split(" ", 1)[0]
-
-
-def _blank(text: str, opening: str, closing: str) -> str:
-    """Replace each `opening … closing` by a space; stops at the first that never closes, which keeps it linear."""
-    kept: list[str] = []
-    cursor = 0
-    while (start := text.find(opening, cursor)) >= 0:
-        end = text.find(closing, start + len(opening))
-        if end < 0:
-            break
-        kept += (text[cursor:start], " ")
-        cursor = end + len(closing)
-    return "".join((*kept, text[cursor:])) if kept else text
-
-
-def mixes_languages(completion: str, answer_tags: tuple[str, str]) -> bool:
-    """Say whether the prose is partly English, partly Chinese: sentences in each, or one where neither prevails.
-
-    A sentence belongs to the language of most of its words; where the other one has more than a third, it mixes by
-    itself. Code, formulas, tags, answers and single letters (cups, options, unknowns) belong to no language.
-    """
-    kept, cursor = [], 0
-    for span in spans(completion, answer_tags):
-        kept.append(completion[cursor : span.start])
-        cursor = span.end
-    heard: set[bool] = set()
-    for sentence in _SENTENCE_END.split(prose("".join((*kept, completion[cursor:])))):
-        chinese = [not word.isascii() for word in _SPOKEN.findall(sentence)]
-        if 3 * min(sum(chinese), len(chinese) - sum(chinese)) > len(chinese):
-            return True
-        if chinese:
-            heard.add(2 * sum(chinese) > len(chinese))
-    return len(heard) == 2
+def _seen(letter: str) -> bool:
+    plain = letter.isprintable() and not letter.isspace() and letter not in _FILLERS
+    return plain and not unicodedata.category(letter).startswith("M")

@@ -6,7 +6,7 @@ this file.
 
 Sources: DeepSeekMath, arXiv 2402.03300, eq. 3 and 4 (the token-level objective that R1's recipe names); Schulman 2020,
 "Approximating KL Divergence" (k1, k2, k3); Dr. GRPO, arXiv 2503.20783; DAPO, arXiv 2503.14476; DeepSeek-V3.2,
-arXiv 2512.02556 (the importance-corrected KL).
+arXiv 2512.02556 (the importance-corrected KL); GDPO, arXiv 2601.05242 (rewards normalised one by one).
 """
 
 from __future__ import annotations
@@ -87,9 +87,28 @@ def group_advantages(rewards_PG: Tensor, *, scale: bool = True) -> Tensor:
     return advantages_PG.nan_to_num(nan=0.0)
 
 
-def flat_groups(rewards_PG: Tensor) -> Tensor:
-    """Say which groups teach nothing: shape P, True where all judged rewards are equal or fewer than two were judged.
+def normalised_advantages(rewards_PGK: Tensor, weights_K: Tensor, *, scale: bool = True) -> Tensor:
+    """Judge each reward against its own group before they are summed: shape P x G (GDPO, arXiv 2601.05242; TRL's
+    normalize_then_sum).
+
+    A = Σ_k w_k (r_k - mean_k) / (std_k + 1e-4), and Â = (A - mean A) / (std A + 1e-4) over all rows; `scale=False`
+    leaves this second step out. NaN = the reward does not apply, which adds 0; a row that is NaN in every reward could
+    not be judged: it counts nowhere, and its advantage is 0.
     """
+    judged_PG = ~rewards_PGK.isnan().all(dim=2)
+    parts_PGK = torch.stack([group_advantages(rewards_PG) for rewards_PG in rewards_PGK.unbind(dim=2)], dim=2)
+    sums_PG = (parts_PGK * weights_K).sum(dim=2)
+    if not scale:
+        return sums_PG
+    sums_N = sums_PG[judged_PG]
+    if sums_N.numel() < 2:
+        return torch.zeros_like(sums_PG)
+    normal_PG = (sums_PG - sums_N.mean()) / (sums_N.std() + ADVANTAGE_EPSILON)
+    return torch.where(judged_PG, normal_PG, torch.zeros_like(normal_PG))
+
+
+def flat_groups(rewards_PG: Tensor) -> Tensor:
+    """Say which groups teach nothing: shape P, True where all judged rewards are equal or fewer than two are judged."""
     spread_P = group_spread(rewards_PG)
     return spread_P.isnan() | torch.isclose(spread_P, torch.zeros_like(spread_P))
 

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from stages.core import text
+from stages.core import scripts, text
 from stages.core.contract import Contract
 from stages.core.reflection import reflective_words
 from stages.core.rows import JUDGES, Prompt
 from stages.policy.generate import Completion, Sampling, generate
-from stages.policy.losses import flat_groups, group_advantages, group_spread
+from stages.policy.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
-from stages.rewards.scoring import Scorer, score, total
+from stages.rewards.scoring import Counted, Scorer, score, total
 from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -158,7 +158,8 @@ class Asker:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""
         chosen = self._chosen(number)
         rows = [self.rows[index] for index in chosen]
-        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.recipe.rewards), self.judges)
+        rewards = {name: self.recipe.reward_options.get(name, {}) for name in self.recipe.rewards}
+        scored = judged(self.tokenizer, rows, completions, self.contract, rewards, self.judges)
         return [
             Answer(self.rows[index], self.prompt_ids[index], completion, one)
             for index, completion, one in zip(chosen, completions, scored, strict=True)
@@ -173,11 +174,16 @@ class Asker:
         """
         earned = [total(answer.scored.verdicts, self.recipe.rewards) for answer in answers]
         earned_B = torch.tensor([float("nan") if value is None else value for value in earned])
-        given_B = earned_B
+        given = list(range(len(answers)))
         if self.recipe.shuffle_rewards:
-            given_B = earned_B[permutation(len(answers), seed=derive(self.seed, "shuffle", number))]
+            given = permutation(len(answers), seed=derive(self.seed, "shuffle", number))
+        given_B = earned_B[given]
         given_PG = given_B.view(-1, self.recipe.group_size)
-        advantages_B = group_advantages(given_PG, scale=self.recipe.scale_rewards).flatten()
+        if self.recipe.normalise_rewards:
+            advantages_PG = self._normalised([answers[place] for place in given])
+        else:
+            advantages_PG = group_advantages(given_PG, scale=self.recipe.scale_rewards)
+        advantages_B = advantages_PG.flatten()
         order = self._training_order(answers, number)
         rollout = Rollout(
             number=number,
@@ -210,6 +216,17 @@ class Asker:
         )
         return [index for index in order.rollout(number) for _ in range(recipe.group_size)]
 
+    def _normalised(self, answers: Sequence[Answer]) -> Tensor:
+        """Return the advantages of groups whose rewards are normalised one by one; what could not be judged has 0."""
+        weights = {name: weight for name, weight in self.recipe.rewards.items() if weight}
+        rows = []
+        for verdicts in (answer.scored.verdicts for answer in answers):
+            values = [verdicts[name].value if name in verdicts else None for name in weights]
+            judged = total(verdicts, weights) is not None
+            rows.append([float("nan") if value is None or not judged else value for value in values])
+        rewards_PGK = torch.tensor(rows).view(-1, self.recipe.group_size, len(weights))
+        return normalised_advantages(rewards_PGK, torch.tensor([*weights.values()]), scale=self.recipe.scale_rewards)
+
     def _training_order(self, answers: Sequence[Answer], number: int) -> list[int]:
         """Deal all rows into minibatches at random; within one, short rows come first, so that micro-batches are padded
         little.
@@ -239,11 +256,11 @@ def judged(
     rows: Sequence[Prompt],
     completions: Sequence[Completion],
     contract: Contract,
-    rewards: Sequence[str],
+    rewards: Mapping[str, Mapping[str, Any]],
     judges: Mapping[str, Scorer] | None = None,
 ) -> list[Scored]:
     """Decode completions and judge each by those of `rewards` and MEASURED that apply; `rows[i]` is the problem of
-    `completions[i]`, `judges` the learned ones by reward name.
+    `completions[i]`, `rewards` maps names to their options, `judges` holds the learned ones by reward name.
 
     Tags may be special tokens, so only the end and padding tokens are left out of the text.
     """
@@ -252,7 +269,8 @@ def judged(
         tokenizer.decode([one for one in completion.ids if one not in silent], skip_special_tokens=False)
         for completion in completions
     ]
-    verdicts = score(texts, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0), judges)
+    counted = [Counted(text, len(completion.ids)) for text, completion in zip(texts, completions, strict=True)]
+    verdicts = score(counted, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0), judges, rewards)
     return [Scored(*pair) for pair in zip(texts, verdicts, strict=True)]
 
 
@@ -270,7 +288,7 @@ def measured(scored: Sequence[Scored], completions: Sequence[Completion], contra
         **{name: _mean_of(scored, name) for name in ("accuracy", "format", "strict")},
         "length": _mean(len(one.ids) for one in completions),
         "truncated": _mean(one.truncated for one in completions),
-        "mixed": _mean(text.mixes_languages(one.text, contract.answer_tags) for one in scored),
+        "mixed": _mean(scripts.mixes_languages(one.text, contract.answer_tags) for one in scored),
         "reflective": _mean(reflective_words(one.text) for one in scored),
         "language": _mean(one.value("language") for one in thinking if one.verdicts["language"].value is not None),
         "judges": _mean(judgements),

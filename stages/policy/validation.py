@@ -55,7 +55,9 @@ class Examination:
             on_progress=on_progress,
         )
         rows = [self.rows[number] for number in asked]
-        scored = judged(self.tokenizer, rows, completions, self.contract, tuple(self.judges), self.judges)
+        scored = judged(
+            self.tokenizer, rows, completions, self.contract, {name: {} for name in self.judges}, self.judges
+        )
         by_family: dict[str, list[float]] = defaultdict(list)
         for row, one in zip(rows, scored, strict=True):
             if row.family and "strict" in one.verdicts:

@@ -13,19 +13,17 @@ import re
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import Commitment, format_fault, last_committed, spans
-from stages.rewards import math, program
+from stages.rewards import choice, code, math, program
 from stages.rewards.verdict import Example, Verdict, shorten
 
-_LETTER = re.compile(r"(?<![A-Za-z0-9'’])([A-H])(?![A-Za-z0-9'’])")
-_WHOLE_LETTER = re.compile(r"[\s(\[{*.:：（]*([A-Ha-h])[\s)\]}*.:：）]*")
-_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf)\s?\{([^{}]*)\}")
-_FULL_WIDTH_LETTERS = {0xFF21 + i: ord("A") + i for i in range(26)}
-_SAYS = re.compile(r"(?:the answer is|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
+_SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
 
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged."""
+    if row.verifier == "code":
+        return code.reward(completion, row, contract, mode="all")
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
@@ -41,6 +39,8 @@ def strict(completion: str, row: Prompt, contract: Contract) -> Verdict:
     fault = format_fault(text, contract.think_tags, contract.answer_tags)
     if fault:
         return Verdict(0.0, fault)
+    if row.verifier == "code":
+        return code.reward(completion, row, contract, mode="all")
     span = spans(text, contract.answer_tags)[0]
     return judge(text[span.start : span.end], row)
 
@@ -65,6 +65,9 @@ def said(answer: str) -> str:
 
 def check_gold(row: Prompt) -> Verdict:
     """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not."""
+    if row.verifier == "code":
+        kind = code.kind_of(row.meta.get("tests"))
+        return Verdict(1.0, kind) if kind in ("cases", "asserts") else Verdict(None, kind)
     verdict = math.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
     return judge(row.answer, row) if verdict.value == 1.0 else verdict
 
@@ -75,10 +78,10 @@ def committed(found: Commitment, row: Prompt) -> str | None:
         return said(found.text)
     tail = found.text[-_TAIL:]
     if row.verifier == "math":
-        return math.last_number(tail)
+        last = math.last_answer(tail)
+        return choice.last_option(tail) if last is None and choice.option(row.answer) else last
     if row.verifier == "choice":
-        letters = _LETTER.findall(tail.translate(_FULL_WIDTH_LETTERS))
-        return letters[-1] if letters else None
+        return choice.last_option(tail)
     if row.verifier == "program":
         return program.last_segment(tail)
     return tail.rsplit("\n", 1)[-1]
@@ -88,25 +91,8 @@ def _math(answer: str, row: Prompt) -> Verdict:
     return math.judge(answer, row.answer)
 
 
-def option(text: str) -> str | None:
-    """Return the one option letter (A to H) a text names: `B`, `(b)`, `B 3`, `option B`; None for none or for two
-    different ones."""
-    text = _WRAPPED.sub(r" \1 ", text[: math.MAX_CHARACTERS].translate(_FULL_WIDTH_LETTERS)).replace("$", " ")
-    whole = _WHOLE_LETTER.fullmatch(text)
-    if whole:
-        return whole[1].upper()
-    letters = set(_LETTER.findall(text))
-    return letters.pop() if len(letters) == 1 else None
-
-
 def _choice(answer: str, row: Prompt) -> Verdict:
-    gold = option(row.answer)
-    if gold is None:
-        return Verdict(None, "the gold answer is no option letter A to H")
-    given = option(answer)
-    if given is None:
-        return Verdict(0.0, f"not one option letter: {shorten(answer, 30) or 'empty answer'}")
-    return Verdict(1.0, f"answer {gold}") if given == gold else Verdict(0.0, f"answer {given}, expected {gold}")
+    return choice.judge(answer, row.answer)
 
 
 def _program(answer: str, row: Prompt) -> Verdict:
@@ -169,6 +155,13 @@ EXAMPLES = (
     Example("<answer>50%</answer>", {"answer": "1/2", "verifier": "math"}, 1.0, "a percentage is a number"),
     Example("\\boxed{\\frac{3}{4}}", {"answer": "0.75", "verifier": "math"}, 1.0, "a LaTeX fraction"),
     Example("<answer>1,234</answer>", {"answer": "1234", "verifier": "math"}, 1.0, "a thousands separator"),
+    Example("\\boxed{1+2\\sqrt{3}}", {"answer": "2\\sqrt3+1", "verifier": "math"}, 1.0, "a formula by its value"),
+    Example("\\boxed{1+\\frac1e}", {"answer": "1-\\frac{1}{e}", "verifier": "math"}, 0.0, "and not nearly"),
+    Example("<answer>48+24</answer>", {"answer": "72", "verifier": "math"}, 0.0, "arithmetic left unworked"),
+    Example("so \\boxed{1} and \\boxed{-2}", {"answer": "-2,1", "verifier": "math"}, 1.0, "boxes joined by a word"),
+    Example("so \\boxed{16} or \\boxed{17}", _SEVENTEEN, 0.0, "are a hedge where the gold is one"),
+    Example("it is $x > 5$.", {"answer": "(5,\\infty)", "verifier": "math"}, 1.0, "the last formula of a text"),
+    Example("<answer>0.333</answer>", {"answer": "1/3", "verifier": "math"}, 0.0, "rounded too coarsely"),
     Example("<answer>5</answer>", {"answer": " ", "verifier": "math"}, None, "no gold, no verdict"),
     Example("<answer>(B)</answer>", _B, 1.0, "brackets"),
     Example("<answer>B 3</answer>", _B, 1.0, "a letter with its option"),

@@ -1,38 +1,53 @@
 """The language reward: a completion and its row enter; the share of the thinking that is in the row's language leaves.
 
 DeepSeek-R1 adds it from its first RL stage on, for all prompts: Num(Words_target) / Num(Words) over the chain of
-thought (arXiv 2501.12948v2, eq. 7; how words were cut is not published). A Chinese character is a word; code, formulas,
-numbers, tags and single letters are none, and in a program's thinking neither are its instructions.
+thought (arXiv 2501.12948v2, eq. 7; how words were cut is not published). Here `stages.core.languages` cuts and decides
+them; code, formulas, numbers, names and tags are no words, and in a program's thinking neither are its instructions.
 """
 
 from __future__ import annotations
 
-from stages.core import text
+import re
+
+from stages.core import languages, text
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.rewards import program
 from stages.rewards.verdict import Example, Verdict, shorten
 
+_ROUNDS = 8
+_LOOP = re.compile(rf"(.{{1,16}}?)\1{{{_ROUNDS},}}", re.DOTALL)
+"""A word or two said over and over: so many rounds count, or the loop would drown a thought in another tongue."""
+
 
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return the share (0 to 1) of words in `row.language` among the words between the think tags.
 
-    1 for thinking without words, since none is of another language; 0 without thinking tags; None for a language that
-    its script does not tell from others.
+    A language that is empty or `auto` is the prompt's own. A completion without any tag is all thinking. 1 for thinking
+    without words, since none is of another language; 0 for tags without thinking; None for a language that is not told
+    from others, or that the prompt does not tell.
     """
     whole = contract.prefill + completion
-    language = shorten(row.language, 20)
-    if text.script_of(row.language) is None:
-        return Verdict(None, f"its script does not tell `{language}` from other languages")
-    if not text.spans(whole, contract.think_tags):
+    asked = row.language.strip()
+    target = languages.target_of(row.problem) if asked.lower() in ("", "auto") else languages.base(asked)
+    if target is None:
+        unknown = (
+            f"`{shorten(asked, 20)}` is not told from other languages" if asked else "the prompt tells no language"
+        )
+        return Verdict(None, unknown)
+    if text.spans(whole, contract.think_tags):
+        thought = text.thinking(whole, contract.think_tags)
+    elif whole.strip() and not any(tag in whole for tag in (*contract.think_tags, *contract.answer_tags)):
+        thought = whole
+    else:
         return Verdict(0.0, f"no {contract.think_tags[0]}")
-    thought = text.thinking(whole, contract.think_tags)
     if row.verifier == "program":
         thought = program.without_instructions(thought)
-    mine, total = text.language_words(thought, row.language) or (0, 0)
-    if not total:
+    counts = languages.tally(_LOOP.sub(lambda loop: _ROUNDS * loop[1], thought))
+    if not counts.total():
         return Verdict(1.0, "no words in the thinking")
-    return Verdict(mine / total, f"{mine} of {total} words in {language}")
+    reason = f"{counts[target]} of {counts.total()} words in {target}"
+    return Verdict(counts[target] / counts.total(), reason)
 
 
 _ZH = {"language": "zh"}
@@ -43,8 +58,17 @@ EXAMPLES = (
     Example("<think>先算再加</think><answer>17</answer>", _ZH, 1.0, "all Chinese"),
     Example("<think>先算再加</think><answer>17</answer>", {}, 0.0, "Chinese where English is wanted"),
     Example("<think>First add them</think><answer>17</answer>", _ZH, 0.0, "English where Chinese is wanted"),
-    Example("<think>one 二 three 四</think>", {}, 0.5, "a Chinese character is a word"),
+    Example("<think>one 二 three 四</think>", {}, 0.5, "word by word"),
     Example("<think>one 二 three 四</think>", {"language": "zh-CN"}, 0.5, "a region changes nothing"),
+    Example("<think>we check 我们检查</think>", _ZH, 0.5, "Chinese is cut into words: 我们 检查"),
+    Example(
+        "<think>Ich addiere die Zahlen. Then I check it.</think>", {"language": "de"}, 0.5, "one script, two tongues"
+    ),
+    Example(
+        "<think>It is what we want. But er will die Summe.</think>", {}, 0.6, "`will` and `die` as their phrase has it"
+    ),
+    Example("<think>まず足します。首先我们把它们相加。</think>", {"language": "ja"}, 3 / 8, "kana decide a clause"),
+    Example("<think>Alice 有 3 个苹果</think>", _ZH, 1.0, "a name is of no language"),
     Example("<think>Then 12+5=17</think><answer>一二三</answer>", {}, 1.0, "the answer is not thinking"),
     Example("一二</think><answer>17</answer>", _ZH, 1.0, "the template prefilled <think>", prefill="<think>\n"),
     Example("<think>12+5=17</think><answer>17</answer>", {}, 1.0, "no words of another language"),
@@ -55,7 +79,11 @@ EXAMPLES = (
     Example("<think>从 48 到 51 是 add 3</think>", _ZH, 0.75, "but not in other families"),
     Example("<answer>17</answer>", {}, 0.0, "no thinking at all"),
     Example("", {}, 0.0, "nothing at all"),
+    Example("First add them", _ZH, 0.0, "without any tag all is thinking"),
     Example("<think>cut 了", {}, 0.5, "cut off while thinking"),
     Example("<think>πρώτα</think>", {"language": "el"}, 1.0, "a script of its own"),
-    Example("<think>d'abord</think>", {"language": "fr"}, None, "a script that many languages share"),
+    Example("<think>d'abord</think>", {"language": "fr"}, 1.0, "a script that many languages share"),
+    Example("<think>先算</think>", {"language": "", "problem": "十二加五是多少？"}, 1.0, "the prompt's own language"),
+    Example("<think>first</think>", {"language": "auto", "problem": "12+5?"}, None, "a prompt without words"),
+    Example("<think>najpierw</think>", {"language": "pl"}, None, "a language that is not told from others"),
 )

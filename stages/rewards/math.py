@@ -1,111 +1,75 @@
 r"""Judge a mathematical answer against the gold one: two short texts enter, a verdict leaves.
 
-Nearly every answer is a number, and numbers are compared here, exactly, as Fractions: integers, decimals, fractions,
-mixed numbers, percentages, currency, thousands separators, LaTeX and a unit or a sentence around one number. Only
-where a side is truly symbolic (roots, variables, tuples) is math-verify asked, in a worker that can be killed
-(`symbolic.py`).
+Three readers, the cheapest first. Plain numbers are compared exactly, as Fractions (`math_numbers.py`); formulas,
+lists, intervals, matrices and equations are read into trees and compared by value (`expression.py`,
+`math_answer.py`); only what neither reads (integrals, sums, limits, values beyond reach) goes to math-verify, in a
+worker that can be killed (`symbolic.py`).
 
-An answer must be an answer: two numbers ("3 or 4") are a hedge, and arithmetic left unworked ("48+24") is the
-question again; both score 0, because a policy under training finds every such door.
+An answer must be an answer: two of them ("3 or 4") are a hedge unless the gold has several, and arithmetic left
+unworked ("48+24") is the question again; both score 0, because a policy under training finds every such door.
+
+A decimal is a number exactly, or rounded with six significant digits or more: 0.333333 is 1/3, 0.333 is not, and
+nothing rounded is a whole number or a decimal that could have been written out.
 """
 
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from itertools import pairwise
-from typing import NamedTuple
 
-from stages.rewards import symbolic
-from stages.rewards.steps import evaluate
+from stages.core.text import marked
+from stages.rewards import expression, math_answer, math_units, symbolic
+from stages.rewards.expression_node import Node
+from stages.rewards.math_numbers import MAX_CHARACTERS as MAX_CHARACTERS
+from stages.rewards.math_numbers import Number as Number
+from stages.rewards.math_numbers import decimal_comma, literal, plain
+from stages.rewards.math_numbers import last_number as last_number
+from stages.rewards.math_numbers import normal as normal
+from stages.rewards.math_numbers import read_number as read_number
 from stages.rewards.verdict import Verdict, shorten
 
-MAX_CHARACTERS = 1000
-_MAX_DIGITS = 100
-
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0x3002: ".", 0x3001: ","}
-_FULL_WIDTH |= {ord(dash): "-" for dash in "−–—‐‑‒"} | {ord(times): "*" for times in "×·⋅∗"} | {ord("÷"): "/"}
-_REWRITES = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"\\(?:left|right|displaystyle|Big|big|,|!|;|:|quad)(?![A-Za-z])", ""),
-        (r"\\(?:text|mathrm|textbf|textit|mathbf|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-        (r"\\div(?![A-Za-z])", "/"),
-        (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
-        (r"\\%|\bpercent\b|\bper cent\b", "%"),
-        (r"\\[()\[\]]|\\\$|[$€£¥￥]|`", " "),
-        (r"\{,\}", ","),
-        (r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}"),
-        (r"\\ |~", " "),
-    )
-)
-
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d*)?|\.\d+"
-_FRACTION = rf"\\frac\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}"
-_PLAIN = re.compile(rf"({_DIGITS})(?:\s?\*\s?10\s?\^\s?\{{?(-?\d{{1,3}})\}}?|[eE]([-+]?\d{{1,3}}))?", re.ASCII)
-_RATIO = re.compile(rf"({_DIGITS})\s?/\s?({_DIGITS})", re.ASCII)
-_LATEX_FRACTION = re.compile(_FRACTION, re.ASCII)
-_MIXED = re.compile(rf"(\d+)(?:\s?{_FRACTION}|\s(\d+)\s?/\s?(\d+))", re.ASCII)
-_POWER = re.compile(r"(\d{1,6})\s?\^\s?\{?\s?(\d{1,3})\s?\}?", re.ASCII)
-_IN_TEXT = re.compile(
-    rf"(?<![\w)}}])-?(?:{_FRACTION}|\d+\s\d+/\d+|(?:{_DIGITS})(?:\s?/\s?(?:{_DIGITS}))?)(?:\s?%)?|(?:{_DIGITS})",
-    re.ASCII,
-)
-
-_LEFTOVER = re.compile(r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_]))*|[\s.,:;!?'\"()*=_>]|/(?=[A-Za-z])")
-_WORD = re.compile(r"[A-Za-z]+")
-_OPERATION_WORDS = {
-    "pi",
-    "sqrt",
-    "root",
-    "log",
-    "ln",
-    "sin",
-    "cos",
-    "tan",
-    "exp",
-    "squared",
-    "cubed",
-    "factorial",
-    "power",
-    "times",
-    "plus",
-    "minus",
-    "over",
-    "divided",
-    "half",
-    "third",
-    "quarter",
-    "dozen",
-}
-_HEDGES = re.compile(r"\b(?:or|either|neither|not|isn't|than|between|except|versus|vs)\b|[或不非]", re.IGNORECASE)
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SCALES |= {"万": 10**4, "亿": 10**8}
-_SCALE = re.compile("|".join(_SCALES))
-_UNIT_LETTERS = frozenset("aAIsmghLlJNWVKCFSUb")
-_SYMBOLIC = re.compile(
-    r"\\(?:sqrt|pi|frac|d?binom|log|ln|sin|cos|tan|exp|infty|cup|cap|begin|pm|in|le|ge)(?![A-Za-z])"
-    r"|√|π|\^|\bsqrt\b|\bpi\b"
-)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
-_SQUARE_UNIT = re.compile(
-    r"(?<=[\d\s/])(mm|cm|dm|km|m|ft|in|yd|mi|units?|inch(?:es)?|feet|met(?:er|re)s?)\s?(?:\^\s?\{?[23]\}?|[²³])(?!\d)"
+_CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
+_OVERLINE = re.compile(r"\\overline(?![A-Za-z])")
+_DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
+_UNCLEAR = "two numbers or an unclear one"
+_PAIR = re.compile(r"\d\W{0,3}[,;]\W{0,3}\d")
+_MANY_DIGITS = re.compile(r"\.\d{4,}")
+_NOT_A_NUMBER = re.compile(r"\d[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*]\s?[A-Za-z](?![A-Za-z])")
+_OPTION = re.compile(r"\(?([A-J])\)?\.?")
+_OPTION_ANSWER = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(([A-J])\)|([A-J])(?:[.):]|$))"
+    r"(?!\d|\s*[-+*/^=,;&]|\s*(?:or|and)\b|.*\([A-J]\))",
+    re.IGNORECASE,
 )
-
-
-class Number(NamedTuple):
-    """A number as it was written: its value, whether a percent sign stood by it, and its form (plain, fraction or
-    power)."""
-
-    value: Fraction
-    percent: bool
-    form: str
+_SEGMENT = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]")
+_JOINED = re.compile(r"[\s,;.]*(?:and|or|和|或|或者|且|,|;)?[\s,;]*", re.IGNORECASE)
+_SAYING = re.compile(
+    r"(?:\b(?:is|are|equals?|be|get|obtain|gives?|thus|therefore|hence|so|have)|[是为:=])[\s,:]*$", re.I
+)
+_WORDS = re.compile(r"(?:[^\W\d_]|[\s.,'’()]|(?<=[^\W\d_])-(?=[^\W\d_]))+")
+_WORD = re.compile(r"[^\W\d_]{3}|[^\x00-\x7f]|^[^\W\d_]{2}$")
+_NAMING = re.compile(r"=|\bis\b|是")
+_NO_WORDS = re.compile(r"[\d+*/^<>]|^-")
+_PHRASE = re.compile(r"\\?[^\W\d_](?:[^\W\d_]|[\s'’-])*")
+_VERB = re.compile(r"\b(?:is|are|equals)\s|[是为]")
+_MEANINGS = {
+    phrase: meaning
+    for meaning, phrases in {
+        "∅": "no solution;no solutions;no real solution;no real solutions;there is no solution;there are no solutions"
+        ";there are no real solutions;empty set;the empty set;emptyset;varnothing;无解;空集;no such number exists",
+        "ℝ": "all real numbers;all reals;the real numbers;real numbers;the set of all real numbers;mathbb r;reals"
+        ";全体实数;实数集",
+        "dne": "does not exist;dne;doesnt exist;不存在",
+        "∞": "infinity;infty;positive infinity;无穷;无穷大",
+    }.items()
+    for phrase in phrases.split(";")
+}
 
 
 def judge(answer: str, gold: str) -> Verdict:
     """Compare an answer with the gold answer: 1 equal, 0 not, None where the gold or the pair cannot be judged."""
+    gold = stated(gold)
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
     if len(answer) > MAX_CHARACTERS:
@@ -115,123 +79,164 @@ def judge(answer: str, gold: str) -> Verdict:
         return Verdict(0.0, "empty answer")
     if _squeezed(given) == _squeezed(wanted):
         return Verdict(1.0, f"answer {shorten(wanted)}")
-    target = read_number(wanted)
+    target = _number(wanted)
     if isinstance(target, Number):
-        return _against_number(given, target, wanted)
+        return _against_number(answer, given, target, wanted)
+    if ":" in wanted and (same := math_units.same_time(given, wanted)) is not None:
+        return Verdict(1.0, f"answer {shorten(given)}") if same else _wrong(given, wanted)
     if is_words(wanted):
-        same = _letters(given) == _letters(wanted)
-        return Verdict(1.0, f"answer {shorten(wanted)}") if same else _wrong(given, wanted)
-    if _hedged(given) and not _hedged(wanted):
-        return Verdict(0.0, f"two answers: {shorten(given)}")
-    return _by_worker(given, wanted)
+        same = _same_words(given, wanted)
+        if same or (formula := expression.read(wanted)) is None or _has_words(formula):
+            return Verdict(1.0, f"answer {shorten(wanted)}") if same else _wrong(given, wanted)
+    if _OPTION.fullmatch(wanted) and (chosen := _OPTION_ANSWER.match(given)):
+        same = (chosen[1] or chosen[2]).upper() == _OPTION.fullmatch(wanted)[1]  # type: ignore[index]
+        return Verdict(1.0, f"answer {shorten(given)}") if same else _wrong(given, wanted)
+    return _against_formula(answer, given, gold, wanted)
 
 
 def check_gold(gold: str) -> Verdict:
     """Say whether a gold answer can be judged at all: 1, or None with the reason."""
+    gold = stated(gold)
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
     wanted = normal(gold)
-    if isinstance(read_number(wanted), Number) or is_words(wanted):
+    if isinstance(_number(wanted), Number) or is_words(wanted) or _read(gold) is not None:
         return Verdict(1.0, "gold can be judged")
     return symbolic.equal(wanted, wanted)
 
 
-def normal(text: str) -> str:
-    r"""Return an answer in plain form: full-width and LaTeX spellings unified, its one box or markdown frame taken
-    off."""
-    text = text[: 4 * MAX_CHARACTERS].translate(_FULL_WIDTH)
-    text = _unboxed(text)
-    for pattern, new in _REWRITES:
-        text = pattern.sub(new, text)
-    text = " ".join(text.split()).strip("*_ ")
-    return text[:-1].rstrip() if text.endswith(".") else text
-
-
-def read_number(text: str) -> Number | str:
-    """Read the one number that a normalised answer states, or say in words why there is none.
-
-    Takes a bare number, `x = 17`, `12 + 5 = 17` where the left side is true, and words around exactly one number.
-    """
-    bare = text.strip("=: ")
-    number = literal(bare)
-    if number is not None:
-        return number
-    if _HEDGES.search(text):
-        return "two answers or a hedge"
-    if "=" in bare:
-        sides = bare.split("=")
-        last = read_number(sides[-1])
-        if isinstance(last, Number) and all(_harmless(side, last) for side in sides[:-1]):
-            return last
-        return "an equation that does not end in one number"
-    if evaluate(bare) is not None:
-        return "arithmetic left unworked"
-    return _number_in_words(bare)
-
-
-def literal(text: str) -> Number | None:
-    r"""Read a bare number: 17, -1,234.50, .5, 3/4, \frac{3}{4}, 1 1/2, 2.5\times10^3, 2^{10}, 45%; None for anything
-    else."""
-    text = text.strip()
-    negative = text[:1] == "-"
-    if text[:1] in ("-", "+"):
-        text = text[1:].strip()
-    percent = text.endswith("%")
-    text = text.rstrip("% ") if percent else text
-    if text.startswith("(") and text.endswith(")") and text.count("(") == 1:
-        inner = literal(text[1:-1])
-        if inner is not None and not negative:
-            return Number(inner.value, inner.percent or percent, inner.form)
-    if sum(letter.isdigit() for letter in text) > _MAX_DIGITS:
-        return None
-    value, form = _unsigned(text)
-    if value is None:
-        return None
-    return Number(-value if negative else value, percent, form)
-
-
-def last_number(text: str) -> str | None:
-    """Return the last number of a text as written, with an "or" and the number before it where they are joined; else
-    None."""
-    tail = normal_lines(text)
-    found = list(_IN_TEXT.finditer(tail))
-    if not found:
-        return None
-    last = found[-1]
-    if len(found) > 1:
-        between = tail[found[-2].end() : last.start()]
-        if len(between) < 12 and re.fullmatch(r"\s?(?:,?\s?or|或者?)\s?[^\W\d]{0,3}\s?", between):
-            return tail[found[-2].start() : last.end()]
-    return last.group()
-
-
-def normal_lines(text: str) -> str:
-    """Return the end of a text (4,000 characters) in normalised spelling, for a search in free prose."""
-    return normal(text[-4 * MAX_CHARACTERS :])
+def stated(gold: str) -> str:
+    r"""Return what a gold text states: its \boxed{}, what follows "####" or "the answer is", else all of it."""
+    found = marked(gold)
+    return gold if found is None else found[0]
 
 
 def is_words(text: str) -> bool:
     """Say whether a gold answer is a word or phrase, to be compared letter by letter: no digits, operators or LaTeX."""
-    return len(_letters(text)) > 1 and re.fullmatch(r"[^\W\d_](?:[^\W\d_]|[\s.,'’()-])*", text) is not None
+    return _WORDS.fullmatch(text) is not None and _WORD.search(text) is not None
 
 
-def _against_number(given: str, target: Number, wanted: str) -> Verdict:
+def last_answer(text: str) -> str | None:
+    r"""Return the last formula between $…$, \(…\) or \[…\] of a text, or the last number where that comes later; what
+    "or" or "and" joins to it comes along. None where there is neither."""
+    tail = text[-4 * MAX_CHARACTERS :]
+    if tail.count("$") % 2:
+        tail = tail.replace("$", " ", 1)  # the partner of the first stands before the tail
+    if "\\" in text and len(text) <= 200 and _read(text) is not None:
+        return text
+    found = list(_SEGMENT.finditer(tail))
+    if not found or any(letter.isdigit() for letter in tail[found[-1].end() :]):
+        return last_number(text)
+    first = len(found) - 1
+    while first and _joint(tail[found[first - 1].end() : found[first].start()]):
+        first -= 1
+    return tail[found[first].start() : found[-1].end()]
+
+
+def _number(wanted: str) -> Number | str:
+    """Read a gold number; 3a and x + z = 1 are formulas, though in an answer they may be a unit and a name."""
+    if _NOT_A_NUMBER.search(wanted) or (_PAIR.search(wanted) and literal(wanted) is None):
+        return "a formula"
+    return read_number(wanted)
+
+
+def _against_number(answer: str, given: str, target: Number, wanted: str) -> Verdict:
     """Judge an answer to a numeric gold."""
     number = read_number(given)
     if isinstance(number, str):
-        if _BARE_ARITHMETIC.fullmatch(given) and re.search(r"[-+*/^]", given):
-            return Verdict(0.0, f"arithmetic left unworked: {shorten(given)}")
-        if number == "no number" and _SYMBOLIC.search(given) and not _hedged(given):
-            return _by_worker(given, wanted)
-        return Verdict(0.0, f"{number}: {shorten(given)}")
-    unworked = number.form == "fraction" and target.form == "plain" and target.value.denominator == 1
-    if unworked or (number.form == "power" and target.form != "power"):
+        return _odd_number(answer, given, number, target, wanted)
+    whole = number.value == target.value and target.value.denominator == 1
+    if (whole and number.form == "fraction" and target.form == "plain") or (
+        number.form == "power" and target.form != "power"
+    ):
         return Verdict(0.0, f"arithmetic left unworked: {shorten(given)}")
+    scale = math_units.factor(given, wanted)
+    if scale is None:
+        return _wrong(given, wanted)
+    number = number._replace(value=number.value * scale)
     accepted = {target.value}
     if number.percent != target.percent:
-        # "what percentage?" is answered by 45 and by 45%, "what part?" by 0.45 and by 45%
-        accepted.add(target.value / 100 if target.percent else target.value * 100)
-    return Verdict(1.0, f"answer {shorten(given)}") if number.value in accepted else _wrong(given, wanted)
+        # "what percentage?" is answered by 45 and by 45%, "what part?" by 0.45 and by 45%, and not by 0.45%
+        small = number.percent and abs(target.value) < 1
+        accepted = {target.value / 100 if target.percent else target.value * 100} | (accepted if not small else set())
+    if number.value in accepted:
+        return Verdict(1.0, f"answer {shorten(given)}")
+    if _MANY_DIGITS.search(given) or _MANY_DIGITS.search(wanted):
+        first, second = expression.read(wanted), expression.read(given)
+        if first is not None and second is not None and math_answer.agree(first, second):
+            return Verdict(1.0, f"answer {shorten(given)}, rounded")
+    return _wrong(given, wanted)
+
+
+def _odd_number(answer: str, given: str, reason: str, target: Number, wanted: str) -> Verdict:
+    """Judge what is no plain number against a number: 1,5 for 1.5, a formula with that value, else nothing."""
+    if decimal_comma(given) == target.value and target.value.denominator != 1:
+        return Verdict(1.0, f"answer {shorten(given)}")
+    if _BARE_ARITHMETIC.fullmatch(given) and re.search(r"[-+*/^]", given):
+        return Verdict(0.0, f"arithmetic left unworked: {shorten(given)}")
+    if "hedge" in reason or (reason == _UNCLEAR and "\\" not in given):
+        return Verdict(0.0, f"{reason}: {shorten(given)}")
+    node = _read(answer)
+    if _CALCULUS.search(given) or (node is not None and math_answer.is_unworked(node)):
+        return Verdict(0.0, f"arithmetic left unworked: {shorten(given)}")
+    if node is None or (_OVERLINE.search(given) and "." not in given):
+        return Verdict(0.0, f"{reason}: {shorten(given)}")
+    form = expression.read(wanted)
+    value = form if form is not None else Node("number", text=str(target.value), number=target.value)
+    same = math_answer.agree(Node("percent", (value,)) if target.percent and form is None else value, node)
+    return Verdict(1.0, f"answer {shorten(given)}") if same else _wrong(given, wanted)
+
+
+def _against_formula(answer: str, given: str, gold: str, wanted: str) -> Verdict:
+    """Judge an answer to a gold that is no plain number."""
+    if (comma := decimal_comma(wanted)) is not None and isinstance(number := read_number(given), Number):
+        return Verdict(1.0, f"answer {shorten(given)}") if number.value == comma else _wrong(given, wanted)
+    first, second = _read(gold), _read(answer)
+    if _PHRASE.fullmatch(given) and (meaning := _MEANINGS.get(_letters(given))):
+        second = Node("symbol", text=meaning)
+    if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
+        hedged = _hedged(given) and not _hedged(wanted)
+        return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(given, wanted)
+    if first is None or second is None:
+        return Verdict(0.0, f"not readable as a formula: {shorten(given)}")
+    same = math_answer.agree(first, second)
+    if same is None and not _DOTS.search(given + wanted):
+        return _by_worker(given, wanted)
+    return Verdict(1.0, f"answer {shorten(given)}") if same else _wrong(given, wanted)
+
+
+def _read(text: str) -> Node | None:
+    """Read the formula of a text: all of it, or what stands between its dollars or after its last "is"."""
+    text = plain(text).strip().strip("*").strip()
+    text = text[:-1] if text.endswith(".") else text
+    text = text.removeprefix("\\approx")
+    pieces = list(_SEGMENT.finditer(text))
+    if pieces and re.search(r"[^\W\d_]{2}", _SEGMENT.sub(" ", text)):
+        return _read_pieces(text, pieces)
+    node = expression.read(text)
+    if node is None or _has_words(node):
+        verbs = list(_VERB.finditer(text))
+        after = expression.read(text[verbs[-1].end() :]) if verbs else None
+        return node if after is None else after
+    return node
+
+
+def _read_pieces(text: str, pieces: list[re.Match[str]]) -> Node | None:
+    """Read the formulas in a sentence: one, several with nothing but "and" between, or the last if it is announced."""
+    between = [text[a.end() : b.start()] for a, b in pairwise(pieces)]
+    contents = [next(group for group in piece.groups() if group is not None) for piece in pieces]
+    if all(_joint(part) for part in between):
+        return expression.read(" , ".join(contents))
+    announced = _SAYING.search(text[: pieces[-1].start()]) and not _joint(between[-1])
+    return expression.read(contents[-1]) if announced else None
+
+
+def _joint(between: str) -> bool:
+    return len(between) < 20 and _JOINED.fullmatch(between) is not None
+
+
+def _has_words(node: Node) -> bool:
+    return node.kind == "word" or any(_has_words(part) for part in node.parts)
 
 
 def _by_worker(given: str, wanted: str) -> Verdict:
@@ -241,62 +246,6 @@ def _by_worker(given: str, wanted: str) -> Verdict:
 
 def _wrong(given: str, wanted: str) -> Verdict:
     return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}")
-
-
-def _unsigned(text: str) -> tuple[Fraction | None, str]:
-    """Read the forms of an unsigned number."""
-    if match := _PLAIN.fullmatch(text):
-        exponent = int(match[2] or match[3] or 0)
-        return (_decimal(match[1]) * Fraction(10) ** exponent if abs(exponent) <= 100 else None), "plain"
-    if match := _RATIO.fullmatch(text) or _LATEX_FRACTION.fullmatch(text):
-        return _quotient(match[1], match[2]), "fraction"
-    if match := _MIXED.fullmatch(text):
-        part = _quotient(match[2] or match[4], match[3] or match[5])
-        return (None if part is None else int(match[1]) + part), "mixed"
-    if (match := _POWER.fullmatch(text)) and len(match[1]) * int(match[2]) <= 2 * _MAX_DIGITS:
-        return Fraction(int(match[1]) ** int(match[2])), "power"
-    return None, ""
-
-
-def _quotient(above: str, below: str) -> Fraction | None:
-    return _decimal(above) / _decimal(below) if _decimal(below) else None
-
-
-def _decimal(text: str) -> Fraction:
-    text = text.replace(",", "")
-    return Fraction(text + "0" if text.endswith(".") else text)
-
-
-def _harmless(side: str, value: Number) -> bool:
-    """Say whether the left side of `side = value` adds no second answer: it names something, or is arithmetic with
-    that value."""
-    result = evaluate(side)
-    if result is not None:
-        return result == value.value
-    return not any(letter.isdigit() for letter in side) and not _SYMBOLIC.search(side)
-
-
-def _number_in_words(text: str) -> Number | str:
-    """Read words around exactly one number: `17 apples`, `The total is 1,200 dollars`, `3 million`."""
-    text = _SQUARE_UNIT.sub(r"\1", text)
-    found = list(_IN_TEXT.finditer(text))
-    if not found:
-        return "no number"
-    numbers = [literal(match.group()) for match in found]
-    first = numbers[0]
-    if first is None or any(number is None or number.value != first.value for number in numbers):
-        return "two numbers or an unclear one"
-    before, after = text[: found[0].start()], text[found[-1].end() :]
-    between = "".join(text[a.end() : b.start()] for a, b in pairwise(found))
-    if after.startswith("!") or _LEFTOVER.sub("", before + " " + between + " " + after).strip():
-        return "no number" if _SYMBOLIC.search(text) else "not one plain number"
-    words_after = _WORD.findall(after)
-    known = [word.lower() for word in _WORD.findall(before + " " + between) + words_after]
-    stray = any(len(word) == 1 and word not in _UNIT_LETTERS for word in words_after)
-    if stray or _OPERATION_WORDS.intersection(known):
-        return "not one plain number"
-    scale = _SCALE.match(after.strip())
-    return first._replace(value=first.value * _SCALES[scale.group()]) if scale else first
 
 
 def _hedged(text: str) -> bool:
@@ -312,16 +261,15 @@ def _hedged(text: str) -> bool:
     return False
 
 
-def _unboxed(text: str) -> str:
-    r"""Take off \boxed{}: one box, or several that say the same; boxes that differ stay, and read as no number."""
-    from stages.core.text import boxed
-
-    for _ in range(3):
-        boxes = {content.strip() for content in boxed(text)}
-        if not boxes:
-            break
-        text = boxes.pop() if len(boxes) == 1 else " or ".join(sorted(boxes))
-    return text
+def _same_words(given: str, wanted: str) -> bool:
+    """Compare texts by their letters; a list of names in any order; "no solution" and the like by what they mean."""
+    if _NO_WORDS.search(given):
+        return False
+    first, second = _letters(wanted), _letters(_NAMING.split(given)[-1])
+    if first == second or (first in _MEANINGS and _MEANINGS[first] == _MEANINGS.get(second)):
+        return True
+    names = [sorted(_letters(part) for part in re.split(r",|\band\b", text)) for text in (wanted, given)]
+    return "," in wanted and names[0] == names[1]
 
 
 def _squeezed(text: str) -> str:

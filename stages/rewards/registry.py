@@ -1,56 +1,146 @@
 """Find a reward by name: a registry name or a user's own `package.module:function` enters, a function leaves.
 
-A user's reward needs no flag and no edit to this project; whatever it returns (a Verdict, a number, None) becomes a
-Verdict.
+A user's reward needs no flag and no edit to this project, only a function on Python's path:
+
+    # my_project/politeness.py
+    from stages.rewards.verdict import Verdict
+
+    def reward(completion, row, contract, *, word: str = "please") -> Verdict:
+        said = word in completion
+        return Verdict(float(said), f"says {word}" if said else f"never says {word}")
+
+    # in the recipe
+    rewards: {accuracy: 1, my_project.politeness:reward: 0.5}
+    reward_options: {my_project.politeness:reward: {word: kindly}}
+
+Keyword-only parameters are its options; one named `tokens` gets the completion's length in tokens, where it is known.
+It may be `async def`, and may return a number or None for a Verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import inspect
+import types
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from stages.core import functions
+from stages.core.contract import Contract
 from stages.core.errors import RecipeError, nearest
-from stages.core.rows import JUDGES
-from stages.rewards import accuracy, format, language, length
+from stages.core.rows import JUDGES, Prompt
+from stages.core.schema import REQUIRED
+from stages.rewards import (
+    accuracy,
+    choice,
+    code,
+    compile,
+    cosine,
+    format,
+    language,
+    length,
+    length_penalty,
+    overlong,
+    repetition,
+)
+from stages.rewards.sources import code_sha256
 from stages.rewards.verdict import Example, Verdict
 
-__all__ = ["KNOWN", "REWARDS", "Example", "Reward", "Verdict", "load", "outside_sources", "verdict_of"]
+__all__ = ["KNOWN", "REWARDS", "Example", "Reward", "Verdict", "load", "options_of", "verdict_of", "version"]
 
 
-Reward = Callable[..., Verdict]
+Reward = Callable[..., Any]
 """`(completion: str, row: Prompt, contract: Contract, **options) -> Verdict`: pure, deterministic, never raises on any
-text; options come from the recipe as keywords. A user's own may return a number or None instead of a Verdict."""
+text; options come from the recipe as keywords. A user's own may return a number or None, or be a coroutine function."""
 
-REWARDS: MappingProxyType[str, Reward] = MappingProxyType(
-    {
-        "accuracy": accuracy.reward,
-        "format": format.reward,
-        "strict": accuracy.strict,
-        "language": language.reward,
-        "length": length.reward,
-    }
-)
-KNOWN = (*REWARDS, *JUDGES)
+
+class Entry(NamedTuple):
+    """One reward of the registry."""
+
+    function: Reward
+    says: str
+    """What it pays for, in a few words."""
+    range: str
+    """The values it gives, in words."""
+
+
+_GROUP: dict[str, Entry] = {
+    "length_penalty": Entry(
+        length_penalty.group, "right and shorter than the rest of its group (Kimi k1.5)", "0 to 1; wrong: 0 to 0.5"
+    ),
+}
+_SINGLE: dict[str, Entry] = {
+    "accuracy": Entry(accuracy.reward, "the last committed answer is right, in any format", "0 or 1"),
+    "strict": Entry(accuracy.strict, "the strict format holds and the tagged answer is right", "0 or 1"),
+    "choice": Entry(choice.reward, "the option letter is right", "0 or 1"),
+    "code": Entry(code.reward, "the program passes the row's tests", "0 to 1; mode=all: 0 or 1"),
+    "compile": Entry(compile.reward, "the program compiles", "0 or 1"),
+    "format": Entry(format.reward, "the template's strict format", "0 or 1"),
+    "format_tolerant": Entry(format.tolerant, "one closed thought and one answer, however dressed", "0 or 1"),
+    "language": Entry(language.reward, "share of the thinking in the prompt's language (R1 v2, eq. 7)", "0 to 1"),
+    "length": Entry(length.reward, "characters written, up to a limit (an ablation)", "0 to 1"),
+    "cosine": Entry(cosine.reward, "right and short, or wrong and long (Demystifying Long CoT)", "0 to 1"),
+    "repetition": Entry(repetition.reward, "share of word runs that are not repeated", "0 to 1"),
+    "soft_overlong": Entry(overlong.reward, "stays clear of the length limit (DAPO, eq. 13)", "0 to 1"),
+}
+ENTRIES: MappingProxyType[str, Entry] = MappingProxyType({**_SINGLE, **_GROUP})
+REWARDS: MappingProxyType[str, Reward] = MappingProxyType({name: one.function for name, one in _SINGLE.items()})
+"""Rewards that judge each completion by itself."""
+GROUP_REWARDS: MappingProxyType[str, Reward] = MappingProxyType({name: one.function for name, one in _GROUP.items()})
+"""Rewards that look at all completions of one prompt: `group(completions, row, contract, **options)` returns a Verdict
+for each."""
+KNOWN = (*ENTRIES, *JUDGES)
 """Every name without a module: the functions above, and the judges, whose scores are learned."""
+LENGTH = "tokens"
+"""The keyword that gets a completion's length in tokens (a group's lengths); no option of a recipe."""
 
 
-def load(name: str) -> Reward:
-    """Return the reward of a registry name or of `package.module:function`.
+def load(name: str, options: Mapping[str, Any] | None = None) -> Reward:
+    """Return the reward of a registry name or of `package.module:function`, with `options` bound to it.
 
-    Raises RecipeError with the nearest name, and for a judge's, which is an input and no function."""
-    if name in REWARDS:
-        return REWARDS[name]
-    if name in JUDGES:
-        hint = f"add inputs.{name}=ADDRESS; judges there are: `r1 artifacts list`"
-        raise RecipeError(f"the reward `{name}` is a learned judge's: it needs the input `{name}`", hint=hint)
-    if ":" not in name:
-        known = ", ".join(KNOWN)
-        hint = f"{nearest(name, KNOWN)}known: {known}; your own reward is written `package.module:function`"
-        raise RecipeError(f"unknown reward `{name}`", hint=hint)
-    shape = "a reward is `def reward(completion, row, contract) -> float | None`"
-    return functions.load(name, f"reward `{name}`", shape)
+    Raises RecipeError with the nearest name; for a judge's, which is an input and no function; and for an option that
+    the reward does not have, lacks, or refuses the value of.
+    """
+    function = _found(name)
+    if ":" not in name and not options:
+        return function
+    given = dict(options or {})
+    known = options_of(name)
+    loose = any(one.kind is one.VAR_KEYWORD for one in _parameters(function))
+    for key in given:
+        if key == LENGTH or (key not in known and not loose):
+            hint = (
+                f"{nearest(key, known)}it takes: {', '.join(known)}" if known else "leave it out: it takes no options"
+            )
+            raise RecipeError(f"the reward `{name}` has no option `{key}`", hint=hint)
+    for key, default in known.items():
+        if key in given:
+            _check_type(function, name, key, given[key])
+        elif default == REQUIRED:
+            raise RecipeError(
+                f"the reward `{name}` needs its option `{key}`",
+                hint=f"add it: reward_options: {{{name}: {{{key}: …}}}}",
+            )
+    bound = partial(function, **given) if given else function
+    if name in ENTRIES:
+        _try(bound, name, given)
+    return bound
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """Return the options of a reward, option -> default; REQUIRED for one without. Raises as `load`."""
+    beyond = _parameters(_found(name))[3:]
+    named = [one for one in beyond if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return {one.name: REQUIRED if one.default is one.empty else one.default for one in named if one.name != LENGTH}
+
+
+@cache
+def version(name: str) -> str:
+    """Return a hash of all that a reward's verdicts depend on besides its options: its code here and math-verify's
+    release where it asks it, or a user's file. Raises as `load`."""
+    function = _found(name)
+    return functions.source_sha256(function) if ":" in name else code_sha256(function.__module__)
 
 
 def check_judges(rewards: Collection[str], inputs: Any, way: str) -> None:
@@ -66,10 +156,25 @@ def check_judges(rewards: Collection[str], inputs: Any, way: str) -> None:
             raise RecipeError(what, hint=way.format(name=name))
 
 
-def outside_sources(names: Iterable[str]) -> dict[str, str]:
+def outside_sources(
+    names: Iterable[str], options: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+) -> dict[str, str]:
     """Return name -> hash of the file, for the rewards among `names` that are not this project's own: what a stage's
-    fingerprint cannot see in its recipe. Raises as `load`."""
-    return {name: functions.source_sha256(load(name)) for name in names if name not in KNOWN}
+    fingerprint cannot see in its recipe.
+
+    Raises as `load`, and RecipeError for `options` of a reward that is not among the names or is a judge's.
+    """
+    named = list(names)
+    for name in options:
+        if name not in named:
+            hint = f"{nearest(name, named)}name it in `rewards`, or take it out"
+            raise RecipeError(f"`reward_options` are given for `{name}`, which `rewards` does not name", hint=hint)
+        if name in JUDGES:
+            raise RecipeError(f"the judge `{name}` takes no options", hint=f"take `{name}` out of `reward_options`")
+    for name in named:
+        if name not in JUDGES:
+            load(name, options.get(name))
+    return {name: functions.source_sha256(_found(name)) for name in named if name not in KNOWN}
 
 
 def verdict_of(result: object) -> Verdict:
@@ -79,8 +184,84 @@ def verdict_of(result: object) -> Verdict:
         return Verdict(None, reason or "the reward could not judge")
     try:
         number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return Verdict(None, f"the reward returned {type(value).__name__}, not a number")
     if not 0.0 <= number <= 1.0:
         return Verdict(None, f"the reward returned {number:g}, outside 0 to 1")
     return Verdict(number, reason)
+
+
+def _found(name: str) -> Reward:
+    if name in ENTRIES:
+        return ENTRIES[name].function
+    if name in JUDGES:
+        hint = f"add inputs.{name}=ADDRESS; judges there are: `r1 artifacts list`"
+        raise RecipeError(f"the reward `{name}` is a learned judge's: it needs the input `{name}`", hint=hint)
+    if ":" not in name:
+        known = ", ".join(KNOWN)
+        hint = f"{nearest(name, KNOWN)}known: {known}; your own reward is written `package.module:function`"
+        raise RecipeError(f"unknown reward `{name}`", hint=hint)
+    shape = "a reward is `def reward(completion, row, contract) -> float | None`"
+    return functions.load(name, f"reward `{name}`", shape)
+
+
+def _parameters(function: Reward) -> list[inspect.Parameter]:
+    try:
+        return [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):  # a function in C that does not say
+        return []
+
+
+def takes_length(name: str) -> bool:
+    """Say whether a reward has the keyword that gets the length in tokens. Raises as `load`."""
+    return any(one.name == LENGTH for one in _parameters(_found(name)))
+
+
+def _try(bound: Reward, name: str, options: Mapping[str, Any]) -> None:
+    """Judge nothing once: a reward of this project says by ValueError which values of its options cannot be."""
+    row = Prompt(id="", problem="", answer="", verifier="math")
+    contract = Contract(template="", template_name="", eos_ids=[1], pad_id=0, tokenizer_sha256="", max_positions=1)
+    try:
+        bound([""] if name in GROUP_REWARDS else "", row, contract)
+    except (ValueError, TypeError) as error:
+        said = ", ".join(f"{key}={value}" for key, value in options.items())
+        raise RecipeError(f"the reward `{name}` refuses {said}: {error}", hint="see: `r1 rewards list`") from error
+
+
+def _check_type(function: Reward, name: str, key: str, value: Any) -> None:
+    """Raise RecipeError where a value does not fit the option's annotation, or without one its default's type."""
+    try:
+        hint = get_type_hints(function).get(key)
+    except (NameError, TypeError, AttributeError):  # a user's annotation that only a type checker can read
+        hint = None
+    default = options_of(name)[key]
+    if hint is None and default not in (None, REQUIRED):
+        hint = float if type(default) is float else type(default)
+    if hint is not None and not _fits(value, hint):
+        wanted = inspect.formatannotation(hint)
+        what = f"the option `{key}` of the reward `{name}` should be {wanted}, not {value!r}"
+        raise RecipeError(what, hint=f"its default is {default}")
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Say whether a plain value (as YAML gives it) is one of a type: a list may stand for a tuple, 1 for 1.0."""
+    kind, parts = get_origin(hint) or hint, get_args(hint)
+    if hint is Any:
+        return True
+    if kind in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if kind is Literal:
+        return any(value == part and type(value) is type(part) for part in parts)
+    if kind in (list, tuple, Sequence):
+        fixed = kind is tuple and parts and parts[-1] is not Ellipsis
+        inner = (
+            list(parts)
+            if fixed
+            else [parts[0] if parts else Any] * len(value if isinstance(value, list | tuple) else ())
+        )
+        return isinstance(value, list | tuple) and len(value) == len(inner) and all(map(_fits, value, inner))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind) if isinstance(kind, type) else True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from stages.core import readable, rewriting, text
+from stages.core import readable, rewriting, scripts, text
 from stages.core.contract import Contract
 from stages.core.rows import RULES, Prompt, Sample
 from stages.rewards import accuracy
@@ -132,7 +132,7 @@ def first_fault(one: Candidate, contract: Contract, limits: Limits, *, judged: b
 
 def unreadable(reasoning: str, language: str, contract: Contract, limits: Limits) -> str:
     """Return the first reason why reasoning is unfit to be read by who asked in `language`, or ""."""
-    if not limits.mixed_languages and text.mixes_languages(reasoning, contract.answer_tags):
+    if not limits.mixed_languages and scripts.mixes_languages(reasoning, contract.answer_tags):
         return MIXED
     if not limits.other_language and not readable.speaks(reasoning, language):
         return FOREIGN

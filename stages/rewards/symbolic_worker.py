@@ -1,61 +1,41 @@
-"""The worker behind `symbolic.py`: JSON lines {gold, answer} enter on stdin, [value, reason] lines leave on stdout.
-
-Run by path and importing nothing from this project, so it starts fast and works from any folder. It limits its own
-memory, and an alarm ends it even when its parent died before it could.
-"""
+"""The worker behind `symbolic.py`: {gold, answer} enter, [value, reason] leaves, by math-verify."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import os
-import signal
-import sys
-from typing import TextIO
+from typing import Any
+
+from stages.rewards.serving import Answer, serve
 
 MEMORY_BYTES = 2 * 2**30
+_FIRST = {"gold": "\\frac{\\sqrt{2}}{2} + x^2", "answer": "\\left(x\\right)^{2} + \\frac{1}{\\sqrt{2}}"}
 
 
-def main() -> None:
-    """Answer questions until stdin closes."""
-    reply = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # a library that prints must not break the protocol
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+def start() -> Answer | str:
+    """Import math-verify, which takes seconds, and return `compare`."""
     try:
-        from math_verify import parse, verify
+        import math_verify  # noqa: F401
     except ImportError:
-        _say(reply, "missing")
-        return
+        return "is not installed: pip install math-verify"
     logging.disable(logging.CRITICAL)
-    _say(reply, "ready")
-    verdict: tuple[float | None, str]
-    for line in sys.stdin:
-        question = json.loads(line)
-        with contextlib.suppress(AttributeError):
-            signal.setitimer(signal.ITIMER_REAL, 2 * question["limit_s"])  # its default action ends the process
-        try:
-            gold = parse(f"${question['gold']}$", parsing_timeout=None)
-            if not gold or all(isinstance(item, str) for item in gold):
-                verdict = (None, "gold cannot be read as a formula")
-            else:
-                answer = parse(f"${question['answer']}$", parsing_timeout=None)
-                same = bool(answer) and verify(gold, answer, timeout_seconds=None)
-                verdict = (1.0, "symbolically equal") if same else (0.0, "symbolically different")
-        except Exception as error:  # noqa: BLE001  any failure of sympy is the verdict "cannot judge"
-            verdict = (None, f"symbolic check failed: {type(error).__name__}")
-        with contextlib.suppress(AttributeError):
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(reply, json.dumps(verdict))
+    compare(_FIRST)  # its parser fills its tables with the first formulas
+    return compare
 
 
-def _say(reply: TextIO, line: str) -> None:
-    reply.write(line + "\n")
-    reply.flush()
+def compare(question: dict[str, Any]) -> tuple[float | None, str]:
+    """Say whether the two formulas are equal: 1 or 0 and the reason, or None for a gold that cannot be read."""
+    from math_verify import parse, verify
+
+    try:
+        gold = parse(f"${question['gold']}$", parsing_timeout=None)
+        if not gold or all(isinstance(item, str) for item in gold):
+            return None, "gold cannot be read as a formula"
+        answer = parse(f"${question['answer']}$", parsing_timeout=None)
+        same = bool(answer) and verify(gold, answer, timeout_seconds=None)
+        return (1.0, "symbolically equal") if same else (0.0, "symbolically different")
+    except Exception as error:  # noqa: BLE001  any failure of sympy is the verdict "cannot judge"
+        return None, f"symbolic check failed: {type(error).__name__}"
 
 
 if __name__ == "__main__":
-    main()
+    serve(start, memory_bytes=MEMORY_BYTES, in_children=True)

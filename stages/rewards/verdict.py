@@ -22,6 +22,22 @@ class Example(NamedTuple):
     value: float | None
     note: str
     prefill: str = ""  # the contract's prefill under which it holds
+    options: dict[str, Any] = {}  # noqa: RUF012  what the recipe sets, and `tokens` where it tells the length
+
+
+class GroupExample(NamedTuple):
+    """One line of a group reward's EXAMPLES table: completions of one prompt, and the value of each."""
+
+    completions: tuple[str, ...]
+    row: dict[str, Any]
+    values: tuple[float | None, ...]
+    note: str
+    options: dict[str, Any] = {}  # noqa: RUF012
+
+
+def length_of(completion: str, tokens: int | None) -> tuple[int, str]:
+    """Return a completion's length and its unit: `tokens` where they were counted, else characters."""
+    return (len(completion), "characters, tokens not given") if tokens is None else (tokens, "tokens")
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -20,6 +20,7 @@ import torch
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.policy.generate import Sampling, generate
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
+from tests.bench import rewards
 
 VOCABULARY, WIDTH, LAYERS = 512, 128, 4
 SHARED, OWN, LONGEST = 80, 12, 160  # tokens: of the template, of a problem, of a completion at most
@@ -144,6 +145,8 @@ def main() -> None:
         ours, plain, ratios = statistics.median(pair.ours), statistics.median(pair.plain), sorted(pair.ratios)
         print(f"{pair.what:28} ours {ours:.3f} s ({pair.tokens / ours:,.0f} tokens/s)  plain {plain:.3f} s  ", end="")
         print(f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+    for line in rewards.report(min(3, asked.repeats)):
+        print(line)
 
 
 if __name__ == "__main__":

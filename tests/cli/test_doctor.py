@@ -50,5 +50,5 @@ def test_the_report_is_a_table_or_json(capsys: pytest.CaptureFixture[str]) -> No
     assert main.run(["doctor", "--json"]) in (0, 1)
     out, err = capsys.readouterr()
     found = {each["what"]: each["found"] for each in json.loads(out)["findings"]}
-    assert {"python", "torch", "trl", "cpu", "engines", "namespaces", "R1_HOME"} <= set(found)
+    assert {"python", "torch", "trl", "cpu", "engines", "sandbox", "R1_HOME"} <= set(found)
     assert "status" in err and max(map(len, err.splitlines())) <= 80

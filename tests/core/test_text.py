@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core import text
+from stages.core import scripts, text
 
 THINK, ANSWER = ("<think>", "</think>"), ("<answer>", "</answer>")
 
@@ -57,8 +57,17 @@ def test_a_prefilled_think_counts_once_the_prefill_is_put_back() -> None:
         ("<answer>1</answer><answer>2</answer> 3", ("2", "answer")),
         ("<think>1 <answer>2</answer>", ("2", "answer")),
         ("<think><answer>1</answer></think> so \\boxed{2}", ("2", "box")),
-        ("\\boxed{1} \\boxed{\\frac{2}{3}} the answer is 4", ("\\frac{2}{3}", "box")),
+        ("\\boxed{1} \\boxed{\\frac{2}{3}} the answer is 4", ("1 , \\frac{2}{3}", "box")),
+        ("\\boxed{1}\n\\boxed{1}", ("1", "box")),
+        ("\\boxed{1}\n\\boxed{2}", ("2", "box")),
+        ("<answer>1 <answer>2</answer> 3</answer>", ("2 3", "answer")),
+        ("<answer>2</answer></answer>", ("2", "answer")),
+        ("the answer isn't 1", ("the answer isn't 1", "open")),
+        ("\\boxed{1}, $\\boxed{2}$ and x = \\boxed{3}", ("1 , 2 , 3", "box")),
+        ("\\boxed{1} no no no \\boxed{2}", ("2", "box")),
+        ("\\\\boxed{1}", ("1", "box")),
         ("The answer is: 3. I am sure", ("3", "phrase")),
+        ("The answer is\n\\[\n3\n\\]\nSure", ("\\[ 3 \\]", "phrase")),
         ("Final Answer:\n\n3", ("3", "phrase")),
         ("the answer is 3.5 m", ("3.5 m", "phrase")),
         ("所以答案是 3。完", ("3", "phrase")),
@@ -109,12 +118,12 @@ def test_spans_tell_whether_they_were_closed() -> None:
     ],
 )
 def test_language_share_counts_words_and_leaves_out_code_and_formulas(source: str, zh: float, en: float) -> None:
-    assert text.language_share(source, "zh") == pytest.approx(zh)
-    assert text.language_share(source, "en") == pytest.approx(en)
+    assert scripts.language_share(source, "zh") == pytest.approx(zh)
+    assert scripts.language_share(source, "en") == pytest.approx(en)
 
 
 def test_a_text_without_words_has_no_language() -> None:
-    assert text.language_share("12 + 5 = 17 <think>", "en") is None
+    assert scripts.language_share("12 + 5 = 17 <think>", "en") is None
 
 
 def test_repetition_is_0_for_fresh_text_and_near_1_for_a_loop() -> None:
@@ -146,7 +155,7 @@ def test_a_megabyte_of_noise_is_read_in_linear_time(piece: str) -> None:
         lambda: committed(noise),
         lambda: text.boxed(noise),
         lambda: text.spans(noise, THINK),
-        lambda: text.language_share(noise, "zh"),
+        lambda: scripts.language_share(noise, "zh"),
         lambda: text.repetition(noise),
         lambda: text.canonical(noise),
     ]
@@ -161,5 +170,5 @@ def test_any_text_can_be_read(noise: str) -> None:
     text.format_fault(noise, THINK, ANSWER)
     assert committed(noise)[1] in ("answer", "box", "phrase", "open", "none")
     assert 0.0 <= text.repetition(noise) <= 1.0
-    share = text.language_share(noise, "en")
+    share = scripts.language_share(noise, "en")
     assert share is None or 0.0 <= share <= 1.0

@@ -23,6 +23,7 @@ from stages.policy.losses import (
     kl_k1,
     kl_k2,
     kl_k3,
+    normalised_advantages,
 )
 
 NAN = float("nan")
@@ -74,6 +75,45 @@ def test_what_cannot_be_judged_moves_nothing_and_shifts_nobody() -> None:
     assert with_gap[0, 1] == 0.0
     assert group_advantages(torch.tensor([[NAN, 1.0, NAN]])).tolist() == [[0.0, 0.0, 0.0]]
     assert flat_groups(torch.tensor([[NAN, 1.0, NAN]])).tolist() == [True]
+
+
+def test_rewards_normalised_one_by_one_are_written_out() -> None:
+    """Right or wrong, 0 1, and a length of 100 or 300: each deviates by 1/√2 and 200/√2, so each is ±1/√2 in itself.
+
+    Group 1: (1, 100), (0, 300), weights 1 and 2: 0.7071 - 2 * 0.7071 = -0.7071 and +0.7071. Group 2: (1, 300),
+    (0, 300): the flat length adds 0: ±0.7071. Over the rollout -a, a, a, -a has mean 0 and deviation a √(4/3).
+    """
+    found = torch.tensor([[[1.0, 100.0], [0.0, 300.0]], [[1.0, 300.0], [0.0, 300.0]]])
+    weights = torch.tensor([1.0, 2.0])
+    a = 2**-0.5
+    close(normalised_advantages(found, weights, scale=False), [[-a, a], [a, -a]], 1e-3)
+    close(normalised_advantages(found, weights), [[-(0.75**0.5), 0.75**0.5], [0.75**0.5, -(0.75**0.5)]], 1e-3)
+    close(group_advantages((found * weights).sum(dim=2)), [[-a, a], [a, -a]], 1e-3)  # the sum hides the right answer
+
+
+def test_normalised_rewards_leave_out_what_was_not_judged_and_what_does_not_apply() -> None:
+    gap = torch.tensor([[[1.0, 0.5], [NAN, NAN], [0.0, 0.5]], [[1.0, NAN], [0.0, NAN], [0.0, NAN]]])
+    found = normalised_advantages(gap, torch.ones(2), scale=False)
+    close(found[0], [2**-0.5, 0.0, -(2**-0.5)], 1e-3)
+    close(found[1], group_advantages(torch.tensor([[1.0, 0.0, 0.0]]))[0])
+    scaled = normalised_advantages(gap, torch.ones(2))
+    assert scaled[0, 1] == 0.0
+    judged = scaled[~gap.isnan().all(dim=2)]
+    close(judged.mean(), 0.0, 1e-5)
+    close(judged.std(), 1.0, 1e-3)
+    assert normalised_advantages(torch.full((1, 2, 2), NAN), torch.ones(2)).tolist() == [[0.0, 0.0]]
+
+
+def test_normalised_rewards_are_trl_s() -> None:
+    """TRL's normalize_then_sum (grpo_trainer.py), in its own words and with its own nanstd."""
+    from trl.trainer.utils import nanstd
+
+    grouped = torch.rand((3, 4, 2), generator=torch.Generator().manual_seed(3))
+    weights = torch.tensor([1.0, 0.3])
+    mean, std = torch.nanmean(grouped, dim=1, keepdim=True), nanstd(grouped, dim=1, keepdim=True)
+    sums = (((grouped - mean) / (std + 1e-4)).view(-1, 2) * weights.unsqueeze(0)).nansum(dim=1)
+    theirs = (sums - torch.nanmean(sums)) / (nanstd(sums) + 1e-4)
+    close(normalised_advantages(grouped, weights).flatten(), theirs, 1e-5)
 
 
 rewards = st.lists(st.integers(0, 8).map(lambda n: n / 4), min_size=8, max_size=8).map(

@@ -8,9 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards import accuracy, format, language, length
-from stages.rewards.registry import REWARDS, Verdict
-from stages.rewards.verdict import Example
+from stages.rewards import (
+    accuracy,
+    choice,
+    code,
+    compile,
+    cosine,
+    format,
+    language,
+    length,
+    length_penalty,
+    overlong,
+    repetition,
+)
+from stages.rewards.registry import GROUP_REWARDS, REWARDS, Verdict
+from stages.rewards.verdict import Example, GroupExample
 from tests.rewards.contracts import ROWS, contract, row
 
 TABLES = {
@@ -19,7 +31,17 @@ TABLES = {
     "strict": accuracy.STRICT_EXAMPLES,
     "language": language.EXAMPLES,
     "length": length.EXAMPLES,
+    "choice": choice.EXAMPLES,
+    "code": code.EXAMPLES,
+    "compile": compile.EXAMPLES,
+    "format_tolerant": format.TOLERANT_EXAMPLES,
+    "cosine": cosine.EXAMPLES,
+    "repetition": repetition.EXAMPLES,
+    "soft_overlong": overlong.EXAMPLES,
 }
+GROUP_TABLES = {"length_penalty": length_penalty.EXAMPLES}
+IN_PROCESS = {name: one for name, one in REWARDS.items() if name != "compile"}  # that starts a sandbox for each text
+READS_THE_ROW = ("accuracy", "strict", "choice", "cosine", "language")
 MEGABYTE = 10**6
 NOISE = {
     "empty": "",
@@ -62,7 +84,7 @@ def check(verdict: Verdict) -> None:
 
 
 def test_every_registered_reward_has_a_table() -> None:
-    assert set(TABLES) == set(REWARDS)
+    assert set(TABLES) == set(REWARDS) and set(GROUP_TABLES) == set(GROUP_REWARDS)
 
 
 CASES = [(name, example) for name, table in TABLES.items() for example in table]
@@ -70,18 +92,38 @@ CASES = [(name, example) for name, table in TABLES.items() for example in table]
 
 @pytest.mark.parametrize(("name", "example"), CASES, ids=[f"{name}: {example.note}" for name, example in CASES])
 def test_an_example_gets_the_value_written_beside_it(name: str, example: Example) -> None:
-    verdict = REWARDS[name](example.completion, row(**example.row), contract(example.prefill))
-    assert verdict.value == example.value, verdict
+    verdict = REWARDS[name](example.completion, row(**example.row), contract(example.prefill), **example.options)
+    assert verdict.value == (example.value if example.value is None else pytest.approx(example.value)), verdict
     check(verdict)
 
 
+GROUPS = [(name, example) for name, table in GROUP_TABLES.items() for example in table]
+
+
+@pytest.mark.parametrize(("name", "example"), GROUPS, ids=[f"{name}: {example.note}" for name, example in GROUPS])
+def test_a_group_gets_the_values_written_beside_it(name: str, example: GroupExample) -> None:
+    found = GROUP_REWARDS[name](example.completions, row(**example.row), contract(), **example.options)
+    assert tuple(verdict.value for verdict in found) == example.values
+    for verdict in found:
+        check(verdict)
+
+
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE.keys())
-@pytest.mark.parametrize("name", REWARDS)
+@pytest.mark.parametrize("name", IN_PROCESS)
 def test_hostile_text_scores_in_under_a_second(name: str, noise: str) -> None:
-    for problem in ROWS:
+    for problem in ROWS if name in READS_THE_ROW else ROWS[:1]:
         start = time.process_time()
         verdict = REWARDS[name](noise, problem, contract("<think>\n"))
         assert time.process_time() - start < 10  # quadratic would take hours
+        check(verdict)
+
+
+@pytest.mark.parametrize("name", GROUP_REWARDS)
+def test_a_group_of_all_hostile_texts_is_judged_one_by_one(name: str) -> None:
+    start = time.process_time()
+    found = GROUP_REWARDS[name](list(NOISE.values()), row(), contract())
+    assert time.process_time() - start < 60 and len(found) == len(NOISE)
+    for verdict in found:
         check(verdict)
 
 
@@ -93,17 +135,28 @@ def test_no_hostile_text_is_a_right_answer(noise: str) -> None:
     assert accuracy.strict(noise, ROWS[2], contract()).value == 0.0
 
 
-@pytest.mark.parametrize("name", ["accuracy", "strict", "format"])
+@pytest.mark.parametrize("name", ["accuracy", "strict", "format", "format_tolerant", "choice"])
 def test_a_right_answer_hidden_in_junk_is_no_strict_answer(name: str) -> None:
-    junk = "\0{}\\boxed{" + "x" * 10_000 + " 17 or 18 " + "<think>" * 50 + "17" + "}" * 100
-    assert REWARDS[name](junk, row(), contract()).value == 0.0
+    gold = row("B", "choice") if name == "choice" else row()
+    junk = "\0{}\\boxed{" + "x" * 10_000 + " 17 or B " + "<think>" * 50 + gold.answer + "}" * 100
+    assert REWARDS[name](junk, gold, contract()).value == 0.0
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(), st.sampled_from(ROWS), st.sampled_from(["", "<think>\n"]))
 def test_any_text_gets_a_verdict(completion: str, problem: object, prefill: str) -> None:
-    for reward in REWARDS.values():
+    for reward in IN_PROCESS.values():
         check(reward(completion, problem, contract(prefill)))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.text(), max_size=3), st.sampled_from(ROWS))
+def test_any_group_gets_a_verdict_each(completions: list[str], problem: object) -> None:
+    for group in GROUP_REWARDS.values():
+        found = group(completions, problem, contract())
+        assert len(found) == len(completions)
+        for verdict in found:
+            check(verdict)
 
 
 TAGS = ["<think>", "</think>", "<answer>", "</answer>", "\\boxed{", "\\frac{", "\\text{", "{", "}"]
@@ -135,5 +188,5 @@ PIECES = st.sampled_from(TAGS + MARKS + VALUES)
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=30), st.sampled_from(ROWS))
 def test_any_mixture_of_meaningful_pieces_gets_a_verdict(pieces: list[str], problem: object) -> None:
-    for reward in REWARDS.values():
+    for reward in IN_PROCESS.values():
         check(reward(" ".join(pieces), problem, contract()))

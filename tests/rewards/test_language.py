@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.core import text
+from stages.core import scripts
 from stages.rewards import language, length
 from tests.rewards.contracts import PROGRAM, contract, row
 
@@ -18,7 +18,7 @@ def value(thought: str, spoken: str = "en", **fields: str) -> float | None:
     return language.reward(completion, row(language=spoken, **fields), contract()).value
 
 
-@given(st.lists(st.sampled_from(ENGLISH), max_size=9), st.lists(st.sampled_from(CHINESE), max_size=9))
+@given(st.lists(st.sampled_from(ENGLISH), max_size=8), st.lists(st.sampled_from(CHINESE), max_size=8))
 @settings(max_examples=60, deadline=None)
 def test_english_and_chinese_are_told_apart_to_the_word(english: list[str], chinese: list[str]) -> None:
     thought = " ".join([*english, *chinese])
@@ -27,10 +27,16 @@ def test_english_and_chinese_are_told_apart_to_the_word(english: list[str], chin
     assert value(thought, "zh") == (len(chinese) / total if total else 1.0)
 
 
+def test_a_word_said_over_and_over_does_not_drown_the_thought() -> None:
+    thought = "wir zählen zuerst die roten Bälle und danach die blauen Bälle in der Kiste zusammen"
+    assert value(thought) == 0.0
+    assert value("first " * 300 + thought) == pytest.approx(8 / 22, abs=0.03)
+
+
 @given(st.text())
 @settings(max_examples=60, deadline=None)
 def test_the_shares_of_two_languages_are_never_more_than_everything(noise: str) -> None:
-    en, zh = text.language_share(noise, "en"), text.language_share(noise, "zh")
+    en, zh = scripts.language_share(noise, "en"), scripts.language_share(noise, "zh")
     assert (en is None) == (zh is None)
     assert en is None or zh is None or 0.0 <= en + zh <= 1.0
 
@@ -41,7 +47,8 @@ def test_the_shares_of_two_languages_are_never_more_than_everything(noise: str) 
         ("First 12+5=17", "en", "1 of 1 words in en"),
         ("先 add them", "zh", "1 of 3 words in zh"),
         ("12+5=17", "zh", "no words in the thinking"),
-        ("bonjour", "fr", "its script does not tell `fr` from other languages"),
+        ("Let us add. Sumamos los números.", "es", "3 of 6 words in es"),
+        ("bonjour", "xx", "`xx` is not told from other languages"),
     ],
 )
 def test_a_verdict_tells_why(thought: str, spoken: str, reason: str) -> None:
@@ -57,6 +64,33 @@ def test_no_thinking_is_not_the_same_as_thinking_without_words() -> None:
 def test_what_is_no_language_is_not_counted() -> None:
     assert value("先 `int x` 12 $a + bc$ \\frac A-C:A>C x y", "zh") == 1.0
     assert value("θ = 30, so x is right") == 1.0
+
+
+TARGETS = [
+    ("en", "What is 12 + 5?"),
+    ("zh", "12 加 5 是多少？"),
+    ("de", "Was ist die Summe?"),
+    ("pt", "Qual é a soma?"),
+]
+
+
+@pytest.mark.parametrize(("spoken", "problem"), TARGETS)
+@pytest.mark.parametrize("given", ["", "auto"])
+def test_without_a_language_the_prompt_says_which(given: str, spoken: str, problem: str) -> None:
+    found = language.reward("<think>I add them</think>", row(language=given, problem=problem), contract())
+    assert found.reason == f"{3 if spoken == 'en' else 0} of 3 words in {spoken}"
+
+
+def test_a_prompt_without_words_leaves_the_language_unknown() -> None:
+    found = language.reward("<think>I add them</think>", row(language="", problem="12 + 5 = ?"), contract())
+    assert found == (None, "the prompt tells no language")
+
+
+def test_a_completion_without_any_tag_is_judged_whole_and_one_with_an_answer_only_is_not() -> None:
+    assert language.reward("I add them.", row(), contract()).value == 1.0
+    assert language.reward("I add them.", row(language="zh"), contract()).value == 0.0
+    assert language.reward("I add them. <answer>17</answer>", row(), contract()) == (0.0, "no <think>")
+    assert language.reward(" \n", row(), contract()) == (0.0, "no <think>")
 
 
 def test_the_instructions_of_a_program_are_code_only_in_a_program_s_thinking() -> None:

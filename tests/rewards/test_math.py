@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.rewards import math, symbolic
+from stages.rewards.verdict import Verdict
 
 RIGHT = [
     ("17", "17"), ("17.", "17"), ("= 17", "17"), ("x = 17", "17"), ("$17$", "17"), ("17 apples", "17"), ("17.0", "17"),
@@ -17,7 +20,10 @@ RIGHT = [
     ("3/4", "0.75"), (".75", "3/4"), ("\\dfrac{3}{4}", "3/4"), ("\\frac34", "0.75"), ("1 1/2", "1.5"), ("2/4", "1/2"),
     ("1\\frac{1}{2}", "3/2"), ("75%", "3/4"), ("75\\%", "75"), ("0.75", "75%"), ("75", "75%"), ("17", "17 apples"),
     ("saturday", "\\text{Saturday}"), ("no solution", "No solution"), ("(1, 2)", "(1,2)"), ("2^{10}", "2^{10}"),
-    ("1024", "2^{10}"), ("1 1/2 cups", "1.5"),
+    ("1024", "2^{10}"), ("1 1/2 cups", "1.5"), ("1 000", "1000"), ("½", "1/2"), ("1½", "3/2"), ("2,74", "2.74"),
+    ("二分之一", "1/2"), ("百分之五", "5%"), ("１２％", "12%"), ("28 pct", "28\\%"), ("10^6", "1000000"),
+    ("5000 m", "5 km"), ("5 m", "5 m"), ("12 inches", "1 ft"), ("8:34 p.m.", "20:34"), ("0.333333", "\\frac{1}{3}"),
+    ("17", "\\boxed{17}"), ("17", "#### 17"), ("17", "The answer is $17$."), ("9/20", "45\\%"), ("1/3", "0.33333333"),
 ]  # fmt: skip
 WRONG = [
     ("18", "17"), ("170", "17"), ("-17", "17"), ("1.7", "17"), ("17 or 18", "17"), ("17或18", "17"), ("17, 18", "17"),
@@ -25,7 +31,12 @@ WRONG = [
     ("34/2", "17"), ("17^1", "17"), ("17x", "17"), ("x + 17", "17"), ("16 + 2 = 17", "17"), ("17 = 18", "17"),
     ("17\\pi", "17"), ("", "17"), ("seventeen", "17"), ("17 million", "17"), ("17!", "17"), ("1,2345", "12345"),
     ("\\boxed{17} or \\boxed{18}", "17"), ("0.76", "3/4"), ("Sunday", "Saturday"), ("17-", "17"), ("1 7", "17"),
-    ("2^{10}", "1024"), ("sqrt 17", "17"), ("5²", "52"),
+    ("2^{10}", "1024"), ("sqrt 17", "17"), ("5²", "52"), ("5²", "25"), ("(17, 17)", "17"), ("17 and 17.1", "17"),
+    ("5 m", "5 km"), ("5 cm^2", "5 cm"), ("3:30 pm", "3:30 am"), ("0.333", "1/3"), ("0.3333", "1/3"),
+    ("16.999999", "17"),
+    ("0.4999999", "1/2"), ("x > 17", "17"), ("17 < x", "17"), ("-x = 17", "17"), ("17_8", "17"), ("A17B", "17"),
+    ("or 17", "17"), ("4", "(4,4)"), ("3", "3a"), ("1", "x + z = 1"), ("1", "x \\le 1"), ("\\frac{34}{2}", "17"),
+    ("2Saturday", "Saturday"), ("not Saturday", "Saturday"), ("-(p - q)", "p - q"), ("A5_{12}", "\\text{A5}_{11}"),
 ]  # fmt: skip
 
 
@@ -57,11 +68,79 @@ def test_a_zero_says_what_was_found_and_what_was_expected() -> None:
         ("\\sqrt{289}", "17", 1.0),
         ("\\sqrt{288}", "17", 0.0),
         ("2\\pi, 3\\pi", "2\\pi", 0.0),
+        ("2\\pi or 3\\pi", "2\\pi", 0.0),
+        ("1+\\frac1e", "1-\\frac{1}{e}", 0.0),
+        ("48+24", "72", 0.0),
+        ("2\\sqrt{3}+1", "1+2\\sqrt3", 1.0),
+        ("\\frac{6}{8}", "\\frac{3}{4}", 1.0),
+        ("x=1 or x=2", "1,2", 1.0),
+        ("x=1 or x=2", "1", 0.0),
+        ("$x=1$ and $x=2$", "\\{1, 2\\}", 1.0),
+        ("The solution is $x > 5$.", "(5, \\infty)", 1.0),
+        ("(B)", "\\text{B}", 1.0),
+        ("(B) 12", "B", 1.0),
+        ("(A) or (B)", "B", 0.0),
+        ("25\\pi\\text{ cm}^2", "25\\pi", 1.0),
+        ("78.54", "25\\pi", 0.0),
+        ("78.539816", "25\\pi", 1.0),
+        ("no solution", "\\emptyset", 1.0),
+        ("all real numbers", "(-\\infty, \\infty)", 1.0),
+        ("Kickball, Softball", "\\text{Softball, Kickball}", 1.0),
+        ("（2，3）", "(2,3)", 1.0),
+        ("\\frac{1}{3} \\approx 0.33", "\\frac13", 1.0),
+        ("9^{9^{9^{9}}}", "17", 0.0),
     ],
 )
-def test_formulas_go_to_math_verify(answer: str, gold: str, value: float) -> None:
-    pytest.importorskip("math_verify")
-    assert math.judge(answer, gold).value == value
+def test_formulas_are_judged_without_math_verify(
+    answer: str, gold: str, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbolic, "equal", lambda *_: pytest.fail("asked the worker"))
+    assert math.judge(answer, gold).value == value, math.judge(answer, gold)
+
+
+def test_what_the_reader_does_not_know_goes_to_math_verify() -> None:
+    assert math.judge("6", "\\sum_{k=1}^{3} k").value == 1.0
+    assert math.judge("x + x^2 + x^3", "\\sum_{k=1}^{3} x^k").value == 1.0
+
+
+def test_a_number_is_not_answered_by_the_question() -> None:
+    for wrapped in ("\\int_0^{12+5} 1 dx", "\\sum_{i=1}^{12+5} 1", "\\sqrt{(12+5)^2}", "\\max(12+5, 0)", "12+5"):
+        assert math.judge(wrapped, "17").reason.startswith("arithmetic left unworked"), wrapped
+    assert math.judge("\\sqrt{289}", "17").value == 1.0
+
+
+@settings(deadline=None)
+@given(st.integers(-(10**12), 10**12), st.integers(1, 10**6), st.integers(1, 1000))
+def test_a_number_is_itself_and_no_other(above: int, below: int, more: int) -> None:
+    plain, latex = f"{above}/{below}", f"\\frac{{{above}}}{{{below}}}"
+    other = f"{above + more * below}/{below}"
+    assert math.judge(plain, latex).value == 1.0 or below == 1 or above % below == 0
+    assert math.judge(plain, other).value == math.judge(other, plain).value == 0.0
+    assert math.judge(str(above), f"${above}$").value == 1.0
+    assert math.judge(str(above + more), str(above)).value == math.judge(str(above), str(above + more)).value == 0.0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_any_two_texts_get_a_verdict(answer: str, gold: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(symbolic, "equal", lambda *_: Verdict(None, "worker"))
+        assert math.judge(answer, gold).value in (0.0, 1.0, None)
+        assert math.judge(gold, gold).value in (1.0, None) or not math.normal(gold)
+
+
+@pytest.mark.parametrize(
+    "piece", ["{", "}", "(", "$", "\\(", "-", "^", "\\frac", "\\text{", "1,", "or ", "或", "二分之", "½"]
+)
+def test_a_megabyte_is_read_in_linear_time(piece: str) -> None:
+    noise = piece * (10**6 // len(piece))
+    start = time.process_time()
+    for gold in ("17", "x+1", "Saturday"):
+        for text in (noise, noise[:1000], noise[:-1] + gold):
+            assert math.judge(text, gold).value == 0.0
+    assert math.judge("17", noise).value is None
+    assert len(math.last_answer(noise) or "") <= 4 * math.MAX_CHARACTERS
+    assert time.process_time() - start < 2  # quadratic would take minutes
 
 
 def test_a_hang_costs_its_sample_and_the_next_question_is_answered() -> None:

@@ -6,11 +6,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from stages.core.errors import RecipeError
+from stages.core.rows import Prompt
+from stages.rewards import registry, scoring
 from stages.rewards.registry import REWARDS, load, outside_sources
-from stages.rewards.scoring import applies, score, total
-from tests.rewards.contracts import contract, row
+from stages.rewards.scoring import Counted, applies, score, total
+from stages.rewards.verdict import Verdict
+from tests.rewards.contracts import ROWS, contract, row
 
 OWN = """
 from stages.rewards.registry import Verdict
@@ -182,3 +187,118 @@ def test_a_judge_that_is_not_given_is_an_input_that_lacks(name: str) -> None:
 def test_only_a_user_s_own_rewards_have_sources_to_watch(own_module: str) -> None:
     names = [*REWARDS, "helpful", "safe", f"{own_module}:half"]
     assert list(outside_sources(names)) == [f"{own_module}:half"]
+
+
+# ---- options, lengths, groups and order ----
+
+MORE = """
+import asyncio, os, time
+async def later(completion, row, contract, *, word="a"):
+    await asyncio.sleep(0)
+    return float(word in completion)
+def counted(completion, row, contract, *, tokens=None): return None if tokens is None else tokens / 100
+def hangs(completion, row, contract):
+    if completion == "hang": os._exit(3)
+    time.sleep(0.02 * (completion == "slow"))
+    return len(completion) / 10
+"""
+
+
+@pytest.fixture
+def more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "more_rewards_of_this_test.py").write_text(MORE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "more_rewards_of_this_test", raising=False)
+    return "more_rewards_of_this_test"
+
+
+def values(found: list[dict[str, Verdict]], name: str) -> list[float | None]:
+    return [each[name].value for each in found]
+
+
+def test_an_asynchronous_reward_and_its_options_are_a_recipe_s_to_use(more: str) -> None:
+    name = f"{more}:later"
+    assert values(score(["ab", "b"], [row()] * 2, contract(), {name: 1.0}), name) == [1.0, 0.0]
+    asked = {name: {"word": "b"}}
+    assert values(score(["ab", "b"], [row()] * 2, contract(), {name: 1.0}, options=asked), name) == [1.0, 1.0]
+    with pytest.raises(RecipeError, match="no option `wort`"):
+        score(["a"], [row()], contract(), {name: 1.0}, options={name: {"wort": "b"}})
+
+
+def test_a_length_in_tokens_reaches_whoever_asks_for_it(more: str) -> None:
+    name = f"{more}:counted"
+    options = {"soft_overlong": {"max_length": 10, "cache": 10}}
+    found = score([Counted("x", 5), "x"], [row()] * 2, contract(), {name: 1.0, "soft_overlong": 1.0}, options=options)
+    assert values(found, name) == [0.05, None]
+    assert values(found, "soft_overlong") == [0.5, 0.9]
+
+
+def test_a_reward_that_dies_costs_its_sample_and_the_rest_come_in_order(more: str) -> None:
+    texts = ["slow", "a", "hang", "abc", "slow", "ab"]
+    for _ in range(2):  # and so they do again
+        found = score(texts, [row()] * 6, contract(), {f"{more}:hangs": 1.0})
+        assert values(found, f"{more}:hangs") == [0.4, 0.1, None, 0.3, 0.4, 0.2]
+    assert "crashed" in found[2][f"{more}:hangs"].reason
+
+
+def test_a_worker_that_cannot_start_stops_a_run_before_its_first_verdict_and_costs_a_sample_after_it(
+    more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{more}:hangs"
+
+    def refuse(*_: object) -> Verdict:
+        raise RecipeError("no memory for a worker", hint="free some")
+
+    monkeypatch.setattr(scoring.outside, "call", refuse)
+    monkeypatch.setattr(scoring, "STARTED", set())
+    with pytest.raises(RecipeError, match="no memory"):
+        score(["new"], [row()], contract(), {name: 1.0})
+    scoring.STARTED.add(name)
+    assert score(["new"], [row()], contract(), {name: 1.0})[0][name] == (None, "no memory for a worker")
+
+
+def test_verdicts_do_not_depend_on_how_many_are_judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"<answer>{number % 19}</answer>" for number in range(60)]
+    rows = [row(id=f"p{number % 7}") for number in range(60)]
+    rewards = {"accuracy": 1.0, "cosine": 1.0, "length_penalty": 1.0, "format": 1.0}
+    found = []
+    for cores in (1, 2, 8):
+        monkeypatch.setattr(scoring.workers, "cores", lambda cores=cores: cores)
+        found.append(score(texts, rows, contract(), rewards))
+    assert found[0] == found[1] == found[2]
+    assert all(list(each) == list(rewards) for each in found[0])
+
+
+def test_a_group_is_a_row_s_completions_wherever_they_stand() -> None:
+    texts = [GIVEN, GIVEN + " " * 10, "17", GIVEN + " " * 20, GIVEN]
+    rows = [row(), row(), row(id="p2"), row(), HELPFUL]
+    found = score(texts, rows, contract(), {"length_penalty": 1.0})
+    assert [each["length_penalty"].value for each in found[:4]] == [1.0, 0.5, 0.5, 0.0]
+    assert found[4] == {}, "a general prompt has no right answer"
+
+
+def test_a_group_reward_that_fails_or_miscounts_costs_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(completions: list[str], row: Prompt, contract: object) -> list[float]:
+        return [0.5] if row.id == "p1" else [0.5] * len(completions)
+
+    monkeypatch.setattr(registry, "ENTRIES", {**registry.ENTRIES, "broken": registry.Entry(broken, "", "")})
+    monkeypatch.setattr(scoring, "GROUP_REWARDS", {"broken": broken})
+    found = score(["a", "b", "c"], [row(), row(), row(id="p2")], contract(), {"broken": 1.0})
+    assert values(found, "broken") == [None, None, 0.5] and "judged 1 of 2" in found[0]["broken"].reason
+
+
+def test_a_verdict_of_a_user_s_function_is_asked_for_once(more: str) -> None:
+    name = f"{more}:later"
+    before = scoring.VERDICTS.hits
+    score(["once"] * 1, [row()], contract(), {name: 1.0})
+    score(["once"] * 3, [row()] * 3, contract(), {name: 1.0})
+    assert scoring.VERDICTS.hits == before + 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.text(), st.sampled_from(ROWS)), max_size=4))
+def test_any_batch_gets_verdicts_in_range(batch: list[tuple[str, Prompt]]) -> None:
+    names = dict.fromkeys(registry.ENTRIES, 1.0)
+    for each in score([text for text, _ in batch], [asked for _, asked in batch], contract(), names):
+        for verdict in each.values():
+            assert verdict.reason and (verdict.value is None or 0.0 <= verdict.value <= 1.0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stages import evaluate
-from stages.core import events, scores, text
+from stages.core import events, scores, scripts
 from stages.core.artifact import Judge, Model, Prompts, Scores
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
@@ -394,4 +394,4 @@ def test_equal_answers_are_equal_votes_and_silence_is_none(completion: str, aske
     ],
 )
 def test_languages_mix_by_sentences_and_not_by_the_letters_of_an_answer(completion: str, mixes: bool) -> None:
-    assert text.mixes_languages(completion, contract().answer_tags) is mixes
+    assert scripts.mixes_languages(completion, contract().answer_tags) is mixes

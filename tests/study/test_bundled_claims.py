@@ -16,10 +16,14 @@ SOURCES = ("v1", "v2", "not measured", "Schulman 2020", "2510.01555")
 
 
 def seeds_there(claim: Claim, side: Claim | Control, nodes: list[str]) -> int:
-    """For how many seeds every node of a comparison exists; the pipeline's own is its seed 0."""
-    names = [*node_names(side.of), *node_names(side.against)]
-    there = {seed or "-seed0" for seed in claim.seeds if all(name.replace(SEED, seed) in nodes for name in names)}
-    return len(there) if any(SEED in name for name in names) else min(len(there), 1)
+    """For how many seeds both nodes of a comparison exist (of a sweep, one); the pipeline's own is its seed 0."""
+    sides = [names for names in map(node_names, (side.of, side.against)) if names]
+
+    def compared(seed: str) -> bool:
+        return all(any(name.replace(SEED, seed) in nodes for name in names) for names in sides)
+
+    there = {seed or "-seed0" for seed in claim.seeds if compared(seed)}
+    return len(there) if any(SEED in name for names in sides for name in names) else min(len(there), 1)
 
 
 @pytest.mark.parametrize("claim", BOOK.claims.values(), ids=lambda claim: claim.id)

@@ -1,0 +1,66 @@
+"""The code behind a reward: a module's name enters, one hash of its file and of all of ours it imports leaves.
+
+Verdicts are kept by the version of the reward that gave them. A version that somebody must remember to raise is
+forgotten; this one changes with the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import platform
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+_ROOT = Path(__file__).parents[2]
+_SYMBOLIC = "stages.rewards.symbolic"
+_RELEASES = ("math-verify", "latex2sympy2-extended", "sympy")
+"""Whose verdict a symbolic one is."""
+
+
+def code_sha256(module: str) -> str:
+    """Return the hash, as hex, of the source of `module` (`stages.…`), of every module of ours it imports, lazily or
+    not, or launches; of Python's release, and of math-verify's where it is asked."""
+    found: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name)
+        if path is not None and name not in found:
+            found[name] = path.read_bytes()
+            waiting += _imports(found[name], path)
+    digest = hashlib.sha256(platform.python_version().encode())
+    for name in sorted(found):
+        digest.update(f"\0{name}\0".encode() + found[name])
+    if _SYMBOLIC in found:
+        digest.update("\0".join(map(_release, _RELEASES)).encode())
+    return digest.hexdigest()
+
+
+@cache
+def _imports(source: bytes, path: Path) -> list[str]:
+    """Return what may be modules of ours in the imports of a file, and in the names of programs beside it."""
+    names: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
+            names.append(".".join((*path.parent.relative_to(_ROOT).parts, node.value.removesuffix(".py"))))
+    return names
+
+
+def _file_of(module: str) -> Path | None:
+    if not module.startswith("stages."):
+        return None
+    path = _ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
+
+
+def _release(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "absent"
