@@ -44,7 +44,7 @@ check: $(READY) ## lint and type check
 bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired
 	$(BIN)/python -m tests.bench $(ARGS)
 
-study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours and a half
+study: $(READY) ## three seeds, controls, ablations and sweeps: a bit more than two hours
 	$(R1) pipeline --recipe recipes/study.yaml $(ARGS)
 	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline recipes/study.yaml -o study.html)
 
