@@ -3,13 +3,15 @@
 #   PYTHON=python3.12  what creates it
 #   TORCH_INDEX=url    an extra index for torch; `auto` (the default) asks for the CPU build on a machine without an NVIDIA
 #                      GPU, if PyTorch's CPU index answers; empty leaves it to pip's own configuration
-#   ARGS="..."         added to the command of zero, pipeline, test, bench and study: `make test ARGS="-k recipe"`
+#   ARGS="..."         added to the command of zero, pipeline, test, fuzz, bench and study: `make test ARGS="-k recipe"`
+#   JOBS=2             how many nodes of the study are built side by side
 #   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?= auto
 ARGS ?=
 SCALE ?=
+JOBS ?= 2
 
 PIPELINE := recipes/$(if $(SCALE),$(SCALE)/)pipeline.yaml
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -18,7 +20,7 @@ R1 := $(BIN)/r1
 READY := $(VENV)/.r1-ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup zero pipeline test check bench study report clean
+.PHONY: help setup zero pipeline test fuzz check bench study report clean
 
 help: ## list the targets
 	@echo "usage: make TARGET"
@@ -37,6 +39,9 @@ pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.ya
 test: $(READY) ## run the tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
 
+fuzz: $(READY) ## run the property tests on examples drawn anew; repeat it for more
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default $(ARGS)
+
 check: $(READY) ## lint and type check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -44,8 +49,8 @@ check: $(READY) ## lint and type check
 bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired
 	$(BIN)/python -m tests.bench $(ARGS)
 
-study: $(READY) ## three seeds, controls, ablations and sweeps: a bit more than two hours
-	$(R1) pipeline --recipe recipes/study.yaml $(ARGS)
+study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours
+	$(R1) pipeline --recipe recipes/study.yaml --jobs $(JOBS) $(ARGS)
 	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline recipes/study.yaml -o study.html)
 
 report: $(READY) ## write report.html for the newest pipeline run

@@ -156,15 +156,13 @@ class Screen:
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-        """A listener for a node's events, shown on stderr until the block ends: live on a terminal, else in lines."""
-        shown = Progress(title)
+        """A listener for one piece of work, shown on stderr until the block ends."""
+        board = Board()
         with redirect_stdout(sys.stderr):  # what a library prints while it works is no result of ours
-            if not sys.stderr.isatty():
-                print(f"{title}  starting", flush=True)
-                yield PlainLines(shown, sys.stderr)
-                return
-            with LiveLines(shown) as live:
-                yield live
+            try:
+                yield board.begin(title)
+            finally:
+                board.end(title)
 
 
 def emit(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "") -> None:
@@ -277,13 +275,40 @@ class PlainLines:
         print(self._shown.head() + (f" · {tail}" if tail else ""), file=self._stream, flush=True)
 
 
-class LiveLines:
-    """Progress for a terminal: a bar with elapsed and remaining time, the figures under it, notes above it."""
+class Board:
+    """Progress of all that runs, on stderr: live on a terminal, else in lines."""
 
-    def __init__(self, shown: Progress) -> None:
+    def __init__(self) -> None:
+        self._live: LiveLines | None = LiveLines() if sys.stderr.isatty() else None
+
+    def begin(self, title: str) -> Callable[[dict[str, Any]], None]:
+        """Return the listener of a piece of work; shown with the others until `end`."""
+        shown = Progress(title)
+        if self._live is not None:
+            return self._live.begin(shown)
+        print(f"{title}  starting", file=sys.stderr, flush=True)
+        return PlainLines(shown, sys.stderr)
+
+    def end(self, title: str) -> None:
+        """Take a piece of work from the board, which leaves the screen until something begins or happens."""
+        if self._live is not None:
+            self._live.end(title)
+
+    def close(self) -> None:
+        """Leave the screen for good, whatever was running."""
+        if self._live is not None:
+            self._live.close()
+
+
+class LiveLines:
+    """Progress for a terminal: for each piece of work a bar with elapsed and remaining time, and the figures under it;
+    notes above them.
+    """
+
+    def __init__(self) -> None:
         from rich.live import Live
 
-        self._shown = shown
+        self._shown: dict[str, Progress] = {}
         self._live = Live(
             get_renderable=self._draw,
             console=_console(sys.stderr),
@@ -292,28 +317,40 @@ class LiveLines:
             redirect_stdout=False,
         )
 
-    def __enter__(self) -> LiveLines:
-        self._live.__enter__()
-        return self
+    def begin(self, shown: Progress) -> Callable[[dict[str, Any]], None]:
+        """Add a piece of work; returns its listener."""
+        self._shown[shown.title] = shown
+        self._live.start()
 
-    def __exit__(self, *exc: Any) -> None:
-        self._live.__exit__(*exc)
-        print(self._shown.head(), file=sys.stderr)
-        if self._shown.tail():
-            print(f"  {self._shown.tail()}", file=sys.stderr)
+        def hear(event: dict[str, Any]) -> None:
+            self._live.start()  # after another one's end
+            said = shown.take(event)
+            if said:
+                self._live.console.print(f"{shown.title}  {said}" if len(self._shown) > 1 else said)
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        said = self._shown.take(event)
-        if said:
-            self._live.console.print(said)
+        return hear
+
+    def end(self, title: str) -> None:
+        """Remove a piece of work, leave its last lines above, and leave the screen."""
+        shown = self._shown.pop(title)
+        self._live.stop()
+        print(shown.head(), file=sys.stderr)
+        if shown.tail():
+            print(f"  {shown.tail()}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Leave the screen."""
+        self._live.stop()
 
     def _draw(self) -> RenderableType:
-        from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table
         from rich.text import Text
 
-        bar = ProgressBar(total=max(1, self._shown.total), completed=self._shown.done, width=40)
-        lines: list[RenderableType] = [Text(self._shown.head(), no_wrap=True, overflow="ellipsis"), bar]
-        if self._shown.tail():
-            lines.append(Text(self._shown.tail()))
-        return Group(*lines)
+        lines = Table.grid()  # in a group, what follows a bar would stand beside it
+        for shown in list(self._shown.values()):
+            lines.add_row(Text(shown.head(), no_wrap=True, overflow="ellipsis"))
+            lines.add_row(ProgressBar(total=max(1, shown.total), completed=shown.done, width=40))
+            if shown.tail():
+                lines.add_row(Text(shown.tail()))
+        return lines

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.policy.worker import Reply
 
-VERSION = 2
+VERSION = 3
 TOLD_EVERY = 2000  # completions sifted between two words about it
 
 

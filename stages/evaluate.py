@@ -25,15 +25,16 @@ from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, nearest
 from stages.core.rows import Prompt, chosen
 from stages.core.scores import Row
-from stages.rewards import accuracy, choice, language, math, registry, scoring, steps
+from stages.rewards import accuracy, choice, language, registry, scoring, steps
 from stages.rewards import format as format_reward
+from stages.rewards.mathematics import math
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.policy.asking import Speaker
     from stages.rewards.scoring import Scorer
 
-VERSION = 3
+VERSION = 4
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
 MEASURED = (
     "accuracy",

@@ -25,7 +25,7 @@ from stages.rewards import accuracy
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-VERSION = 3
+VERSION = 4
 SPLITS = ("train", "heldout", "all")
 _FIELDS = tuple(f.name for f in fields(Prompt))
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stages.policy.losses import Objective
     from stages.policy.validation import Examination
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)

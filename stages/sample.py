@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.policy.asking import Speaker
     from stages.rewards.scoring import Scorer
 
-VERSION = 2
+VERSION = 3
 CHUNK_ROWS = 512
 """Completions of a shard where the recipe names no number of prompts: little is lost, and the batch stays full."""
 

@@ -1,4 +1,7 @@
-"""What every test stands on: a store of its own, one thread, no network, and 80 columns."""
+"""What every test stands on: a store of its own, one thread, no network, 80 columns, and the same examples each time.
+
+Property tests draw their examples from a seed made of the test itself; `make fuzz` draws new ones.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 # Before any test module imports torch or transformers: they read these once.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

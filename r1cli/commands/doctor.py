@@ -117,7 +117,7 @@ def _neighbours(vllm: str | None) -> Iterator[Finding]:
 
 def devices() -> Iterator[Finding]:
     """Cores, GPUs that torch can use, and the engines that can sample here."""
-    from stages.rewards.workers import cores
+    from stages.rewards.processes.workers import cores
 
     yield Finding("cpu", f"{cores()} cores", "ok")
     gpus, problem = _gpus()
@@ -149,7 +149,7 @@ def _gpus() -> tuple[list[str], str]:
 
 def isolation() -> Iterator[Finding]:
     """Whether the code reward can run programs cut off from files, network and other processes, and compile C++."""
-    from stages.rewards import sandbox
+    from stages.rewards.programs import sandbox
 
     fault = sandbox.fault()
     yield Finding("sandbox", "not usable" if fault else "usable (bubblewrap)", "warn" if fault else "ok", fault)

@@ -1,4 +1,4 @@
-"""`r1 pipeline`: a list of nodes enters, each is planned, then built or found, in reading order."""
+"""`r1 pipeline`: a list of nodes enters, each is planned, then built or found when its inputs are there."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from r1cli.options import Debug, DryRun, Json, Overrides, bundled_recipes
-from r1cli.view import Screen, span
+from r1cli.view import Board, Screen, print_error, span
 
 if TYPE_CHECKING:
     from stages.core.artifact import Artifact
+    from stages.core.errors import R1Error
+    from stages.core.events import Listener
     from stages.core.plan import Step
     from stages.core.recipe import Loaded
-    from stages.core.store import Store
     from stages.core.timing import Expected
 
 EXAMPLE = "Example: r1 pipeline --recipe recipes/zero.yaml rl.learning_rate=2e-4 --dry-run"
@@ -25,6 +26,9 @@ def run(
         str, typer.Option("--recipe", help="A pipeline: a path, or a bundled name.", autocompletion=bundled_recipes)
     ],
     overrides: Overrides = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, help="Nodes built side by side, each on its share of the cores.")
+    ] = 1,
     dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -41,7 +45,7 @@ def run(
         from stages.study.claims import load_book
 
         load_book(named)  # a claim that cannot be read is told before anything is spent
-    plan, built = carry_out(nodes, screen, dry_run)
+    plan, built = carry_out(nodes, screen, dry_run, jobs)
     told = claims.tell(recipe, built, Store()) if built else None
     if told is not None:
         claims.show(told, screen)
@@ -56,18 +60,21 @@ def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:
 
 
 def carry_out(
-    nodes: Sequence[Loaded], screen: Screen, dry_run: bool
+    nodes: Sequence[Loaded], screen: Screen, dry_run: bool, jobs: int = 1
 ) -> tuple[list[dict[str, Any]], dict[str, Artifact]]:
     """Show the plan of some nodes with the time it should take and, unless it is a dry run, carry it out; the figures
     of each node follow it. Returns the plan's rows, and the artifacts by node name.
+
+    A node that cannot be built stops only what needs it; the first such error is raised when all else is done.
     """
+    from stages.core import schedule
     from stages.core.plan import plan
     from stages.core.store import Store
     from stages.core.timing import expected
 
     store = Store()
     steps = plan(nodes, store)
-    times = expected(steps, store)
+    times = expected(steps, store, jobs)
     lines = [[s.node.name, s.action, _place(s, len(steps)), _time(times[s.node.name]), s.reason] for s in steps]
     screen.table(["node", "action", "address", ">time", "why"], lines)
     shown: list[dict[str, Any]] = [
@@ -75,15 +82,47 @@ def carry_out(
     ]
     for row in shown:
         row |= {"seconds": times[row["node"]].seconds, "seconds_from": times[row["node"]].source}
-    _total(times.values(), screen)
+    together = schedule.makespan(steps, {name: time.seconds for name, time in times.items()}, jobs)
+    _total(times.values(), together, jobs, screen)
     if dry_run:
         return shown, {}
-    built: dict[str, Artifact] = {}
-    for step in steps:
-        built[step.node.name] = _run(step, store, built, screen)
+    board = Board()
+    try:
+        outcome = schedule.carry_out(steps, store, _Watch(screen, len(steps), board), jobs)
+    finally:
+        board.close()
+    for error in outcome.failed.values():
+        left = f" and {len(outcome.left)} more that need it" if outcome.left else ""
+        screen.say(f"not built: {', '.join(outcome.failed)}{left}; everything else is there")
+        raise error
     if all(step.action == "reuse" for step in steps):
         screen.say("nothing to build: everything is there already")
-    return shown, built
+    return shown, {step.node.name: outcome.built[step.node.name] for step in steps}
+
+
+class _Watch:
+    """Shows how a plan goes: progress while nodes work, and the figures of each, which a reused one has too."""
+
+    def __init__(self, screen: Screen, nodes: int, board: Board) -> None:
+        self._screen, self._nodes, self._board = screen, nodes, board
+
+    def begins(self, step: Step) -> Listener:
+        return self._board.begin(step.node.name)
+
+    def built(self, step: Step, artifact: Artifact) -> None:
+        took = span(artifact.record.provenance.get("seconds") or 0)
+        if step.action == "reuse":
+            took = f"reused, built in {took}"
+        else:
+            self._board.end(step.node.name)
+        self._screen.say(f"{artifact.address}  {artifact.kind}, {took}")
+        _figures(artifact, self._screen)
+
+    def failed(self, step: Step, error: R1Error) -> None:
+        if step.action != "reuse":
+            self._board.end(step.node.name)
+        if self._nodes > 1:
+            print_error(f"{step.node.name}: {error}", error.hint)
 
 
 def _place(step: Step, nodes: int) -> str:
@@ -98,29 +137,14 @@ def _time(time: Expected) -> str:
     return f"{span(time.seconds)}{' planned' * time.planned}"
 
 
-def _total(times: Iterable[Expected], screen: Screen) -> None:
+def _total(times: Iterable[Expected], seconds: float, jobs: int, screen: Screen) -> None:
     """One line: how long what is not there yet should take."""
     waiting = [time for time in times if time.source]
     if waiting:
         guessed = sum(time.planned for time in waiting)
         rest = f", {guessed} of them planned without a measurement" if guessed else ", by what was measured before"
-        screen.say(f"{len(waiting)} to build, about {span(sum(time.seconds for time in waiting))}{rest}")
-
-
-def _run(step: Step, store: Store, built: dict[str, Artifact], screen: Screen) -> Artifact:
-    """One step of the plan, with progress while it works, and its figures, which a reused artifact has too."""
-    from stages.core.runner import run_node
-
-    if step.action == "reuse":
-        artifact = run_node(step.node, store, None, built)
-    else:
-        with screen.progress(step.node.name) as listener:
-            artifact = run_node(step.node, store, listener, built)
-    took = span(artifact.record.provenance.get("seconds") or 0)
-    how = f"reused, built in {took}" if step.action == "reuse" else took
-    screen.say(f"{artifact.address}  {artifact.kind}, {how}")
-    _figures(artifact, screen)
-    return artifact
+        aside = f" with {jobs} jobs" if jobs > 1 else ""
+        screen.say(f"{len(waiting)} to build, about {span(seconds)}{aside}{rest}")
 
 
 def _figures(artifact: Artifact, screen: Screen) -> None:

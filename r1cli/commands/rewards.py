@@ -15,7 +15,7 @@ from r1cli.view import Screen, number
 
 if TYPE_CHECKING:
     from stages.core.rows import Prompt
-    from stages.rewards.stream import Job, Summary
+    from stages.rewards.files.stream import Job, Summary
 
 app = typer.Typer(
     help="Rewards: list, score, test, audit.",
@@ -35,9 +35,7 @@ _SHOWN = 20  # findings and reasons that are printed
 
 @app.callback()
 def _group(debug: Debug = False) -> None:
-    here = str(Path.cwd())  # where a user's own module lies
-    if here not in sys.path:
-        sys.path.append(here)
+    pass
 
 
 @app.command("list", epilog="Example: r1 rewards list")
@@ -76,8 +74,8 @@ def score(
     `reward: null` and the reason. Several rewards are summed. Killed, the same command goes on where it was.
     """
     from stages.core.errors import RecipeError
-    from stages.rewards.stream import Job
-    from stages.rewards.workers import cores
+    from stages.rewards.files.stream import Job
+    from stages.rewards.processes.workers import cores
 
     rewards = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not rewards:
@@ -116,7 +114,7 @@ def test(
 @app.command("audit", epilog="Example: r1 rewards audit my_rewards:polite")
 def audit(name: Name, options: Set = None, as_json: Json = False, debug: Debug = False) -> None:
     """Attack a reward with a suite of hacks and print what got through; exit code 1 where something did."""
-    from stages.rewards import audit as room
+    from stages.rewards.hacks import audit as room
     from stages.rewards.verdict import shorten
 
     given = _options((name,), options or []).get(name, {})
@@ -176,7 +174,7 @@ def _value(text: str, default: Any) -> Any:
 
 def _score(job: Job, source: str, target: str, screen: Screen) -> Summary:
     """Score from the input to the output, showing how far it is."""
-    from stages.rewards import stream, stream_file
+    from stages.rewards.files import stream, stream_file
 
     place, output = _readable(source), _writable(source, target)
     out = sys.stdout.buffer
@@ -273,7 +271,7 @@ def _check_golds(screen: Screen, name: str, source: str, options: Mapping[str, A
 def _rows(source: str) -> Iterator[tuple[Prompt | None, str]]:
     """The rows of a file (their completions are not needed), or what is wrong with one."""
     from stages.core.rows import Prompt
-    from stages.rewards import lines, stream
+    from stages.rewards.files import lines, stream
 
     path = _readable(source)
     with sys.stdin.buffer if path is None else path.open("rb") as file:

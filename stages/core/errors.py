@@ -37,6 +37,11 @@ class R1Error(Exception):
     def __str__(self) -> str:
         return f"{self.where}: {self.what}" if self.where else self.what
 
+    @property
+    def told(self) -> str:
+        """What and hint on one line, for where an error becomes a value."""
+        return f"{self.what}: {self.hint}" if self.hint else self.what
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.what, self.hint, self.where)
 

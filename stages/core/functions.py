@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,13 @@ from stages.core.errors import RecipeError, nearest
 def load(name: str, what: str, shape: str) -> Callable[..., Any]:
     """Return the function that `package.module:function` names; `what` is it in words, `shape` how it is defined.
 
-    Raises RecipeError for a module that cannot be imported and for a function it has not, with the nearest name.
+    The module may lie in the current folder, which is looked into last: nothing there hides a library. Raises
+    RecipeError for a module that cannot be imported and for a function it has not, with the nearest name.
     """
     module_name, _, function_name = name.partition(":")
+    current = str(Path.cwd())
+    if current not in sys.path:
+        sys.path.append(current)
     try:
         module = importlib.import_module(module_name)
     except (ImportError, ValueError) as error:

@@ -6,6 +6,7 @@ distribution beyond rounding; whatever does belongs in the stage's own Recipe.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from stages.core.errors import RecipeError
@@ -31,3 +32,10 @@ class Runtime:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")
+
+
+def available_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use, ascending; at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

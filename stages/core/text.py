@@ -21,6 +21,16 @@ CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 _BOX_TOKEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(r"answer\s+is(?!n['’]t)|answer\s*[:：]|答案\s*[是为為:：]|####", re.IGNORECASE)
 SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+_DOUBT = re.compile(
+    r"\b(?:(?:do|does|did|could|would|is|are|was|ca|wo)n['’]t"
+    r"|(?:do|does|did|can|could|would|will|is|are|was|am) not|cannot)"
+    r"\s(?:[a-z]+\s){0,2}?(?:think|say|tell|determine|know|believe|decide|sure|certain|the|be|correct|right)\b"
+    r"|\b(?:unable|unsure|whether|doubt)\b|\bnot (?:the|my|our|an?) (?:[a-z]+ ){0,2}?(?:answer|result|solution)"
+    r"|无法|不能确定|是否|不是(?:答案|结果)",
+    re.IGNORECASE,
+)
+_DENIED_BEFORE = re.compile(r"(?:\bnot|n['’]t|\bnever|不是|不等于)[\s$(]*$", re.IGNORECASE)
+_DENIED_AFTER = re.compile(r"[\s$)]{0,4}(?:is|was)\s(?:not (?:right|correct|the)|incorrect|wrong)\b", re.IGNORECASE)
 _DISPLAYS = (("\\[", "\\]"), ("$$", "$$"))
 _DRESS = re.compile(r"\\(?:q?quad|text|mathrm|[()\[\],;: ])|[\s$~{}*]")
 _JOINT = re.compile(r" *(?:[,;，；、或和与]|(?:[^\d.!?=，。]*[ )])?(?:and|or)) *(?:[A-Za-z](?:_\d)? *= *)?")
@@ -186,9 +196,14 @@ def last_committed(text: str, think_tags: Tags, answer_tags: Tags) -> Commitment
 
 
 def marked(text: str) -> Commitment | None:
-    r"""Return what a text marks as its answer: the last \boxed{}, with those that "and", "or" or a comma join to it,
-    else the sentence after the last "answer is" / "答案是" / "####"; None where nothing is marked."""
-    boxes = _boxes(text)
+    r"""Return what a text marks as its answer, None where nothing is marked: the last \boxed{} that is not denied ("not
+    \boxed{4}", "\boxed{4} is wrong"), with those that "and", "or" or a comma join to it, else the sentence after the
+    last "answer is" / "答案是" / "####"."""
+    boxes = [
+        (begin, start, end)
+        for begin, start, end in _boxes(text)
+        if not (_DENIED_BEFORE.search(text[max(0, begin - 20) : begin]) or _DENIED_AFTER.match(text, end + 1))
+    ]
     if boxes:
         first = len(boxes) - 1
         while first and _is_joint(text[boxes[first - 1][2] + 1 : boxes[first][0]]):
@@ -200,8 +215,8 @@ def marked(text: str) -> Commitment | None:
 
 def after_phrase(text: str) -> str | None:
     """Return the rest of the sentence after the last "answer is", "Answer:", "答案是" or "####"; None where nobody says
-    so."""
-    last = max((match.end() for match in _PHRASE.finditer(text)), default=None)
+    so, or only doubts it ("I cannot tell whether the answer is 5")."""
+    last = max((match.end() for match in _PHRASE.finditer(text) if not _is_doubted(text, match)), default=None)
     if last is None:
         return None
     rest = text[last : last + 4000].lstrip(" \t\r\n:：*")
@@ -210,6 +225,16 @@ def after_phrase(text: str) -> str | None:
         if end > 0:
             return " ".join(rest[: end + len(closing)].split())
     return SENTENCE_END.split(rest, maxsplit=1)[0].strip()
+
+
+def doubted(sentence: str) -> bool:
+    """Say whether a sentence denies or doubts the answer that it names: "I don't think it can be 5"."""
+    return _DOUBT.search(sentence) is not None
+
+
+def _is_doubted(text: str, match: re.Match[str]) -> bool:
+    before = SENTENCE_END.split(text[max(0, match.start() - 200) : match.end()])
+    return doubted(before[-1])
 
 
 def _is_joint(between: str) -> bool:

@@ -87,7 +87,7 @@ class Tally:
 
     def figures(self, tokens: int) -> dict[str, float]:
         """Return the step's means over its `tokens` trained tokens, the extremes of the ratio, and the seconds."""
-        named = {"ratio": "ratio_mean", "clipped": "clip_fraction", "kl": "kl", "entropy": "entropy"}
+        named = {"ratio": "ratio_mean", "clipped": "clip_fraction", "gap": "logprob_gap"}
         means = {named.get(name, name): value / max(tokens, 1) for name, value in self.sums.items()}
         update = time.perf_counter() - self.began - sum(self.seconds.values())
         seconds = {f"seconds_{name}": round(value, 4) for name, value in (self.seconds | {"update": update}).items()}
@@ -158,14 +158,18 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         whole = range(minibatch * self.sizes.step, (minibatch + 1) * self.sizes.step)
         rows = whole[part * self.sizes.micro : (part + 1) * self.sizes.micro]
         share = Share(rows=len(whole), tokens=self.rollout.tokens(whole), max_tokens=self.rollout.max_tokens)
-        return {**self._batch(self.rollout, rows), "share": share}
+        return {**self._batch(self.rollout, rows), "share": share, "fresh": minibatch == 0 and not self._rounds}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """Return the loss of a micro-batch as its part of the minibatch's; nothing downstream divides it again."""
         logprobs_BT, entropy_BT = self._token_logprobs(model, inputs, with_entropy=True)
+        old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
+        if inputs.get("fresh"):
+            old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
+            self.tally.sums["gap"] += (old_BT - drawn_BT).abs().masked_fill(~inputs["completion_mask"], 0).sum().item()
         tokens = Tokens(
             logprobs_BT=logprobs_BT,
-            old_logprobs_BT=inputs["old_logprobs"],
+            old_logprobs_BT=old_BT,
             ref_logprobs_BT=inputs.get("ref_logprobs"),
             advantages_B=inputs["advantages"],
             mask_BT=inputs["completion_mask"],
@@ -195,23 +199,31 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
 
     @torch.no_grad()
     def _measure(self, rollout: Rollout) -> None:
-        """Replace the sampler's log-probabilities by the trainer's, and add the reference's.
+        """Add the reference's log-probabilities, and replace the sampler's by the trainer's where they may differ.
 
-        They are taken in the very micro-batches that will be trained on, by the same function: only so is the ratio of
-        the first minibatch exactly 1, for the last bits of a matrix product depend on its shape.
+        In float32 they are the same to rounding, which the first minibatch shows (`logprob_gap`): its rows meet the
+        weights they were drawn with, so its ratios are 1. In bfloat16 they are taken again, in the very micro-batches
+        that will be trained on, for the last bits of a matrix product depend on its shape.
         """
-        old: list[Tensor] = []
+        old: list[Tensor] = [] if self._rounds else rollout.old_logprobs
         ref: list[Tensor] = []
         for start in range(0, self.sizes.rollout, self.sizes.micro):
             rows = range(start, start + self.sizes.micro)
             batch = self._batch(rollout, rows)
             lengths = [len(rollout.completion_ids[row]) for row in rows]
-            old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
+            if self._rounds:
+                old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
             if self.reference is not None:
                 ref += _unpadded(self._token_logprobs(self.reference, batch)[0], lengths)
-        gaps = [(mine - drawn).abs() for mine, drawn in zip(old, rollout.old_logprobs, strict=True)]
-        rollout.facts["logprob_gap"] = torch.cat(gaps).mean().item()
+        if self._rounds:
+            gaps = [(mine - drawn).abs() for mine, drawn in zip(old, rollout.old_logprobs, strict=True)]
+            rollout.facts["logprob_gap"] = torch.cat(gaps).mean().item()
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether the trainer's log-probabilities differ from the sampler's by more than float32's last bits."""
+        return self.asker.recipe.dtype != "float32"
 
     def _weigh(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
@@ -265,6 +277,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         figures: dict[str, Any] = self.rollout.facts | self.tally.figures(
             self.rollout.tokens(range(first, first + self.sizes.step))
         )
+        self.rollout.facts["logprob_gap"] = figures["logprob_gap"]  # of its first minibatch, for the others too
         figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
         if self.reference is not None:
             age = step - 1 - reference_step(self.rollout.reference)

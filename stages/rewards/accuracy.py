@@ -1,9 +1,9 @@
 r"""The accuracy reward: is what the completion finally commits to the right answer? Tags are not required.
 
 A completion and its row enter; 1, 0 or None leaves. The answer is looked for in this order: the last answer span, the
-last \boxed{}, the sentence after "the answer is", then by verifier the last number, option letter or run of
-instructions; one that stands only inside the thinking does not count. `strict` asks for the template's strict format
-as well: only `<answer>` counts.
+last \boxed{}, the sentence after "the answer is", then by verifier what the closing sentence states, the last option
+letter or the last run of instructions; one that stands only inside the thinking does not count. `strict` asks for the
+template's strict format as well: only `<answer>` counts.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import re
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
-from stages.core.text import Commitment, format_fault, last_committed, spans
-from stages.rewards import choice, code, math, program
+from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed, spans
+from stages.rewards import choice, code, program
+from stages.rewards.mathematics import math
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
@@ -56,10 +57,10 @@ def judge(answer_text: str, row: Prompt) -> Verdict:
 
 def said(answer: str) -> str:
     """Return what a sentence such as `The answer is 18.` or `答案是 18。` says, and any other answer as it is."""
-    opening = _SAYS.match(answer.strip())
-    if opening is None:
+    openings = list(_SAYS.finditer(answer))
+    if len(openings) != 1 or not SENTENCE_END.fullmatch(answer[: openings[0].start()].rstrip()[-1:] or "."):
         return answer
-    rest = answer.strip()[opening.end() :]
+    rest = answer[openings[0].end() :].rstrip()
     return rest[:-1].rstrip() if rest.endswith((".", "。")) else rest
 
 
@@ -78,8 +79,10 @@ def committed(found: Commitment, row: Prompt) -> str | None:
         return said(found.text)
     tail = found.text[-_TAIL:]
     if row.verifier == "math":
-        last = math.last_answer(tail)
-        return choice.last_option(tail) if last is None and choice.option(row.answer) else last
+        lettered = choice.option(row.answer) is not None
+        opened = choice.opening(tail) if lettered else None
+        last = opened or math.last_answer(tail, math.normal(math.stated(row.answer)))
+        return choice.last_option(tail) if last is None and lettered else last
     if row.verifier == "choice":
         return choice.last_option(tail)
     if row.verifier == "program":
@@ -88,7 +91,7 @@ def committed(found: Commitment, row: Prompt) -> str | None:
 
 
 def _math(answer: str, row: Prompt) -> Verdict:
-    return math.judge(answer, row.answer)
+    return math.judge(answer, row.answer, worked=bool(row.problem.strip()))
 
 
 def _choice(answer: str, row: Prompt) -> Verdict:
@@ -149,6 +152,10 @@ EXAMPLES = (
     Example("<answer>17 or 18</answer>", _SEVENTEEN, 0.0, "a hedge"),
     Example("<answer>17, 18</answer>", _SEVENTEEN, 0.0, "a list"),
     Example("<answer>12+5</answer>", _SEVENTEEN, 0.0, "the question again"),
+    Example("<answer>12+5</answer>", {**_SEVENTEEN, "problem": ""}, 1.0, "a row without a question has none to repeat"),
+    Example("The distance is 5*sqrt(2).", {"answer": "5\\sqrt{2}", "verifier": "math"}, 1.0, "what the last verb says"),
+    Example("I cannot tell whether the answer is 17.", _SEVENTEEN, 0.0, "what is doubted is no answer"),
+    Example("\\boxed{17 \\text{ m}}", {"answer": "17 \\text{ cm}", "verifier": "math"}, 0.0, "another unit"),
     Example("It is 16 or 17", _SEVENTEEN, 0.0, "a hedge in prose"),
     Example("<answer>17</answer> <answer>18</answer>", _SEVENTEEN, 0.0, "the last answer counts"),
     Example("", _SEVENTEEN, 0.0, "nothing at all"),

@@ -22,6 +22,7 @@ _OPENING, _CLOSING = r"[\s(\[{<*_.:：（【「]*", r"[\s)\]}>*_.:：）】」�
 _SAID = r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|答案[是为為]?|[应應]?[选選][择擇]?[项項]?"
 _WHOLE = re.compile(rf"{_OPENING}(?:(?:{_SAID}){_OPENING})?([A-J]){_CLOSING}", re.IGNORECASE)
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed)\s?\{([^{}]*)\}")
+_OPENS = re.compile(r"\s*\**(?:\(([A-J])\)|([A-J])[.):])\s+\S")
 _FULL_WIDTH = {0xFF21 + i: ord("A") + i for i in range(26)} | {0xFF41 + i: ord("a") + i for i in range(26)}
 _JOINT = re.compile(rf"{_CLOSING}(?:or|and|/|&|或者?|和|与|及)(?: option| choice)?{_OPENING}", re.IGNORECASE)
 _PRONOUN = re.compile(r"I(?=['’]| +[a-z])")  # "I think", "I'm"
@@ -70,6 +71,12 @@ def option(answer: str) -> str | None:
         return None
     ruled_out = any(_RULED_OUT.search(text[max(0, match.start() - 40) : match.start()]) for match in letters)
     return None if ruled_out else letters[0][1]
+
+
+def opening(text: str) -> str | None:
+    """Return the letter that a text's last line opens with as an option, `(C) 24` or `C. 24`; None for any other."""
+    match = _OPENS.match(_plain(text).rstrip().rpartition("\n")[2])
+    return match and (match[1] or match[2])
 
 
 def last_option(text: str) -> str | None:

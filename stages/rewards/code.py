@@ -14,9 +14,9 @@ from typing import Any, Literal, get_args
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
-from stages.rewards import code_asserts, code_source
-from stages.rewards.code_source import Source
-from stages.rewards.sandbox import ISOLATIONS, OVER, Limits, Outcome, Sandbox
+from stages.rewards.programs import code_asserts, code_source
+from stages.rewards.programs.code_source import Source
+from stages.rewards.programs.sandbox import ISOLATIONS, OVER, Limits, Outcome, Sandbox
 from stages.rewards.verdict import Example, Verdict, shorten
 
 Mode = Literal["fraction", "all"]
@@ -57,7 +57,7 @@ def reward(
     except ValueError as error:
         return Verdict(None, str(error))
     except StageError as error:
-        return Verdict(None, shorten(f"{error.what}: {error.hint}" if error.hint else error.what, 190))
+        return Verdict(None, shorten(error.told, 190))
 
 
 def kind_of(tests: Any) -> str:
@@ -106,7 +106,7 @@ def _cases(source: Source, tests: list[dict[str, str]], limits: Limits, isolatio
     given = [test["input"].encode("utf-8", "surrogatepass") for test in tests]
     job = code_source.job(source, given, stop_after=1 if mode == "all" else STOP_AFTER)
     if job is None:
-        return Verdict(None, "no C++ compiler here: install g++ or clang++")
+        return Verdict(None, code_source.NO_COMPILER)
     faults: list[str] = []
     with Sandbox(job, limits, isolation) as sandbox:
         outcomes = sandbox.outcomes()

@@ -9,9 +9,9 @@ from __future__ import annotations
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
-from stages.rewards import code_source
 from stages.rewards.code import Isolation, ended, unjudged
-from stages.rewards.sandbox import ISOLATIONS, OVER, run
+from stages.rewards.programs import code_source
+from stages.rewards.programs.sandbox import ISOLATIONS, OVER, run
 from stages.rewards.verdict import Example, Verdict, shorten
 
 
@@ -28,12 +28,12 @@ def reward(completion: str, row: Prompt, contract: Contract, *, isolation: Isola
             return Verdict(0.0, source.fault)
         job = code_source.compile_job(source)
         if job is None:
-            return Verdict(None, "no C++ compiler here: install g++ or clang++")
+            return Verdict(None, code_source.NO_COMPILER)
         outcome = run(job, code_source.COMPILING, isolation)[0]
     except ValueError as error:
         return Verdict(None, str(error))
     except StageError as error:
-        return Verdict(None, shorten(f"{error.what}: {error.hint}" if error.hint else error.what, 190))
+        return Verdict(None, shorten(error.told, 190))
     if not outcome.judged:
         return Verdict(None, unjudged(outcome))
     if outcome.status in OVER:

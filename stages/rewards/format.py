@@ -32,6 +32,8 @@ def tolerant(completion: str, row: Prompt, contract: Contract) -> Verdict:
     forgiven: a tag that does not close, two answers, an answer before or only inside the thinking, text before the
     thinking or after the answer tags, an empty part.
     """
+    if not _fault(contract.prefill + completion, row, contract):
+        return Verdict(1.0, "strict format")
     thought, closing, final = _opened(contract.prefill + completion, contract).partition(contract.think_tags[1])
     text, fault = _answered(thought + closing, final, contract) if closing else (thought, "")
     fault = fault or _fault(text, row, contract)

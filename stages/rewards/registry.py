@@ -27,7 +27,6 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from stages.core import functions
-from stages.core.contract import Contract
 from stages.core.errors import RecipeError, nearest
 from stages.core.rows import JUDGES, Prompt
 from stages.core.schema import REQUIRED
@@ -44,6 +43,7 @@ from stages.rewards import (
     overlong,
     repetition,
 )
+from stages.rewards.files import lines
 from stages.rewards.sources import code_sha256
 from stages.rewards.verdict import Example, Verdict
 
@@ -220,9 +220,8 @@ def takes_length(name: str) -> bool:
 def _try(bound: Reward, name: str, options: Mapping[str, Any]) -> None:
     """Judge nothing once: a reward of this project says by ValueError which values of its options cannot be."""
     row = Prompt(id="", problem="", answer="", verifier="math")
-    contract = Contract(template="", template_name="", eos_ids=[1], pad_id=0, tokenizer_sha256="", max_positions=1)
     try:
-        bound([""] if name in GROUP_REWARDS else "", row, contract)
+        bound([""] if name in GROUP_REWARDS else "", row, lines.contract(""))
     except (ValueError, TypeError) as error:
         said = ", ".join(f"{key}={value}" for key, value in options.items())
         raise RecipeError(f"the reward `{name}` refuses {said}: {error}", hint="see: `r1 rewards list`") from error

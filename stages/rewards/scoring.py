@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, Protocol
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError
 from stages.core.rows import JUDGES, Prompt
-from stages.rewards import cache, outside, workers
+from stages.rewards import cache
+from stages.rewards.processes import outside, workers
 from stages.rewards.registry import GROUP_REWARDS, LENGTH, Reward, load, takes_length, verdict_of, version
 from stages.rewards.verdict import Verdict
 

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from stages.core.rows import Prompt
-from stages.rewards import accuracy, lines, registry, scoring
+from stages.rewards import accuracy, registry, scoring
+from stages.rewards.files import lines
 from stages.rewards.verdict import Example, GroupExample, Verdict
 
 SLOW_S = 30.0

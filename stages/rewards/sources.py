@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import platform
+import threading
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+_PARSING = threading.Lock()  # two threads that parse at once can upset Python's own count of depth: SystemError
 _ROOT = Path(__file__).parents[2]
-_SYMBOLIC = "stages.rewards.symbolic"
+_SYMBOLIC = "stages.rewards.mathematics.symbolic"
 _RELEASES = ("math-verify", "latex2sympy2-extended", "sympy")
 """Whose verdict a symbolic one is."""
 
@@ -42,7 +44,9 @@ def code_sha256(module: str) -> str:
 def _imports(source: bytes, path: Path) -> list[str]:
     """Return what may be modules of ours in the imports of a file, and in the names of programs beside it."""
     names: list[str] = []
-    for node in ast.walk(ast.parse(source)):
+    with _PARSING:
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -31,6 +31,8 @@ class Training:
     world: str = "base"
     start: str = ""
     """The training whose model this one goes on from; empty = fresh weights."""
+    tokenizer: str = ""
+    """The bundled base whose tokenizer it takes, as a student of log-probabilities must; empty = one of its own."""
     family: Literal["qwen2", "llama"] = "qwen2"
     documents: int = 220_000
     batch: int = 128
@@ -55,27 +57,28 @@ BASES = {
     "base-flat": Training(world="base-flat", documents=120_000),
     "base-unmixed": Training(world="base-unmixed", **_CONTROL),
     "base-unrepaired": Training(world="base-unrepaired", **_CONTROL),
-    "qwen-nano": Training(**_NANO),
+    "qwen-nano": Training(**_NANO, tokenizer="base"),
     "llama-nano": Training(**_NANO, family="llama", vocab=768),
 }
 """How each bundled base was made; `early` and `middle` are not shipped, the base goes on from them.
 
 Two controls go on from the base in a world without the cause in question, so that they know as much; `base-flat` must
-never have learned to compute and starts afresh. The two students have a third of the base's parameters, one of them in
-another family with a tokenizer of its own.
+never have learned to compute and starts afresh. The two students have a third of the base's parameters, one of them
+with the base's tokenizer, the other in another family with a tokenizer of its own.
 """
 
 
 def build(training: Training, folder: Path, said: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
     """Train tokenizer and model on a world and save them to `folder`; returns the run's figures.
 
-    A training that goes on from another finds it beside `folder`, or builds it there first. Killed at any moment, the
-    same call goes on from its last checkpoint (every CHECKPOINT steps).
+    A training that goes on from another finds it beside `folder`, or builds it there first; a tokenizer that it takes
+    is looked for there too, and is the shipped base's otherwise. Killed at any moment, the same call goes on from its
+    last checkpoint (every CHECKPOINT steps).
     """
     import torch
 
     torch.manual_seed(training.seed)
-    model, tokenizer = _started(training, folder.parent, said) if training.start else _fresh(training)
+    model, tokenizer = _started(training, folder.parent, said) if training.start else _fresh(training, folder.parent)
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=training.learning_rate, betas=(0.9, 0.95), weight_decay=training.weight_decay
     )
@@ -102,11 +105,18 @@ def build(training: Training, folder: Path, said: Callable[[str], None] = lambda
     return state
 
 
-def _fresh(training: Training) -> tuple[Any, Any]:
+def _fresh(training: Training, beside: Path) -> tuple[Any, Any]:
+    from transformers import AutoTokenizer
+
+    from stages.world import sources
     from stages.world.tokenizer import train as train_tokenizer
 
-    texts = (document.text for document in documents("early", 20_000))
-    tokenizer = train_tokenizer(texts, training.vocab, training.family)
+    if training.tokenizer:
+        folder = beside / training.tokenizer
+        tokenizer = AutoTokenizer.from_pretrained(folder if folder.is_dir() else sources.HOME / "bases" / folder.name)
+    else:
+        texts = (document.text for document in documents("early", 20_000))
+        tokenizer = train_tokenizer(texts, training.vocab, training.family)
     return new_model(training, tokenizer), tokenizer
 
 

@@ -12,7 +12,7 @@ import argparse
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stages.core.text import last_committed
 from stages.rewards import accuracy
@@ -52,7 +52,7 @@ class Rates:
 
 def ours(pair: Pair) -> Verdict:
     """Judge a pair by the accuracy reward."""
-    return accuracy.reward(pair.text, row(pair.gold), _CONTRACT)
+    return accuracy.reward(pair.text, replace(row(pair.gold), problem=""), _CONTRACT)
 
 
 def theirs(pair: Pair) -> Verdict:

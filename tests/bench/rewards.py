@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from stages.rewards import accuracy, math, math_answer, symbolic
+from stages.rewards import accuracy
+from stages.rewards.mathematics import math, math_answer, symbolic
 from tests.bench.corpus import theirs
 from tests.rewards.contracts import contract, row
 from tests.rewards.corpus import Pair, read

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from stages.core.contract import R1_ZERO_TEMPLATE, Contract
+from stages.core.contract import Contract
 from stages.core.rows import Prompt
+from stages.rewards.files import lines
 
 
 def contract(prefill: str = "") -> Contract:
-    return Contract(
-        template=R1_ZERO_TEMPLATE,
-        template_name="r1_zero",
-        prefill=prefill,
-        eos_ids=[1],
-        pad_id=0,
-        tokenizer_sha256="0" * 64,
-        max_positions=512,
-    )
+    return lines.contract(prefill)
 
 
 def row(answer: str = "17", verifier: str = "math", **other: Any) -> Prompt:

@@ -16,6 +16,8 @@ from tests.rewards.contracts import PROGRAM, contract, row
         ("", "no answer found"),
         ("I do not know", "no answer found"),
         ("<answer></answer>", "empty answer"),
+        ("<answer>\\boxed{}</answer>", "empty answer"),
+        ("<answer>\\boxed{ 17 \\boxed{}}</answer>", "two answers or a hedge: or 17"),
     ],
 )
 def test_a_zero_of_accuracy_tells_why(completion: str, reason: str) -> None:

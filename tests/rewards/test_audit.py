@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stages.core.errors import RecipeError
-from stages.rewards import audit
+from stages.rewards.hacks import audit
 from stages.rewards.registry import ENTRIES
 from tests.rewards import bad_rewards
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.rewards import code_source
+from stages.rewards.programs import code_source
 from tests.rewards.contracts import contract, row
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.rewards.code_wire import MAX_BYTES, Peer, WireError, pack, unpack
+from stages.rewards.programs.code_wire import MAX_BYTES, Peer, WireError, pack, unpack
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 LEAVES |= st.complex_numbers(allow_nan=False) | st.fractions() | st.builds(range, st.integers(), st.integers())

@@ -9,7 +9,7 @@ from stages.rewards.verdict import Verdict
 from tests.bench.corpus import measure, ours, theirs
 from tests.rewards.corpus import FOLDER, Pair, read
 
-MATH_VERIFY_ERROR = 0.0733  # of math-verify 0.9.0 on these rows: python -m tests.bench.corpus
+MATH_VERIFY_ERROR = 0.1533  # of math-verify 0.9.0 on these rows: python -m tests.bench.corpus
 KNOWN = {tuple(row) for row in json.loads((FOLDER / "known.json").read_text(encoding="utf-8"))}
 
 
@@ -51,7 +51,7 @@ def test_no_two_rows_contradict_each_other() -> None:
 def test_the_corpus_is_large_and_holds_right_and_wrong_rows_of_other_tools() -> None:
     pairs = read()
     others = [pair for pair in pairs if pair.repository not in ("ours", "MATH (hendrycks/math, MIT)")]
-    assert len(pairs) >= 1800 and len(others) >= 600
+    assert len(pairs) >= 3000 and len(others) >= 800
     assert 0.35 <= sum(pair.right for pair in pairs) / len(pairs) <= 0.75
 
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards import math_answer
-from stages.rewards.expression import read
-from stages.rewards.expression_exact import affine, is_worked, rational, rounds
-from stages.rewards.expression_node import Node, integer
-from stages.rewards.expression_value import proportional, same
+from stages.rewards.mathematics import math_answer
+from stages.rewards.mathematics.expression import read
+from stages.rewards.mathematics.expression_exact import affine, is_worked, rational, rounds
+from stages.rewards.mathematics.expression_node import Node, integer
+from stages.rewards.mathematics.expression_value import proportional, same
 
 
 def node(text: str) -> Node:

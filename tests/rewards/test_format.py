@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.rewards import format
@@ -34,6 +34,7 @@ PIECES = st.sampled_from(["<think>", "</think>", "<answer>", "</answer>", "<ANSW
 TEXTS = st.lists(PIECES, max_size=10).map("".join)
 
 
+@example("<ANSWER></think><answer><ANSWER></answer>", "<think>\n", "math")
 @settings(max_examples=300, deadline=None)
 @given(TEXTS, st.sampled_from(["", "<think>\n"]), st.sampled_from(["math", "helpful"]))
 def test_what_is_strict_is_tolerated_too_but_for_a_box_beside(text: str, prefill: str, verifier: str) -> None:

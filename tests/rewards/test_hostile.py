@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.rows import Prompt
-from stages.rewards import accuracy, code, scoring, symbolic
+from stages.rewards import accuracy, code, scoring
+from stages.rewards.mathematics import symbolic
 from stages.rewards.registry import ENTRIES
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import contract, row

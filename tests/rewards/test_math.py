@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards import math, symbolic
+from stages.rewards.mathematics import math, symbolic
 from stages.rewards.verdict import Verdict
 
 RIGHT = [

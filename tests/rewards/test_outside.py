@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stages.core.errors import RecipeError
-from stages.rewards import outside
+from stages.rewards.processes import outside
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import contract, row
 
@@ -140,7 +140,7 @@ def test_what_no_fresh_process_can_import_is_refused_with_a_way_out(judge: Judge
 def test_a_module_beside_the_script_is_found_from_any_folder(tmp_path: Path) -> None:
     (tmp_path / "mine_own.py").write_text(MODULE)
     (tmp_path / "script.py").write_text(
-        "from stages.rewards import outside\n"
+        "from stages.rewards.processes import outside\n"
         "from tests.rewards.contracts import contract, row\n"
         "print(outside.call('mine_own:plain', '17', row(), contract(), {}).value)\n"
     )

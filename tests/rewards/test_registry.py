@@ -109,3 +109,12 @@ def test_a_user_s_version_is_the_hash_of_the_file(own: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("returned", [10**400, -(10**400), 1j, [], "1.5"])
 def test_whatever_a_reward_returns_is_a_verdict(returned: object) -> None:
     assert verdict_of(returned).value is None and verdict_of(returned).reason
+
+
+def test_a_users_own_function_is_found_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "beside_me.py").write_text("def half(completion, row, contract):\n    return 0.5\n", encoding="utf-8")
+    (tmp_path / "json.py").write_text("raise RuntimeError('it hides a library')\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [entry for entry in sys.path if entry])
+    assert registry.load("beside_me:half")("", None, None) == 0.5  # type: ignore[arg-type]
+    assert [entry for entry in sys.path if entry == str(tmp_path)] == [sys.path[-1]]

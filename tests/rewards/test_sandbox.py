@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import StageError
-from stages.rewards import sandbox
-from stages.rewards.sandbox import Job, Limits, Outcome, Sandbox, compiler, fault, interpreter, run
-from stages.rewards.sandbox_runner import empty
+from stages.rewards.programs import sandbox
+from stages.rewards.programs.sandbox import Job, Limits, Outcome, Sandbox, compiler, fault, interpreter, run
+from stages.rewards.programs.sandbox_runner import empty
 
 LIMITS = Limits(cpu_s=0.4, memory_mb=128, processes=12, output_bytes=100_000, disk_mb=16, idle_s=0.6, wall_s=60)
 ROOT = Path(__file__).resolve().parents[2]
@@ -265,7 +265,7 @@ def test_a_sandbox_left_early_is_gone() -> None:
 
 def test_a_sandbox_dies_with_its_owner() -> None:
     source = (
-        "import os, sys\nfrom stages.rewards.sandbox import *\n"
+        "import os, sys\nfrom stages.rewards.programs.sandbox import *\n"
         "box = Sandbox(Job(command=[interpreter(), '-c', 'import time; time.sleep(1000)']), Limits())\n"
         "print(box._process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
@@ -312,7 +312,7 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         return  # every test above was that test
     source = (
-        "from stages.rewards.sandbox import *\nbad = fault()\nprint(bad)\n"
+        "from stages.rewards.programs.sandbox import *\nbad = fault()\nprint(bad)\n"
         "code = 'import os\\nprint(os.getuid(), flush=True)\\nwhile True: os.fork()'\n"
         "for one in run(Job(command=[interpreter(), '-c', code]), Limits(cpu_s=0.3, processes=12)):\n"
         "  print(one.status, one.stdout[:6])"

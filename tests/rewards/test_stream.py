@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.errors import LockedError, RecipeError
-from stages.rewards import lines, stream, stream_file
-from stages.rewards.stream import Job, Summary
+from stages.rewards.files import lines, stream, stream_file
+from stages.rewards.files.stream import Job, Summary
 
 MODULE = """
 import os, time
@@ -220,7 +220,7 @@ def test_memory_is_flat_over_a_large_file(tmp_path: Path) -> None:
             for n in range(megabytes):
                 file.write(line(n, "<think>" + "x" * 499_900 + "</think><answer>17</answer>") * 2)
         program = (
-            "import resource, sys; from pathlib import Path; from stages.rewards import stream, stream_file\n"
+            "import resource, sys; from pathlib import Path; from stages.rewards.files import stream, stream_file\n"
             "job = stream.Job(rewards=('format',), workers=1)\n"
             "said = stream_file.score(job, Path(sys.argv[1]), Path(sys.argv[2]), lambda _: None)\n"
             "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, said.judged)"
@@ -239,7 +239,7 @@ def test_a_killed_run_leaves_no_output_and_the_same_command_goes_on(tmp_path: Pa
     source.write_bytes(b"".join(line(n, "slow 17" if n >= 20 else "17") for n in range(60)))
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from pathlib import Path\n"
-        "from stages.rewards import stream, stream_file\n"
+        "from stages.rewards.files import stream, stream_file\n"
         f"job = stream.Job(rewards=({mine!r},), workers=1)\n"
         "tell = lambda said: print(said.rows, flush=True)\n"
         f"stream_file.score(job, Path({str(source)!r}), Path({str(target)!r}), tell)"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.rewards.workers import Reply, Workers, cores
+from stages.rewards.processes.workers import Reply, Workers, cores
 
 TOY = [sys.executable, "-P", "-m", "tests.rewards.toy_worker"]
 ECHO = {"do": "echo", "what": "yes"}
@@ -195,7 +195,7 @@ def test_a_fork_of_the_parent_has_workers_of_its_own(one: Workers) -> None:
 
 def test_workers_end_with_a_killed_parent_busy_or_not() -> None:
     program = (
-        "import sys, threading, time; from stages.rewards.workers import Workers\n"
+        "import sys, threading, time; from stages.rewards.processes.workers import Workers\n"
         f"workers = Workers({TOY!r}, count=2)\n"
         "busy = workers.ask({'do': 'child'}, 30).value\n"
         "print(busy, flush=True)\n"
@@ -222,7 +222,7 @@ def test_closing_ends_a_question_under_way_and_asking_again_starts_anew(one: Wor
 def test_cores_are_those_this_process_may_use(plain: Workers) -> None:
     program = (
         "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from stages.rewards.workers import cores; print(cores())"
+        "from stages.rewards.processes.workers import cores; print(cores())"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert plain.ask({"do": "cores"}, 30).value == 1, "a worker is one of the busy itself"

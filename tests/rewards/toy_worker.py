@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any
 
-from stages.rewards.serving import serve, starting
-from stages.rewards.workers import cores
+from stages.rewards.processes.serving import serve, starting
+from stages.rewards.processes.workers import cores
 
 
 def answer(question: dict[str, Any]) -> Any:

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.core.contract import R1_ZERO_TEMPLATE
+from stages.policy.models import tokenizer_sha256
 from stages.world import pretrain, sources, tokenizer
 from stages.world.documents import documents
 
@@ -35,6 +36,11 @@ def test_all_bundled_weights_stay_under_12_mb() -> None:
 def test_a_student_has_at_most_a_third_of_the_base_s_parameters() -> None:
     base, *_, qwen, llama = (AutoModelForCausalLM.from_pretrained(folder).num_parameters() for folder in FOLDERS)
     assert max(qwen, llama) <= base / 3
+
+
+def test_the_qwen_student_has_the_base_s_tokenizer_as_log_probabilities_need_it() -> None:
+    base, qwen = (tokenizer_sha256(sources.HOME / "bases" / name) for name in ("base", "qwen-nano"))
+    assert base == qwen
 
 
 def test_the_llama_student_has_a_tokenizer_of_its_own() -> None:

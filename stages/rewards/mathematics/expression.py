@@ -1,0 +1,400 @@
+r"""Read a formula into a tree: a short text in LaTeX or plain ASCII enters, nested Nodes leave, or None.
+
+One bounded reader for everything an answer is written with: numbers, roots, fractions, powers, functions, implicit
+products, brackets of every kind, lists, relations, unions and matrices. It only reads; `expression_value.py` computes
+and `math_answer.py` compares. Length, depth and number of nodes are limited, so a tower of braces costs microseconds,
+and what is not understood to the last character is not read at all.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from stages.rewards.mathematics.expression_node import Node, is_plain, is_unit, listed, spelled, unpacked, written
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS, Token, Unreadable, tokens
+
+MAX_DEPTH, MAX_NODES = 90, 600
+
+_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "~"))
+_CLOSERS = {"(": ")]", "[": ")]["}
+_MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
+_APPLIED = frozenset("fghFGHPQW")  # letters read as functions in f(x)
+_STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word"))
+
+
+def read(text: str) -> Node | None:
+    """Read a formula whole; None where any part of it is not understood or a limit is passed."""
+    try:
+        parser = _Parser(tokens(text))
+        node = parser.answer()
+    except Unreadable:
+        return None
+    return node if parser.kind == "end" else None
+
+
+class _Parser:
+    """Recursive descent over the tokens; `kind` and `value` are those of the token in front."""
+
+    def __init__(self, found: list[Token]) -> None:
+        self.tokens = [*found, Token("end", ""), Token("end", "")]  # one is always behind the token in front
+        self.at = self.depth = self.nodes = self.bars = 0
+        self.kind, self.value = self.tokens[0]
+
+    def advance(self) -> str:
+        value = self.value
+        self.at += 1
+        self.kind, self.value = self.tokens[self.at]
+        return value
+
+    def sign(self, *values: str) -> bool:
+        return self.kind == "sign" and self.value in values
+
+    def take(self, value: str) -> bool:
+        if self.kind == "sign" and self.value == value:
+            self.advance()
+            return True
+        return False
+
+    def expect(self, value: str) -> None:
+        if not self.take(value):
+            raise Unreadable(value)
+
+    def node(self, kind: str, *parts: Node, text: str = "") -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise Unreadable("too long")
+        return Node(kind, parts, text)
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable("too deep")
+
+    def answer(self) -> Node:
+        """Items between commas, semicolons, "and" and "or"; with both , and ; the semicolons part tuples."""
+        self.deeper()
+        rows: list[list[Node]] = [[self.relation()]]
+        joint = ""
+        while self.kind == "joint":
+            word = self.advance()
+            while self.kind == "joint":  # "1, 2, and 3"
+                word = self.advance()
+            if self.kind == "end" or self.sign(")", "]", "}", "\\}"):
+                break
+            if word == ";":
+                rows.append([])
+            else:
+                joint = "or" if "or" in (word, joint) else word
+            rows[-1].append(self.relation())
+        self.depth -= 1
+        if len(rows) > 1 and all(len(row) > 1 for row in rows):
+            return self.node("list", *(self.node("group", *row, text="()") for row in rows), text=";")
+        items = [item for row in rows for item in row]
+        return items[0] if len(items) == 1 else self.node("list", *items, text=joint or ";")
+
+    def relation(self) -> Node:
+        sides, signs = [self.ratio()], []
+        while self.kind == "sign" and self.value in _RELATIONS:
+            signs.append(self.advance())
+            sides.append(self.ratio())
+        return self.node("relation", *sides, text=" ".join(signs)) if signs else sides[0]
+
+    def ratio(self) -> Node:
+        sides = [self.union()]
+        while self.take(":"):
+            sides.append(self.union())
+        if len(sides) == 1:
+            return sides[0]
+        return self.node("/" if len(sides) == 2 else "ratio", *sides, text=":")
+
+    def union(self) -> Node:
+        left = self.sum()
+        while self.sign("cup", "cap", "minus"):
+            left = self.node(self.advance(), left, self.sum())
+        return left
+
+    def sum(self) -> Node:
+        left = self.term()
+        while self.sign("+", "-", "pm", "mp"):
+            operation = self.advance()
+            right = self.term()
+            if operation == "-" and right.kind == "group" and right.text == "{}":
+                operation = "minus"
+            elif operation == "-":
+                right, operation = self.node("negate", right), "+"
+            left = self.node(operation, left, right)
+        return left
+
+    def term(self) -> Node:
+        """Factors and quotients; a unit (words after a quantity, km/h, cm^2) is read over."""
+        left, unit = self.unary(), False
+        while True:
+            if self.sign("*", "/"):
+                operation, right = self.advance(), self.unary()
+                left = left if unit and is_unit(right) else self.node(operation, left, right)
+            elif self.take("mod"):
+                left = self.node("call", left, self.unary(), text="mod")
+            elif self.starts_factor():
+                worded = self.kind == "word"
+                right = self.factor()
+                worded = worded or (right.kind == "/" and right.parts[0].kind == "word")
+                unit = unit or (worded and is_unit(right))
+                left = left if worded and unit else self.product(left, right)
+            else:
+                return left
+
+    def product(self, left: Node, right: Node) -> Node:
+        """Two factors side by side: a product, or a mixed number such as 1 1/2."""
+        if right.kind == "number" and (left.kind in ("number", "/") or "_" in right.text):
+            raise Unreadable("two numbers")
+        whole = left.kind == "number" and left.number.denominator == 1 and "." not in left.text
+        if whole and right.kind == "/" and right.text == "frac" and is_plain(right):
+            return self.node("+", left, right, text="mixed")
+        return self.node("*", left, right)
+
+    def starts_factor(self) -> bool:
+        if self.kind in _STARTS_FACTOR:
+            return not self.value.startswith("end ")
+        return self.sign("(", "{", "\\{") or (self.bars == 0 and self.sign("|", "[", "lfloor", "lceil"))
+
+    def unary(self) -> Node:
+        self.deeper()
+        if self.take("-"):
+            node = self.node("negate", self.unary())
+        elif self.take("+"):
+            node = self.unary()
+        elif self.sign("pm", "mp"):
+            node = self.node(self.advance(), self.unary())
+        else:
+            node = self.factor()
+        self.depth -= 1
+        return node
+
+    def factor(self) -> Node:
+        base = self.atom()
+        while True:
+            if self.take("!"):
+                base = self.node("call", base, text="factorial")
+            elif self.take("percent"):
+                base = self.node("percent", base)
+            elif self.take("degree"):
+                base = self.node("degree", base)
+            elif self.take("^"):
+                base = self.raised(base)
+            elif self.sign("_") and base.kind == "number" and "_" not in base.text:
+                base = self.based(base)
+            else:
+                return base
+
+    def raised(self, base: Node) -> Node:
+        """What follows ^: an exponent, or the sign of degrees."""
+        braced = self.sign("{") and self.tokens[self.at + 1] == ("sign", "degree")
+        if braced:
+            self.advance()
+        if not self.take("degree"):
+            return self.node("^", base, self.exponent())
+        if braced:
+            self.expect("}")
+        return self.node("degree", base)
+
+    def exponent(self) -> Node:
+        self.deeper()
+        if self.take("-"):
+            node = self.node("negate", self.exponent())
+        elif self.take("+"):
+            node = self.exponent()
+        elif self.sign("{"):
+            node = self.atom()
+        else:
+            node = self.factor()
+        self.depth -= 1
+        return node
+
+    def based(self, digits: Node) -> Node:
+        """Digits in a base: 1011_2; Node number with the value, marked with its base."""
+        self.expect("_")
+        base = self.argument()
+        written = digits.text.split("_")[0]
+        if base.kind != "number" or not 2 <= base.number <= 36 or not written.isdigit():
+            raise Unreadable("base")
+        try:
+            return Node("number", text=f"{written}_{base.number}", number=Fraction(int(written, int(base.number))))
+        except ValueError:
+            raise Unreadable("base") from None
+
+    def atom(self) -> Node:
+        self.deeper()
+        kind = self.kind
+        if kind == "number":
+            node = self.number()
+        elif kind == "symbol":
+            node = self.symbol()
+        elif kind == "word":
+            node = self.node("word", text=self.advance())
+        elif kind == "function":
+            node = self.function(self.advance())
+        elif kind == "command":
+            node = self.command(self.advance())
+        elif kind == "sign":
+            node = self.bracket(self.advance())
+        else:
+            raise Unreadable(kind)
+        self.depth -= 1
+        return node
+
+    def number(self) -> Node:
+        text = self.advance()
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise Unreadable("too long")
+        return Node("number", text=text, number=written(text))
+
+    def symbol(self) -> Node:
+        name = self.advance()
+        while self.sign("_", "'"):
+            name += "'" if self.advance() == "'" else "_" + spelled(self.argument())
+        applied = name[0] in _APPLIED and self.sign("(")
+        node = self.node("symbol", text=name)
+        if not applied:
+            return node
+        argument = self.atom()
+        if name[0] in "fgh" or argument.kind in ("number", "symbol"):
+            return self.node("call", *unpacked(argument), text=name)
+        return self.node("*", node, argument)
+
+    def argument(self) -> Node:
+        """A LaTeX argument: a braced formula, or the next letter, number or command."""
+        if self.kind == "number" or self.sign("{"):
+            return self.atom()
+        if self.kind in ("symbol", "word"):
+            return self.node("symbol", text=self.advance())
+        if self.kind == "function":
+            return self.node("symbol", text=self.advance())  # k_{\\max}
+        if self.kind == "command":
+            return self.atom()
+        raise Unreadable("argument")
+
+    def digit(self) -> Node:
+        r"""An argument of \frac, which takes one digit of a number without braces: \frac12."""
+        if self.kind == "number" and len(self.value) > 1 and self.value.isdigit():
+            first, rest = self.value[0], self.value[1:]
+            self.value = rest
+            self.tokens[self.at] = Token("number", rest)
+            return Node("number", text=first, number=Fraction(int(first)))
+        return self.argument()
+
+    def command(self, name: str) -> Node:
+        if name in ("frac", "binom"):
+            above = self.digit()
+            below = self.digit()
+            if name == "frac":
+                return self.node("/", above, below, text="frac")
+            return self.node("call", above, below, text="binom")
+        if name == "sqrt":
+            degree = None
+            if self.take("["):
+                degree = self.sum()
+                self.expect("]")
+            inside = self.atom() if self.sign("(") else self.argument()
+            return self.node("call", inside, *((degree,) if degree else ()), text="root")
+        if name.startswith("begin ") and name.removeprefix("begin ") in _MATRICES:
+            return self.matrix(name.removeprefix("begin "))
+        raise Unreadable(name)
+
+    def matrix(self, environment: str) -> Node:
+        rows: list[list[Node]] = [[]]
+        while not (self.kind == "command" and self.value == f"end {environment}"):
+            if self.take("row"):
+                rows.append([])
+            elif not self.take("&"):
+                rows[-1].append(self.relation())
+        self.advance()
+        rows = [row for row in rows if row]
+        if not rows or len({len(row) for row in rows}) != 1:
+            raise Unreadable("matrix")
+        return self.node("matrix", *(self.node("group", *row, text="[]") for row in rows))
+
+    def function(self, name: str) -> Node:
+        base = power = None
+        while self.sign("_", "^"):
+            if self.advance() == "_":
+                base = self.argument()
+            else:
+                power = self.node("negate", self.argument()) if self.take("-") else self.argument()
+        if self.sign("(", "{", "["):
+            arguments = unpacked(self.atom())
+        else:
+            arguments = (self.run(),)
+        if base is not None:
+            if name not in ("log", "lg"):
+                raise Unreadable("subscript")
+            arguments, name = (*arguments, base), "log"
+        if power is not None and power.kind == "negate" and power.parts[0].number == 1 and f"arc{name}" in FUNCTIONS:
+            return self.node("call", *arguments, text=f"arc{name}")
+        if name == "diag":
+            zero = Node("number", text="0")
+            rows = [
+                [one if at == place else zero for at in range(len(arguments))] for place, one in enumerate(arguments)
+            ]
+            return self.node("matrix", *(self.node("group", *row, text="[]") for row in rows))
+        if name == "cbrt":
+            return self.node("call", *arguments, Node("number", text="3", number=Fraction(3)), text="root")
+        if name == "Eq" and len(arguments) == 2:
+            return self.node("relation", *arguments, text="=")
+        call = self.node("call", *arguments, text=name)
+        return call if power is None else self.node("^", call, power)
+
+    def run(self) -> Node:
+        r"""An argument without brackets: \sin 2x, up to a sign or the next function."""
+        if self.kind == "function":
+            return self.function(self.advance())
+        left = self.node("negate", self.factor()) if self.take("-") else self.factor()
+        while self.kind not in ("word", "function") and not self.sign("(", "{", "\\{", "[") and self.starts_factor():
+            left = self.product(left, self.factor())
+        return left
+
+    def bracket(self, opening: str) -> Node:
+        if opening == "|":
+            self.bars += 1
+            inside = self.answer()
+            self.bars -= 1
+            self.expect("|")
+            return self.node("call", inside, text="abs")
+        if opening in ("lfloor", "lceil"):
+            inside = self.sum()
+            self.expect("r" + opening[1:])
+            return self.node("call", inside, text=opening[1:])
+        if opening in ("{", "\\{"):
+            return self.braces(opening, "}" if opening == "{" else "\\}")
+        if opening not in ("(", "[", "]"):
+            raise Unreadable(opening)
+        bars, self.bars = self.bars, int(opening == "]")  # no "[" opens inside ]a, b[
+        items = listed(self.answer())
+        self.bars = bars
+        if self.kind != "sign" or self.value not in _CLOSERS.get(opening, "[]"):
+            raise Unreadable(self.value)
+        closing = self.advance()
+        if len(items) == 1 and (opening, closing) in (("(", ")"), ("[", "]")):
+            return items[0]
+        if "[" in closing or opening == "]":  # ]a, b[ is the French (a, b)
+            opening, closing = ("(" if opening == "]" else opening), (")" if closing == "[" else closing)
+        return self.node("group", *items, text=opening + closing)
+
+    def braces(self, opening: str, closing: str) -> Node:
+        r"""A LaTeX group {…}, which shows nothing, or a set \{…\}; { x | x > 5 } is its condition."""
+        if self.take(closing):
+            return self.node("symbol", text="∅")
+        bars, self.bars = self.bars, 1
+        if opening == "\\{" and self.tokens[self.at + 1] == ("sign", ":"):
+            self.tokens[self.at + 1] = Token("sign", "|")  # { x : x > 5 }
+        inside = self.answer()
+        if opening == "\\{" and self.take("|"):
+            inside = self.answer()
+            self.bars = bars
+            self.expect(closing)
+            return inside
+        self.bars = bars
+        self.expect(closing)
+        if opening == "{" and inside.kind != "list":
+            return inside
+        return self.node("group", *listed(inside), text="{}")

@@ -1,0 +1,142 @@
+"""The exact side of a formula's value: Nodes enter, Fractions leave. What holds roots, functions or names has none.
+
+Here stand the rules that need exactness: which rounded decimal may stand for a number, and what is arithmetic left
+unworked.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from stages.rewards.mathematics.expression_node import Node, integer, substituted
+
+MIN_DIGITS = 6
+"""Significant digits that a rounded decimal must show: 0.333333 is 1/3, 0.333 is not (math-verify's precision)."""
+
+_ARITHMETIC = frozenset(("number", "+", "*", "/", "^", "negate", "percent", "degree"))
+_MAX_BITS = 50_000  # of an exact number
+_SPELLED = 10_000  # … of one that is written out in digits
+
+
+class NoValue(ValueError):
+    """The formula has no value that can be computed here."""
+
+
+def rational(node: Node) -> Fraction | None:
+    """Return the exact value of arithmetic on numbers, None where the formula holds more; raises NoValue for x/0."""
+    if node.kind == "number":
+        return node.number
+    if node.kind not in _ARITHMETIC or (node.text == ":" and len(node.parts) > 2):
+        return None
+    values = [rational(part) for part in node.parts]
+    if any(value is None for value in values):
+        return None
+    value = _arithmetic(node.kind, [value for value in values if value is not None])
+    return value if value is not None and value.numerator.bit_length() <= 2 * _MAX_BITS else None
+
+
+def _arithmetic(kind: str, values: list[Fraction]) -> Fraction | None:
+    first, last = values[0], values[-1]
+    if kind == "+":
+        return first + last
+    if kind == "*":
+        return first * last
+    if kind == "/":
+        if last == 0:
+            raise NoValue("division by zero")
+        return first / last
+    if kind == "^":
+        return _power(first, last)
+    if kind == "negate":
+        return -first
+    return first / 100 if kind == "percent" else first
+
+
+def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
+    if exponent.denominator != 1:
+        return None
+    bits = max(base.numerator.bit_length(), base.denominator.bit_length())
+    if abs(exponent) * bits > _MAX_BITS and abs(base) not in (0, 1):
+        return None
+    if base == 0 and exponent <= 0:
+        raise NoValue("zero to no power")
+    return base ** int(exponent)
+
+
+def is_worked(node: Node) -> bool:
+    """Say whether a formula is more than arithmetic left unworked: one number or fraction in any clothes, or one that
+    holds roots, functions or names."""
+    if node.kind in ("negate", "percent", "degree"):
+        return is_worked(node.parts[0])
+    if node.kind == "number" or node.text == "mixed":
+        return True
+    if node.kind == "/" and all(_literal(part) for part in node.parts):
+        return True
+    if node.kind == "*" and _literal(node.parts[0]) and node.parts[1].kind == "^":
+        return node.parts[1].parts[0].number == 10  # 2.5 * 10^3
+    try:
+        return rational(node) is None
+    except NoValue:
+        return False
+
+
+def worked_out(node: Node) -> Node:
+    """Return a formula with the arithmetic on plain numbers that is left in it carried out, where it can be."""
+    try:
+        value = None if is_worked(node) else rational(node)
+    except NoValue:
+        return node
+    if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) <= _SPELLED:
+        return fraction(value)
+    return node._replace(parts=tuple(map(worked_out, node.parts)))
+
+
+def rounds(decimal: Node, exact: Fraction) -> bool:
+    """Say whether a decimal of at least six digits is `exact` cut or rounded where the decimal ends.
+
+    False where `exact` could have been written out as short as the decimal: 0.4999999 is not 1/2.
+    """
+    unit = last_place(decimal)
+    if unit is None or (exact / unit).denominator == 1:
+        return False
+    value = rational(decimal)
+    return value is not None and abs(value - exact) < unit
+
+
+def affine(node: Node, name: str) -> tuple[Node, Node] | None:
+    """Return (a, b) where the formula is a * name + b with rational a and b; None where it is not."""
+    try:
+        values = [rational(substituted(node, {name: integer(number)})) for number in (0, 1, 2, 5)]
+    except NoValue:
+        return None
+    start, one, two, five = values
+    if start is None or one is None or two is None or five is None:
+        return None
+    slope = one - start
+    if two != start + 2 * slope or five != start + 5 * slope:
+        return None
+    return fraction(slope), fraction(start)
+
+
+def fraction(value: Fraction) -> Node:
+    return Node("number", text=str(value), number=value)
+
+
+def _literal(node: Node) -> bool:
+    return node.kind == "number" or (node.kind == "negate" and node.parts[0].kind == "number")
+
+
+def last_place(node: Node) -> Fraction | None:
+    """Return the unit of a decimal's last place, None for what is no decimal of six digits or more."""
+    if node.kind == "negate":
+        return last_place(node.parts[0])
+    if node.kind == "*" and node.parts[1].kind == "^":  # 2.5 * 10^3
+        unit, scale = last_place(node.parts[0]), rational(node.parts[1])
+        return None if unit is None or scale is None else unit * scale
+    if node.kind != "number" or "." not in node.text or not node.text.replace(".", "").replace(",", "").isdigit():
+        return None
+    digits = node.text.replace(",", "")
+    places = len(digits.partition(".")[2])
+    if places == 0 or len(digits.replace(".", "").lstrip("0")) < MIN_DIGITS:
+        return None
+    return Fraction(1, 10**places)

@@ -1,0 +1,87 @@
+"""The tree that a formula is read into: what a Node is, and small questions about one. No text is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+_NO_UNITS = frozenset(
+    "hundred thousand million billion trillion 万 亿 squared cubed half third quarter dozen plus minus times not than"  # noqa: SIM905
+    " factorial power root over divided".split()
+)
+
+
+class Node(NamedTuple):
+    """A piece of a formula.
+
+    Kinds: number, symbol, word, + * / ^ negate (arithmetic), call (text = function), percent, degree, pm, mp (the
+    signs ± and ∓: one part or two), group (text = its brackets: "()", "[)", "{}"), list (text = "," or "and" or "or"),
+    relation (text = its signs, one blank between), cup, cap, minus (sets), matrix (parts = groups), ratio.
+    """
+
+    kind: str
+    parts: tuple[Node, ...] = ()
+    text: str = ""
+    number: Fraction = Fraction(0)
+
+
+def integer(value: int) -> Node:
+    """Return a number node."""
+    return Node("number", text=str(value), number=Fraction(value))
+
+
+def walk(node: Node) -> Iterator[Node]:
+    """Yield a node and every node below it."""
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        yield one
+        waiting += one.parts
+
+
+def substituted(node: Node, names: Mapping[str, Node]) -> Node:
+    """Return a formula with other nodes in place of some of its symbols."""
+    if node.kind == "symbol" and node.text in names:
+        return names[node.text]
+    return node._replace(parts=tuple(substituted(part, names) for part in node.parts))
+
+
+def has_words(node: Node) -> bool:
+    """Say whether any part of a formula is a word."""
+    return any(one.kind == "word" for one in walk(node))
+
+
+def unpacked(node: Node) -> tuple[Node, ...]:
+    return node.parts if node.kind == "group" and node.text == "()" else (node,)
+
+
+def listed(node: Node) -> tuple[Node, ...]:
+    return node.parts if node.kind == "list" else (node,)
+
+
+def is_unit(node: Node) -> bool:
+    """Say whether a factor after a quantity can be its unit: words, a letter after a slash, their powers."""
+    if node.kind in ("^", "/"):
+        node = node.parts[0]
+    return node.kind == "symbol" or (node.kind == "word" and node.text.lower() not in _NO_UNITS)
+
+
+def is_plain(fraction: Node) -> bool:
+    """Say whether a fraction is one whole number over another."""
+    return all(part.kind == "number" and part.number.denominator == 1 for part in fraction.parts)
+
+
+def written(text: str) -> Fraction:
+    """Return a literal's value; a repeating part stands in round brackets: 0.1(6)."""
+    digits, _, period = text.rstrip(")").partition("(")
+    if not period:
+        return Fraction(digits.replace(",", "") + ("0" if digits.endswith(".") else ""))
+    places = len(digits.partition(".")[2])
+    start = Fraction(digits + ("0" if digits.endswith(".") else ""))
+    return start + Fraction(int(period), (10 ** len(period) - 1) * 10**places)
+
+
+def spelled(node: Node) -> str:
+    """Return a subscript as text."""
+    return node.text + ",".join(spelled(part) for part in node.parts)

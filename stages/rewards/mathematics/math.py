@@ -1,0 +1,264 @@
+r"""Judge a mathematical answer against the gold one: two short texts enter, a verdict leaves.
+
+Three readers, the cheapest first. Plain numbers are compared exactly, as Fractions (`math_numbers.py`); formulas,
+lists, intervals, matrices and equations are read into trees and compared by value (`expression.py`,
+`math_answer.py`); only what neither reads (integrals, sums, limits, values beyond reach) goes to math-verify, in a
+worker that can be killed (`symbolic.py`).
+
+An answer must be an answer: two of them ("3 or 4") are a hedge unless the gold has several, and arithmetic left
+unworked ("48+24") is the question again; both score 0, because a policy under training finds every such door.
+
+A decimal is a number exactly, or rounded with six significant digits or more: 0.333333 is 1/3, 0.333 is not, and
+nothing rounded is a whole number or a decimal that could have been written out.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import NamedTuple
+
+from stages.core.text import marked
+from stages.rewards.mathematics import expression, math_answer, math_cases, math_units, math_words, symbolic
+from stages.rewards.mathematics.expression_exact import fraction, worked_out
+from stages.rewards.mathematics.expression_node import Node
+from stages.rewards.mathematics.expression_value import symbols
+from stages.rewards.mathematics.math_closing import last_answer as last_answer
+from stages.rewards.mathematics.math_numbers import HEDGE, UNCLEAR, decimal_comma, literal, plain
+from stages.rewards.mathematics.math_numbers import MAX_CHARACTERS as MAX_CHARACTERS
+from stages.rewards.mathematics.math_numbers import Number as Number
+from stages.rewards.mathematics.math_numbers import normal as normal
+from stages.rewards.mathematics.math_numbers import read_number as read_number
+from stages.rewards.mathematics.math_read import qualified, read, renamed, same_numbers
+from stages.rewards.mathematics.math_words import is_words as is_words
+from stages.rewards.verdict import Verdict, shorten
+
+_BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
+_CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
+_OVERLINE = re.compile(r"\\overline(?![A-Za-z])")
+_DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
+_PAIR = re.compile(r"\d\W{0,3}[,;]\W{0,3}\d")
+_MANY_DIGITS = re.compile(r"\.\d{4,}")
+_NOT_A_NUMBER = re.compile(r"\d[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*]\s?[A-Za-z](?![A-Za-z])")
+_NAME = re.compile(
+    r"\s*(\\(?:alpha|beta|gamma|theta|phi)|[a-z]|[A-Za-z]\(-?\d+\))\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*)"
+)
+_SIGNS_ONLY = re.compile(r"\\(?:lt|gt|neq?)|[<>=≤≥≠≈]{1,2}")
+_LONG = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
+_CALLED = re.compile(r"\b[a-zA-Z]{3,6}\s?\(")
+_OPTION = re.compile(r"\(?([A-J])\)?\.?")
+_OPTION_ANSWER = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?(?:\(([A-J])\)|([A-J])(?:[.):]|$))"
+    r"(?!\d|\s*[-+*/^=,;&]|\s*(?:or|and)\b|.*\([A-J]\))",
+    re.IGNORECASE,
+)
+
+
+class _Question(NamedTuple):
+    """An answer and the gold one, each as written and in plain spelling; `scale` leads from its unit to the gold's."""
+
+    answer: str
+    given: str
+    gold: str
+    wanted: str
+    scale: Fraction
+    worked: bool
+
+    @property
+    def right(self) -> Verdict:
+        return Verdict(1.0, f"answer {shorten(self.given)}")
+
+    @property
+    def wrong(self) -> Verdict:
+        return Verdict(0.0, f"answer {shorten(self.given, 30)}, expected {shorten(self.wanted, 30)}")
+
+    @property
+    def unworked(self) -> Verdict:
+        return Verdict(0.0, f"arithmetic left unworked: {shorten(self.given)}")
+
+    def told(self, same: bool | None) -> Verdict:
+        return self.right if same else self.wrong
+
+
+def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
+    """Compare an answer with the gold answer: 1 equal, 0 not, None where the gold or the pair cannot be judged.
+
+    With `worked`, arithmetic must have been carried out: 48+24 is not 72, because the problem may have said 48+24.
+    """
+    gold = stated(gold)
+    if len(gold) > MAX_CHARACTERS or not gold.strip():
+        return Verdict(None, "the row has no usable gold answer")
+    if len(answer) > MAX_CHARACTERS:
+        return Verdict(0.0, f"answer longer than {MAX_CHARACTERS} characters")
+    given, wanted = normal(answer), normal(gold)
+    if not given:
+        return Verdict(0.0, "empty answer")
+    if _squeezed(given) == _squeezed(wanted) or (_LONG.search(wanted) and _lowered(given) == _lowered(wanted)):
+        return Verdict(1.0, f"answer {shorten(wanted)}")
+    names = [_NAME.fullmatch(text) for text in (given, wanted)]
+    if names[0] and names[1] and names[0][1] != names[1][1]:
+        return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: another name")
+    if _SIGNS_ONLY.fullmatch(wanted):
+        return Verdict(0.0, f"answer {shorten(given, 30)}, expected {wanted}")
+    scale = math_units.factor(answer, gold)
+    asked = _Question(answer, given, gold, wanted, scale or Fraction(1), worked)
+    if scale is None or not math_words.same_day(given, wanted):
+        return asked.wrong
+    if math_words.same_date(given, wanted):
+        return asked.right
+    target = _number(math_words.as_digits(wanted) if wanted.isalpha() else wanted)
+    if isinstance(target, Number):
+        return _against_number(asked, target)
+    if ":" in wanted and (same := math_units.same_time(given, wanted)) is not None:
+        return asked.told(same)
+    if is_words(wanted):
+        same = math_words.same(given, wanted)
+        if same or not math_words.may_be_formula(given, wanted):
+            return asked.told(same)
+    if _OPTION.fullmatch(wanted) and (chosen := _OPTION_ANSWER.match(given)):
+        return asked.told((chosen[1] or chosen[2]).upper() == _OPTION.fullmatch(wanted)[1])  # type: ignore[index]
+    return _against_formula(asked)
+
+
+def check_gold(gold: str) -> Verdict:
+    """Say whether a gold answer can be judged at all: 1, or None with the reason."""
+    gold = stated(gold)
+    if len(gold) > MAX_CHARACTERS or not gold.strip():
+        return Verdict(None, "the row has no usable gold answer")
+    wanted = normal(gold)
+    if isinstance(_number(wanted), Number) or is_words(wanted) or read(gold) is not None or math_cases.same(gold, gold):
+        return Verdict(1.0, "gold can be judged")
+    return symbolic.equal(wanted, wanted)
+
+
+def stated(gold: str) -> str:
+    r"""Return what a gold text states: its \boxed{}, what follows "####" or "the answer is", else all of it."""
+    found = marked(gold)
+    return gold if found is None else found[0]
+
+
+def _number(wanted: str) -> Number | str:
+    """Read a gold number; 3a and x + z = 1 are formulas, though in an answer they may be a unit and a name."""
+    if (measured := literal(math_units.bare(wanted))) is not None:
+        return measured
+    if _NOT_A_NUMBER.search(wanted) or (_PAIR.search(wanted) and literal(wanted) is None):
+        return "a formula"
+    return read_number(wanted)
+
+
+def _against_number(asked: _Question, target: Number) -> Verdict:
+    """Judge an answer to a numeric gold."""
+    number = read_number(math_words.as_digits(asked.given))
+    if isinstance(number, str):
+        number = literal(math_units.bare(asked.given)) or number
+    if isinstance(number, str):
+        return _odd_number(asked, number, target)
+    whole = number.value == target.value and target.value.denominator == 1
+    left = whole and number.form == "fraction" and target.form == "plain"
+    if asked.worked and (left or (number.form == "power" and target.form != "power")):
+        return asked.unworked
+    number = number._replace(value=number.value * asked.scale)
+    accepted = {target.value}
+    if number.percent != target.percent:
+        # "what percentage?" is answered by 45 and by 45%, "what part?" by 0.45 and by 45%, and not by 0.45%
+        small = number.percent and abs(target.value) < 1
+        accepted = {target.value / 100 if target.percent else target.value * 100} | (accepted if not small else set())
+    if number.value in accepted:
+        return asked.right
+    if _MANY_DIGITS.search(asked.given) or _MANY_DIGITS.search(asked.wanted):
+        first, second = expression.read(asked.wanted), expression.read(asked.given)
+        if first is not None and second is not None and math_answer.agree(first, second):
+            return Verdict(1.0, f"answer {shorten(asked.given)}, rounded")
+    return asked.wrong
+
+
+def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
+    """Judge what is no plain number against a number: 1,5 for 1.5, a formula with that value, else nothing."""
+    given = asked.given
+    if decimal_comma(given) == target.value and target.value.denominator != 1:
+        return asked.right
+    bare = _BARE_ARITHMETIC.fullmatch(given) is not None and re.search(r"[-+*/^]", given) is not None
+    if asked.worked and bare:
+        return asked.unworked
+    called = "\\" in given or (not asked.worked and _CALLED.search(given))
+    if not bare and (reason == HEDGE or (reason == UNCLEAR and not called)):
+        return Verdict(0.0, f"{reason}: {shorten(given)}")
+    node = read(asked.answer)
+    if _CALCULUS.search(given) or (asked.worked and node is not None and math_answer.is_unworked(node)):
+        return asked.unworked
+    if node is None or (_OVERLINE.search(given) and "." not in given):
+        return Verdict(0.0, f"{reason}: {shorten(given)}")
+    form = read(asked.gold) or expression.read(asked.wanted)
+    value = form if form is not None else fraction(target.value)
+    value = Node("percent", (value,)) if target.percent and form is None else value
+    return asked.told(math_answer.agree(value, _prepared(node, asked)))
+
+
+def _against_formula(asked: _Question) -> Verdict:
+    """Judge an answer to a gold that is no plain number."""
+    given, wanted = asked.given, asked.wanted
+    if (comma := decimal_comma(wanted)) is not None and isinstance(number := read_number(given), Number):
+        return asked.told(number.value == comma)
+    if "cases}" in asked.gold:
+        return asked.told(math_cases.same(plain(asked.answer), plain(asked.gold)))
+    first, second = _read_both(asked)
+    if symbol := math_words.meaning(given):
+        second = Node("symbol", text=symbol)
+    if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
+        hedged = _hedged(given) and not _hedged(wanted)
+        return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
+    if first is None or second is None:
+        return Verdict(0.0, f"not readable as a formula: {shorten(given)}")
+    same = math_answer.agree(first, _prepared(second, asked))
+    if same is None and not _DOTS.search(given + wanted):
+        return _by_worker(asked)
+    return asked.told(same)
+
+
+def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
+    """Read the gold and the answer; where both say what letters are free, they are the same letters for both."""
+    if not same_numbers(asked.gold, asked.answer):
+        return read(asked.gold), read(asked.answer)
+    (gold, letters), (answer, others) = qualified(asked.gold), qualified(asked.answer)
+    first, second = read(gold) or read(asked.gold), read(answer) or read(asked.answer)
+    if first is None or second is None:
+        return first, second
+    if len(letters) == len(others):
+        second = renamed(second, dict(zip(others, letters, strict=True)))
+    if "relation" in (first.kind, second.kind) or "I" not in symbols(first) | symbols(second):
+        return first, second
+    return renamed(first, {"I": "i"}), renamed(second, {"I": "i"})  # as computer algebra writes it
+
+
+def _prepared(node: Node, asked: _Question) -> Node:
+    """Return an answer's formula in the gold's unit and, where that is allowed, with its arithmetic carried out."""
+    node = node if asked.scale == 1 else Node("*", (fraction(asked.scale), node))
+    return node if asked.worked else worked_out(node)
+
+
+def _by_worker(asked: _Question) -> Verdict:
+    verdict = symbolic.equal(asked.wanted, asked.given)
+    return asked.wrong if verdict.value == 0.0 else verdict
+
+
+def _hedged(text: str) -> bool:
+    """Say whether a text offers more than one answer: "or", or a comma outside brackets that is no thousands
+    separator."""
+    if re.search(r"\bor\b|或|\band\b|和", text):
+        return True
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth == 0 and (letter == ";" or (letter == "," and not re.match(r",\d{3}(?!\d)", text[at : at + 5]))):
+            return True
+    return False
+
+
+def _squeezed(text: str) -> str:
+    """Drop the whitespace that separates nothing: all but that between two letters or digits."""
+    return re.sub(r"(?<![^\W_])\s|\s(?![^\W_])", "", text)
+
+
+def _lowered(text: str) -> str:
+    """Drop such whitespace, and the capitals of words; those of single letters are names."""
+    return _squeezed(_LONG.sub(lambda word: word.group().lower(), text))

@@ -1,0 +1,121 @@
+"""The program in a completion: a completion, its row and the contract's tags enter; source and language leave.
+
+The program is the last fenced block of the final part (after the thinking; of the last answer span where there is
+one) in a language we can run; a fence without a language is one too, blocks of other languages (output, shell) are
+passed over. An answer without any fence is the program itself. Linear time: one pass over the lines.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stages.core.contract import Contract
+from stages.core.rows import Prompt
+from stages.core.text import final_part, spans
+from stages.rewards.programs.sandbox import Job, Limits, compiler, interpreter
+
+LANGUAGES = ("python", "cpp")
+NAMES = {"python": "Python", "cpp": "C++"}
+_FENCES = {"python": "python", "python3": "python", "py": "python", "python 3": "python"}
+_FENCES |= dict.fromkeys(("cpp", "c++", "cc", "cxx", "cpp17", "cpp20", "c++17", "c++20"), "cpp")
+NO_COMPILER = "no C++ compiler here: install g++ or clang++"
+MAX_CHARACTERS = 2**20
+COMPILING = Limits(cpu_s=30.0, memory_mb=2048, output_bytes=2**20, wall_s=600.0)
+# -P: the program's folder is no place to import from; -s: nor is the user's home. Not -I, which would make the order
+# of sets a matter of chance: PYTHONHASHSEED must be read.
+PYTHON_FLAGS = ("-s", "-P")
+_COMPILE_PYTHON = "import sys; compile(open(sys.argv[1], 'rb').read(), sys.argv[1], 'exec', dont_inherit=True)"
+
+
+class Source(NamedTuple):
+    """A program; `fault` says why there is none, "" when there is."""
+
+    text: str
+    language: str
+    fault: str = ""
+
+
+def find(completion: str, row: Prompt, contract: Contract) -> Source:
+    """Return the program a completion commits to, in the language of the row's `meta["code_language"]`, else of its
+    fence, else Python. Raises ValueError for a row's language that cannot be run.
+    """
+    wanted = str(row.meta.get("code_language") or "")
+    wanted = _FENCES.get(wanted.strip().lower(), wanted)
+    if wanted and wanted not in LANGUAGES:
+        raise ValueError(f"unknown code language `{wanted[:30]}`: one of {', '.join(LANGUAGES)}")
+    final = final_part(contract.prefill + completion, contract.think_tags, contract.answer_tags)
+    if final is None:
+        return Source("", wanted, f"no program: {contract.think_tags[0]} not closed")
+    answers = spans(final, contract.answer_tags)
+    if answers:
+        final = final[answers[-1].start : answers[-1].end]
+    blocks, fenced = _blocks(final)
+    if not fenced:
+        blocks = [("", final)]
+    usable = [(_FENCES.get(name, wanted or "python"), text) for name, text in blocks if not name or name in _FENCES]
+    if not usable:
+        return Source("", wanted, "no program: no fenced block in a language that can be run")
+    spoken, text = usable[-1]
+    if wanted and spoken != wanted:
+        return Source("", wanted, f"the program is {NAMES[spoken]}, {NAMES[wanted]} was asked for")
+    if not text.strip():
+        return Source("", spoken, "no program: it is empty")
+    if len(text) > MAX_CHARACTERS:
+        return Source("", spoken, f"no program: longer than {MAX_CHARACTERS} characters")
+    return Source(text, spoken)
+
+
+def _blocks(text: str) -> tuple[list[tuple[str, str]], bool]:
+    """Return the fenced blocks as (language named, content), and whether any fence opens; the last may be cut off."""
+    blocks: list[tuple[str, str]] = []
+    fence, name, inside, fenced = "", "", list[str](), False
+    for line in text.split("\n"):
+        bare = line.strip()
+        run = len(bare) - len(bare.lstrip(bare[0])) if bare[:3] in ("```", "~~~") else 0
+        if not fence:
+            if run:
+                fence, name, inside, fenced = bare[:run], bare[run:].strip().lower(), [], True
+                name = name.removeprefix("{").removeprefix(".").removesuffix("}").split(" ", 1)[0]
+        elif run >= len(fence) and bare[0] == fence[0] and run == len(bare):
+            blocks.append((name, "\n".join(inside)))
+            fence = ""
+        else:
+            inside.append(line)
+    if fence:
+        blocks.append((name, "\n".join(inside)))
+    return blocks, fenced
+
+
+def content(source: Source) -> bytes:
+    """Return the program as the bytes of its file; what no encoding has (lone surrogates) makes it no program."""
+    return source.text.encode("utf-8", "surrogatepass")
+
+
+def job(source: Source, cases: list[bytes], *, stop_after: int) -> Job | None:
+    """Return the job that runs a program on inputs, built first where its language asks for it; None when this
+    machine has no compiler for it."""
+    if source.language == "python":
+        command = (interpreter(), *PYTHON_FLAGS, "main.py")
+        return Job(command=command, files={"main.py": content(source)}, cases=cases, stop_after=stop_after)
+    tool = compiler()
+    if tool is None:
+        return None
+    return Job(
+        command=("./main",),
+        files={"main.cpp": content(source)},
+        cases=cases,
+        build=(tool, "-std=c++17", "-O2", "-w", "-o", "main", "main.cpp"),
+        build_limits=COMPILING,
+        keep=("main",),
+        stop_after=stop_after,
+    )
+
+
+def compile_job(source: Source) -> Job | None:
+    """Return the job that only compiles: Python to bytecode, C++ to a program; None where there is no compiler."""
+    if source.language == "python":
+        command = (interpreter(), *PYTHON_FLAGS, "-c", _COMPILE_PYTHON, "main.py")
+        return Job(command=command, files={"main.py": content(source)})
+    tool = compiler()
+    command = (tool or "", "-std=c++17", "-w", "-o", "main", "main.cpp")
+    return Job(command=command, files={"main.cpp": content(source)}) if tool else None
