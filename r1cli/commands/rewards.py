@@ -140,8 +140,10 @@ def _table(screen: Screen, columns: list[str], rows: list[list[Any]]) -> None:
 
 
 def _options(names: tuple[str, ...], settings: list[str]) -> dict[str, dict[str, Any]]:
-    """`key=value` (for every reward that has the key) and `NAME.key=value` -> reward name -> options."""
+    """`key=value` (for every reward that has the key) and `NAME.key=value` -> reward name -> options, their values read
+    as a recipe's are, but text where the default is text."""
     from stages.core.errors import RecipeError, nearest
+    from stages.core.yamlfile import COMMAND_LINE, parse, untyped
     from stages.rewards.registry import options_of
 
     known = {name: options_of(name) for name in names}
@@ -158,18 +160,9 @@ def _options(names: tuple[str, ...], settings: list[str]) -> dict[str, dict[str,
             raise RecipeError(f"no option `{key}` in {', '.join(names)}", hint=told)
         for name in takers:
             key = plain if owner in known else key
-            found.setdefault(name, {})[key] = _value(text, known[name].get(key))
+            as_text = isinstance(known[name].get(key), str)
+            found.setdefault(name, {})[key] = text if as_text else untyped(parse(text, COMMAND_LINE))
     return found
-
-
-def _value(text: str, default: Any) -> Any:
-    """The value a text stands for: JSON where it is JSON, but text where the default is text."""
-    import json
-
-    try:
-        return text if isinstance(default, str) else json.loads(text)
-    except ValueError:
-        return text
 
 
 def _score(job: Job, source: str, target: str, screen: Screen) -> Summary:

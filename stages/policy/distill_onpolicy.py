@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import split_tensor_dict
@@ -95,8 +95,7 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
     def get_train_dataloader(self) -> DataLoader:
         """Serve the numbers of the micro-batches, 0, 1, 2 …: one pass is the whole run, so a resumed one just starts
         further on."""
-        tickets = range(self.args.max_steps * self.args.gradient_accumulation_steps)
-        return self._get_dataloader(tickets, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+        return self._numbers(self.args.max_steps * self.args.gradient_accumulation_steps)
 
     def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
         """Turn a micro-batch's number into its rows; the first one of a step lets the student answer."""

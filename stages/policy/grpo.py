@@ -24,7 +24,7 @@ import torch
 from datasets import Dataset
 from safetensors.torch import load_model, save_model
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 from trl import GRPOConfig, GRPOTrainer
 
@@ -146,8 +146,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
 
         TRL would read all rows of a rollout again for every micro-batch (8,192 rows 2,048 times in R1's sizes).
         """
-        tickets = range(self.args.max_steps * self.sizes.accumulation)
-        return self._get_dataloader(tickets, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+        return self._numbers(self.args.max_steps * self.sizes.accumulation)
 
     def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
         """Turn a micro-batch's number into its rows; the first one of a rollout makes the rollout."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from stages.core.errors import StageError
@@ -153,8 +153,7 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader:
         """Serve the numbers of the passes, 0, 1, 2 …: one run through them is the whole run, in whatever epoch."""
-        tickets = range(self.lesson.feed.tickets())
-        return self._get_dataloader(tickets, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+        return self._numbers(self.lesson.feed.tickets())
 
     def _prepare_inputs(self, inputs: list[int]) -> list[Example]:
         """Turn a pass's number into its examples."""

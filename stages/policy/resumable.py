@@ -13,6 +13,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import DataLoader, SequentialSampler
 from transformers import Trainer, TrainerCallback
 
 from stages.core.errors import StageError
@@ -51,6 +52,12 @@ class WholeCheckpoints:
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
             self._load_carried(Path(checkpoint))
+
+    def _numbers(self, count: int) -> DataLoader:
+        """Serve 0, 1, 2 … below `count` in order, the way transformers serves rows: what each trains on is made from
+        its number, so a resumed run just starts further on."""
+        make: Any = self._get_dataloader  # type: ignore[attr-defined]
+        return make(range(count), "Training", 1, sampler_fn=SequentialSampler, is_training=True)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""

@@ -22,7 +22,7 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -204,8 +204,7 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader:
         """Serve the numbers of the passes, 0, 1, 2 …: one run through them is the whole run, in whatever epoch."""
-        tickets = range(self.lesson.feed.tickets())
-        return self._get_dataloader(tickets, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+        return self._numbers(self.lesson.feed.tickets())
 
     def _prepare_inputs(self, inputs: list[int]) -> Batch:
         """Turn a pass's number into its rows."""

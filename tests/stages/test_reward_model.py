@@ -190,7 +190,7 @@ def test_a_helpful_judge_learns_a_simple_rule_of_the_summary(helpful: Path) -> N
             "<answer>abba</answer>",
         ],
     )
-    assert good > 0.5 > bad and good == swayed
+    assert good > 0.5 > bad and good == pytest.approx(swayed, rel=1e-6), "the thinking does not sway it"
 
 
 def test_a_safe_judge_learns_a_rule_of_the_reasoning(safe: Path) -> None:
