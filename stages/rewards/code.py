@@ -63,7 +63,7 @@ def reward(
 def kind_of(tests: Any) -> str:
     """Return `cases` or `asserts`, or why these are no tests."""
     if not isinstance(tests, list) or not tests:
-        return "the row has no tests: `meta` needs `tests`, a list of {input, output} or of assert lines"
+        return "the row has no tests: `tests` (in a prompt's `meta`) is a list of {input, output} or of assert lines"
     if all(isinstance(test, str) for test in tests):
         return "asserts"
     for place, test in enumerate(tests):
@@ -174,7 +174,9 @@ def _unbuilt(built: Outcome) -> Verdict:
         return Verdict(None, unjudged(built))
     if built.status in OVER:
         return Verdict(0.0, f"compiling goes over the limit of {OVER[built.status]}")
-    return Verdict(0.0, "the program does not compile")
+    lines = built.stderr.decode("utf-8", "replace").split("\n")
+    said = next((line.partition("error: ")[2] for line in lines if "error: " in line), "")
+    return Verdict(0.0, "the program does not compile" + (f": {shorten(said, 100)}" if said else ""))
 
 
 def _answer(code: str, language: str = "python") -> str:

@@ -166,6 +166,79 @@ RIGHT = {
         "from dataclasses import dataclass\n@dataclass\nclass P:\n  x: int\ndef f(x): return P(x)",
         "assert f(3).x == 3 and repr(f(3)) == 'P(x=3)'",
     ),
+    "a builtin beside an import of the program": (
+        "def f(x): return [0] * x",
+        "from solution import f\nassert len(f(3)) == 3 and sorted(f(2)) == [0, 0]",
+    ),
+    "tests as pytest has them": (
+        "def f(x): return x + 1",
+        "from solution import f\ndef test_one():\n  assert f(1) == 2\ndef test_two():\n  assert max(f(1), 0) == 2",
+    ),
+    "pytest's raises, called": (
+        "def f(x): raise KeyError(x)",
+        "import pytest\npytest.raises(KeyError, f, 1)\n"
+        "with pytest.raises(KeyError) as e:\n  f(2)\nassert e.type is KeyError",
+    ),
+    "tests under a main guard": ("def f(x): return x", "if __name__ == '__main__':\n  assert f(1) == 1"),
+    "a check in a main guard": (
+        "def f(x): return x",
+        "def test_f():\n  assert f(1) == 1\nif __name__ == '__main__':\n  test_f()",
+    ),
+    "a library's function that is asked for": (
+        "def gcd(a, b): return b",
+        "r = gcd(4, 2)\nassert r == 2 and abs(r) == 2",
+    ),
+    "a library's function put to a check": (
+        "def factorial(n): return 1 if n < 2 else n * factorial(n - 1)",
+        "def check(candidate):\n  for n in range(2):\n    assert candidate(n) == 1\ncheck(factorial)",
+    ),
+    "a library's class of the program's": (
+        "class Counter:\n  def __init__(self): self.n = 0\n  def up(self): self.n += 1",
+        "c = Counter()\nc.up()\nassert c.n == 1",
+    ),
+    "a list with methods of its own": (
+        "class Stack(list):\n  def peek(self): return self[-1]\n  def push(self, x): self.append(x)",
+        "s = Stack([1])\ns.push(2)\n"
+        "assert s.peek() == 2 and s == [1, 2] and len(s) == 2 and 2 in s and isinstance(s, list)",
+    ),
+    "a cache on an ordered dict": (
+        "from collections import OrderedDict\nclass LRU(OrderedDict):\n  def put(self, k, v):\n    self[k] = v\n"
+        "    if len(self) > 1: self.popitem(last=False)\n  def get(self, k): return super().get(k, -1)",
+        "c = LRU()\nc.put(1, 1)\nc.put(2, 2)\nassert c.get(1) == -1 and c.get(2) == 2",
+    ),
+    "a named tuple": (
+        "from collections import namedtuple\nP = namedtuple('P', 'x y')\ndef f(x): return [P(x, 2)]",
+        "p = f(1)[0]\nassert f(1) == [(1, 2)] and p.x == 1 and p._replace(x=3) == (3, 2) and {p: 4}[(1, 2)] == 4",
+    ),
+    "an enumeration": (
+        "from enum import IntEnum\nclass C(IntEnum):\n  RED = 1\ndef f(): return C.RED",
+        "assert f() == 1 and f().name == 'RED' and f() < 2 and f() + 1 == 2 and f() is C.RED",
+    ),
+    "a list that is an attribute": (
+        "class N:\n  def __init__(self, v): self.v, self.kids, self.by = v, [], {}\n"
+        "def total(n): return n.v + sum(map(total, n.kids))",
+        "n = N(1)\nn.kids.append(N(2))\nn.by['a'] = [1]\nn.by['a'].append(2)\n"
+        "assert total(n) == 3 and len(n.kids) == 1 and n.by == {'a': [1, 2]} and n.kids[:1][0].v == 2",
+    ),
+    "dates, paths and views": (
+        "import datetime, pathlib\n"
+        "def f(d): return d + datetime.timedelta(1), pathlib.PurePosixPath('a/b'), {'k': 1}.keys()",
+        "import datetime\nfrom pathlib import PurePosixPath\n"
+        "assert f(datetime.date(2024, 2, 28)) == (datetime.date(2024, 2, 29), PurePosixPath('a/b'), {'k'})",
+    ),
+    "an exception with attributes": (
+        "class Short(Exception):\n  def __init__(self, need):\n    super().__init__('short')\n    self.need = need\n"
+        "  def __str__(self): return f'short of {self.need}'\ndef f(x): raise Short(x)",
+        "try:\n  f(3)\n  assert False\nexcept Short as e:\n  assert e.need == 3 and str(e) == 'short of 3'",
+    ),
+    "objects and numbers": (
+        "class V:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return self.x == o.x\n"
+        "  def __mul__(self, k): return V(self.x * k)\n  __rmul__ = __mul__\n"
+        "  def __add__(self, o): return V(self.x + (o.x if isinstance(o, V) else o))\n  __radd__ = __add__\n"
+        "  def __hash__(self): return hash(self.x)",
+        "assert V(2) * 3 == 3 * V(2) == V(6) and sum([V(1), V(2)]) == V(3)\n"
+        "assert (V(1) + 2).x == 3 and len({V(1), V(1)}) == 1",
+    ),
     "prints in between": ("def f(x):\n  print('hello', flush=True)\n  return x", "print('and here')\nassert f(1) == 1"),
 }
 
@@ -192,9 +265,11 @@ def test_the_reason_says_what_the_program_did() -> None:
     ("tests", "why"),
     [
         (["assert f(1) =="], "test 1 is no Python"),
-        (["import math"], "no test asserts anything"),
+        (["import math"], "no test tests the program"),
         (["import numpy", "assert f(1)"], "numpy"),
         (["class Node: pass", "assert f(Node()) == 1"], "hand over a Node"),
+        (["try:\n  f(object())\nexcept Exception:\n  pass\nassert f(1) == 1"], "hand over a object"),
+        (["import unittest", "assert f(1) == 1\nunittest.main()"], "a runner of their own"),
     ],
 )
 def test_tests_that_cannot_be_judged_are_no_verdict(tests: list[str], why: str) -> None:

@@ -22,6 +22,13 @@ FOUND = {
     "a fence": ("so:\n```python\nx = 1\n```\nthat is it", "x = 1"),
     "the last of two": ("```python\nx = 1\n```\nno:\n```python\nx = 2\n```", "x = 2"),
     "its output passed over": ("```python\nx = 1\n```\nprints\n```text\n1\n```\n```bash\npython x.py\n```", "x = 1"),
+    "its output in a fence without a name": ("```python\nx = 1\n```\nprints\n```\n1\n```", "x = 1"),
+    "a fence in a list": ("1. so\n   ```python\n   def f():\n       pass\n   ```", "def f():\n    pass"),
+    "a fence in a docstring": (
+        '```python\ndef f():\n    """\n    ```\n    """\n```',
+        'def f():\n    """\n    ```\n    """',
+    ),
+    "a file's name and a version": ("```python:main.py\nx = 1\n```\n```python3.11\nx = 2\n```", "x = 2"),
     "a fence without a name": ("```\nx = 1\n```", "x = 1"),
     "no fence": ("x = 1\ny = 2", "x = 1\ny = 2"),
     "in the answer span": (

@@ -19,13 +19,9 @@ import types
 from typing import Any
 
 from stages.rewards.programs import code_pytest
-from stages.rewards.programs.code_names import askable, missing, python_s, tests_something
-from stages.rewards.programs.code_proxy import Proxy
-from stages.rewards.programs.code_wire import Peer, WireError, builtin, builtin_name, pack, put_back, unpack
-
-MODULES = ("solution", "program", "main")
-"""Names under which tests may import the program."""
-
+from stages.rewards.programs.code_names import MODULES, Owners, call_tests, runner
+from stages.rewards.programs.code_proxy import DataProxy, Proxy
+from stages.rewards.programs.code_wire import DATA, Peer, WireError, builtin, builtin_name, pack, put_back, unpack
 
 MAX_REASON = 300
 _NEVER_LENT = (eval, exec, compile, open, getattr, setattr, delattr, vars, globals, locals, __import__, type)
@@ -38,26 +34,44 @@ class Unjudgeable(Exception):
 class Names(dict[str, Any]):
     """The tests' own names; one they do not define is Python's or the program's (`code_names.py`)."""
 
-    def __init__(self, judge: Judge) -> None:
-        super().__init__({"__name__": "tests", "__builtins__": builtins})
-        self._judge = judge
-        self.programs: frozenset[str] = frozenset()  # Python's names that are the program's here
+    def __init__(self, judge: Judge, owners: Owners) -> None:
+        super().__init__({"__name__": "__main__", "__builtins__": builtins})
+        self._judge, self._owners = judge, owners
 
     def __missing__(self, name: str) -> Any:
-        if name.startswith("__"):
+        if name.startswith("__") or name in self._owners.bound:
             raise KeyError(name)
-        known = None if name in self.programs else python_s(name)
+        known = self._owners.python_s(name)
         return self._judge.name(name) if known is None else known[0]
+
+
+class Mirrored:
+    """What an exception class of the program's has besides its bases: the text and the attributes it has there."""
+
+    _text = ""
+    _object: Proxy | None = None
+
+    def stands_for(self, text: str, its_object: Proxy) -> None:
+        """Remember what this exception is in the program."""
+        self._text, self._object = text, its_object
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __getattr__(self, name: str) -> Any:
+        if self._object is None or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._object, name)
 
 
 class Judge:
     """The tests, and the pipe to the program."""
 
-    def __init__(self, trees: list[ast.Module], reading: int, writing: int) -> None:
+    def __init__(self, trees: list[ast.Module], owners: Owners, reading: int, writing: int) -> None:
         self._peer = Peer(reading, writing, self.serve)
-        self._trees = trees
-        self._names = Names(self)
-        self._used = 0  # times the program was asked for anything
+        self._trees, self._owners = trees, owners
+        self._names = Names(self, owners)
+        self._broken: tuple[bool | None, str] | None = None  # what went wrong between the two in the test that runs
         self._proxies: dict[int, Proxy] = {}
         self._exceptions: dict[int, type[BaseException]] = {}
         self._numbers: dict[type, int] = {}
@@ -66,16 +80,20 @@ class Judge:
 
     def name(self, name: str) -> Any:
         """Return what the program calls so; NameError when it has no such name."""
-        self._used += 1
-        reply = self._peer.ask(["name", name, [], {}])
+        reply = self._ask(["name", name, [], {}])
         if reply == ["missing"]:
-            raise NameError(f"name '{name}' is not defined")
+            error = NameError(f"name '{name}' is not defined")
+            self._broken = self._broken or (False, self.told(error))
+            raise error
         return self._value(reply)
 
     def module(self, name: str) -> types.ModuleType:
-        """Return the program as a module that tests can import from."""
+        """Return the program as a module that tests can import from; `import *` takes nothing, for free names are found
+        without it."""
 
         def attribute(wanted: str) -> Any:
+            if wanted.startswith("__"):
+                raise AttributeError(wanted)
             try:
                 return self.name(wanted)
             except NameError:
@@ -88,36 +106,28 @@ class Judge:
     def load(self) -> str:
         """Let the program run to its end; returns why it did not, or ""."""
         try:
-            self._value(self._peer.ask(["load", None, [], {}]))
-            return self._find_asked()
+            self._value(self._ask(["load", None, [], {}]))
+            return self._owners.settle(lambda name: self._ask(["name", name, [], {}]) != ["missing"])
         except BaseException as error:  # noqa: BLE001  whatever the program raised
             return self.told(error)
 
-    def _find_asked(self) -> str:
-        """Find out which of Python's names the program was asked for, if it was for one; says why it cannot."""
-        names = askable(self._trees)
-        known = sorted(name for name in names if self._peer.ask(["name", name, [], {}]) != ["missing"])
-        self._names.programs = frozenset(known or names)
-        return f"the program may not define {' and '.join(known)}: one is asked for" if len(known) > 1 else ""
-
     def test(self, place: int) -> tuple[bool | None, str]:
-        """Run one test: passed, or not and why; None when it cannot be judged."""
+        """Run one test: passed, or not and why; None when it cannot be judged. What went wrong between the two, the
+        program gone or a name it lacks, is no error that a test may catch and pass."""
+        self._broken = None
+        said: tuple[bool | None, str] = (True, "")
         try:
             exec(compile(self._trees[place], "test", "exec", dont_inherit=True), self._names)
-        except Unjudgeable as error:
-            return None, str(error)
         except BaseException as error:  # noqa: BLE001  SystemExit too is no pass
+            said = (False, self.told(error))
             if isinstance(error, ModuleNotFoundError) and id(error) not in self._crossed:
-                return None, f"the tests need what is not there: {error}"
-            return False, self.told(error)
-        if self._used or not tests_something(self._trees[place]):
-            return True, ""
-        return None, "the tests never use the program"
+                said = (None, f"the tests need what is not there: {error}")
+        return self._broken or said
 
     def told(self, error: BaseException) -> str:
         """Say in words what a test or the program ended with."""
         said = type(error).__name__
-        with contextlib.suppress(Exception):  # a text that cannot be made: a number of a million digits
+        with contextlib.suppress(BaseException):  # a text that cannot be made: a number of a million digits
             said = f"{said}: {error}"[:MAX_REASON] if str(error) else said
         if id(error) in self._crossed:
             return f"the program raised {said}"
@@ -127,10 +137,14 @@ class Judge:
 
     def relay(self, operation: str, proxy: Proxy, *args: Any, **named: Any) -> Any:
         """Do an operation in the program, put changed arguments back, and return the result."""
-        packed = [self._pack(arg) for arg in args]
-        by_name = {name: self._pack(arg) for name, arg in named.items()}
-        reply = self._peer.ask([operation, proxy._number, packed, by_name])
-        value = self._value(reply)
+        try:
+            packed = [self._pack(arg) for arg in args]
+            by_name = {name: self._pack(arg) for name, arg in named.items()}
+        except Unjudgeable as error:
+            self._broken = self._broken or (None, str(error))
+            raise
+        reply = self._ask([operation, proxy._number, packed, by_name])
+        value = self._value(reply, ends=operation == "next")
         for place, after in reply[2]:
             put_back(args[place] if isinstance(place, int) else named[place], self._unpack(after))
         return value
@@ -147,16 +161,28 @@ class Judge:
         except Exception as error:  # noqa: BLE001  the program may want to catch it
             return ["error", type(error).__name__, str(error)]
 
-    def _value(self, reply: Any) -> Any:
+    def _ask(self, request: list[Any]) -> Any:
+        try:
+            return self._peer.ask(request)
+        except WireError as error:
+            self._broken = self._broken or (False, self.told(error))
+            raise
+
+    def _value(self, reply: Any, *, ends: bool = False) -> Any:
+        """The value of a reply, or the exception it tells of; StopIteration only where it `ends` something, for it
+        would end the tests' own loops."""
         if not isinstance(reply, list) or len(reply) != 3 or reply[0] not in ("ok", "error"):
             raise WireError("a message that cannot be read")
         if reply[0] == "ok":
             return self._unpack(reply[1])
-        kind, args = self._mirror(reply[1]), [self._unpack(arg) for arg in reply[2]]
+        args, text, own = reply[2]
+        kind, args = self._mirror(reply[1]), [self._unpack(arg) for arg in args]
         try:
-            error = kind(*args)
+            error = RuntimeError("StopIteration") if issubclass(kind, StopIteration) and not ends else kind(*args)
         except Exception:  # noqa: BLE001  some of Python's own want other arguments
             error = Exception(*args)
+        if isinstance(error, Mirrored):
+            error.stands_for(str(text), Proxy(self.relay, own))
         self._crossed.add(id(error))
         self._alive.append(error)
         raise error
@@ -173,16 +199,15 @@ class Judge:
             elif number in self._exceptions:
                 kind = self._exceptions[number]
             else:
-                kind = self._exceptions[number] = type(str(name), (kind,), {})
+                own = () if issubclass(kind, Mirrored) else (Mirrored,)
+                kind = self._exceptions[number] = type(str(name), (*own, kind), {})
                 self._numbers[kind] = number
         return kind
 
     def _pack(self, value: Any) -> Any:
-        return pack(value, self._keep)
+        return pack(value, self._keep, lambda one: ["yours", one._number] if isinstance(one, Proxy) else None)
 
     def _keep(self, value: Any) -> list[Any]:
-        if type(value) is Proxy:
-            return ["yours", value._number]
         if isinstance(value, type) and value in self._numbers:
             return ["yours", self._numbers[value]]
         if name := builtin_name(value):
@@ -197,7 +222,12 @@ class Judge:
     def _find(self, packed: list[Any]) -> Any:
         kind, body = packed[:2]
         if kind == "mine" and type(body) is int:
-            return self._proxies.setdefault(body, Proxy(self.relay, body))
+            kind = DATA.get(packed[2]) if len(packed) == 3 and isinstance(packed[2], str) else None
+            known = self._proxies.get(body)
+            if known is None or (kind is not None and type(known) is Proxy):
+                known = Proxy(self.relay, body) if kind is None else DataProxy(self.relay, body, kind)
+                self._proxies[body] = known
+            return known
         if kind == "yours":
             return self._peer.kept(body)
         if kind == "exception":
@@ -225,11 +255,16 @@ def main() -> None:
             trees.append(ast.parse(test))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return tell("malformed", f"test {place + 1} is no Python: {type(error).__name__}")
-    if absent := missing(trees):
+    call_tests(trees)
+    owners = Owners(trees)
+    if absent := owners.missing():
         return tell("malformed", f"the tests need {absent}, which is not there")
-    places = [place for place, tree in enumerate(trees) if tests_something(tree)]
-    tell("tests", places)
-    judge = Judge(trees, int(reading), int(writing))
+    if started := runner(trees):
+        return tell("malformed", f"the tests start a runner of their own: {started}")
+    if not owners.places:
+        return tell("malformed", "no test tests the program")
+    tell("tests", owners.places)
+    judge = Judge(trees, owners, int(reading), int(writing))
     sys.modules["pytest"] = code_pytest
     fault = judge.load()
     for name in MODULES:

@@ -8,10 +8,16 @@ from typing import Any
 
 
 class raises:
-    """`with raises(ValueError, match="…")`: the block must raise it."""
+    """`with raises(ValueError, match="…")`: the block must raise it; `raises(ValueError, f, 1)`: so must f(1)."""
 
-    def __init__(self, kind: Any, match: str = "") -> None:
+    def __init__(self, kind: Any, *call: Any, match: str = "", **named: Any) -> None:
+        for each in kind if isinstance(kind, tuple) else (kind,):
+            if not isinstance(each, type) or not issubclass(each, BaseException):
+                raise TypeError("`raises` is told an exception class, or several")
         self._kind, self._match = kind, match
+        if call:
+            with self:
+                call[0](*call[1:], **named)
 
     def __enter__(self) -> raises:
         return self
@@ -19,7 +25,7 @@ class raises:
     def __exit__(self, kind: Any, error: Any, _: object) -> bool:
         if kind is None:
             raise AssertionError("nothing was raised")
-        self.value = error
+        self.type, self.value = kind, error
         return issubclass(kind, self._kind) and (not self._match or bool(re.search(self._match, str(error))))
 
 

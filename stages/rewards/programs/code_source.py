@@ -1,12 +1,13 @@
 """The program in a completion: a completion, its row and the contract's tags enter; source and language leave.
 
 The program is the last fenced block of the final part (after the thinking; of the last answer span where there is
-one) in a language we can run; a fence without a language is one too, blocks of other languages (output, shell) are
-passed over. An answer without any fence is the program itself. Linear time: one pass over the lines.
+one) that names a language we can run; where none does, the last that names no language. Blocks of other languages
+(output, shell) are passed over. An answer without any fence is the program itself. Linear time: one pass over lines.
 """
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from stages.core.contract import Contract
@@ -16,11 +17,13 @@ from stages.rewards.programs.sandbox import Job, Limits, compiler, interpreter
 
 LANGUAGES = ("python", "cpp")
 NAMES = {"python": "Python", "cpp": "C++"}
-_FENCES = {"python": "python", "python3": "python", "py": "python", "python 3": "python"}
+_FENCES = {"python": "python", "py": "python"}
 _FENCES |= dict.fromkeys(("cpp", "c++", "cc", "cxx", "cpp17", "cpp20", "c++17", "c++20"), "cpp")
+_NAME_ENDS = re.compile(r"[\s:{,]")
+_VERSION = re.compile(r"^(py|python)[\d.]+$")
 NO_COMPILER = "no C++ compiler here: install g++ or clang++"
 MAX_CHARACTERS = 2**20
-COMPILING = Limits(cpu_s=30.0, memory_mb=2048, output_bytes=2**20, wall_s=600.0)
+COMPILING = Limits(cpu_s=30.0, memory_mb=2048, output_bytes=2**20, idle_s=8.0, wall_s=600.0)
 # -P: the program's folder is no place to import from; -s: nor is the user's home. Not -I, which would make the order
 # of sets a matter of chance: PYTHONHASHSEED must be read.
 PYTHON_FLAGS = ("-s", "-P")
@@ -33,6 +36,7 @@ class Source(NamedTuple):
     text: str
     language: str
     fault: str = ""
+    standard: str = "c++17"
 
 
 def find(completion: str, row: Prompt, contract: Contract) -> Source:
@@ -40,7 +44,7 @@ def find(completion: str, row: Prompt, contract: Contract) -> Source:
     fence, else Python. Raises ValueError for a row's language that cannot be run.
     """
     wanted = str(row.meta.get("code_language") or "")
-    wanted = _FENCES.get(wanted.strip().lower(), wanted)
+    wanted = _FENCES.get(_VERSION.sub(r"\1", wanted.strip().lower().replace(" ", "")), wanted)
     if wanted and wanted not in LANGUAGES:
         raise ValueError(f"unknown code language `{wanted[:30]}`: one of {', '.join(LANGUAGES)}")
     final = final_part(contract.prefill + completion, contract.think_tags, contract.answer_tags)
@@ -52,35 +56,39 @@ def find(completion: str, row: Prompt, contract: Contract) -> Source:
     blocks, fenced = _blocks(final)
     if not fenced:
         blocks = [("", final)]
-    usable = [(_FENCES.get(name, wanted or "python"), text) for name, text in blocks if not name or name in _FENCES]
+    usable = [block for block in blocks if block[0] in _FENCES] or [block for block in blocks if not block[0]]
     if not usable:
         return Source("", wanted, "no program: no fenced block in a language that can be run")
-    spoken, text = usable[-1]
+    name, text = usable[-1]
+    spoken = _FENCES.get(name, wanted or "python")
     if wanted and spoken != wanted:
         return Source("", wanted, f"the program is {NAMES[spoken]}, {NAMES[wanted]} was asked for")
     if not text.strip():
         return Source("", spoken, "no program: it is empty")
     if len(text) > MAX_CHARACTERS:
         return Source("", spoken, f"no program: longer than {MAX_CHARACTERS} characters")
-    return Source(text, spoken)
+    return Source(text, spoken, standard="c++20" if name.endswith("20") else "c++17")
 
 
 def _blocks(text: str) -> tuple[list[tuple[str, str]], bool]:
     """Return the fenced blocks as (language named, content), and whether any fence opens; the last may be cut off."""
     blocks: list[tuple[str, str]] = []
-    fence, name, inside, fenced = "", "", list[str](), False
+    fence, name, inside, fenced, indent = "", "", list[str](), False, 0
     for line in text.split("\n"):
         bare = line.strip()
         run = len(bare) - len(bare.lstrip(bare[0])) if bare[:3] in ("```", "~~~") else 0
+        before = len(line) - len(line.lstrip())
         if not fence:
             if run:
                 fence, name, inside, fenced = bare[:run], bare[run:].strip().lower(), [], True
-                name = name.removeprefix("{").removeprefix(".").removesuffix("}").split(" ", 1)[0]
-        elif run >= len(fence) and bare[0] == fence[0] and run == len(bare):
+                name = _NAME_ENDS.split(name.removeprefix("{").removeprefix(".").removesuffix("}"), maxsplit=1)[0]
+                name = _VERSION.sub(r"\1", name)
+                indent = before
+        elif run >= len(fence) and bare[0] == fence[0] and run == len(bare) and before <= indent + 3:
             blocks.append((name, "\n".join(inside)))
             fence = ""
         else:
-            inside.append(line)
+            inside.append(line[min(indent, before) :])  # a fence in a list is indented, and what it holds too
     if fence:
         blocks.append((name, "\n".join(inside)))
     return blocks, fenced
@@ -104,7 +112,7 @@ def job(source: Source, cases: list[bytes], *, stop_after: int) -> Job | None:
         command=("./main",),
         files={"main.cpp": content(source)},
         cases=cases,
-        build=(tool, "-std=c++17", "-O2", "-w", "-o", "main", "main.cpp"),
+        build=(tool, f"-std={source.standard}", "-O2", "-w", "-o", "main", "main.cpp"),
         build_limits=COMPILING,
         keep=("main",),
         stop_after=stop_after,
@@ -117,5 +125,5 @@ def compile_job(source: Source) -> Job | None:
         command = (interpreter(), *PYTHON_FLAGS, "-c", _COMPILE_PYTHON, "main.py")
         return Job(command=command, files={"main.py": content(source)})
     tool = compiler()
-    command = (tool or "", "-std=c++17", "-w", "-o", "main", "main.cpp")
+    command = (tool or "", f"-std={source.standard}", "-w", "-o", "main", "main.cpp")
     return Job(command=command, files={"main.cpp": content(source)}) if tool else None

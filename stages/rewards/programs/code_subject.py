@@ -7,13 +7,22 @@ and it never learns which ones are expected. Arguments that a call changed in pl
 from __future__ import annotations
 
 import builtins
+import copy
 import operator
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
-from stages.rewards.programs.code_wire import MUTABLE, Peer, WireError, builtin, builtin_name, pack, unpack
+from stages.rewards.programs.code_wire import DATA, MUTABLE, Peer, WireError, builtin, builtin_name, pack, unpack
+
+_MIXED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor")
+
+
+def _turned(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """The operation with its sides exchanged."""
+    return lambda ours, theirs: function(theirs, ours)
+
 
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": lambda function, *args, **named: function(*args, **named),
@@ -26,12 +35,18 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "exit": lambda manager: type(manager).__exit__(manager, None, None, None),
     "isinstance": lambda kind, value: isinstance(value, kind),
     "issubclass": lambda kind, value: issubclass(value, kind),
-    **{kind.__name__: kind for kind in (bool, int, float, complex, str, repr, len, iter, next, abs)},
+    "delete": delattr,
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    **{
+        kind.__name__: kind
+        for kind in (bool, int, float, complex, str, repr, len, hash, iter, next, abs, round, reversed)
+    },
     **{
         name: getattr(operator, name)
-        for name in ("eq", "lt", "le", "gt", "ge", "add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+        for name in ("eq", "lt", "le", "gt", "ge", "neg", "pos", "invert", "index", *_MIXED)
     },
-    **{name: getattr(operator, name) for name in ("matmul", "and_", "or_", "xor", "neg", "pos", "invert", "index")},
+    **{f"r{name}": _turned(getattr(operator, name)) for name in _MIXED},
 }
 
 
@@ -58,7 +73,7 @@ class Subject:
         self._peer.answer_all()
 
     def serve(self, request: Any) -> list[Any]:
-        """Answer one request: [ok, value, changed arguments], [missing], or [error, classes, arguments]."""
+        """Answer one request: [ok, value, changed arguments], [missing], or [error, classes, what it says]."""
         try:
             operation, target, args, named = request
             if operation == "load":
@@ -66,10 +81,13 @@ class Subject:
             if operation == "name":
                 known = vars(self._module)
                 return ["ok", self._pack(known[target]), []] if target in known else ["missing"]
+            if operation == "data":
+                whole = self._peer.kept(target)
+                return ["ok", pack(whole, self._keep, lambda one: None if one is whole else self._stays(one)), []]
             values = [self._unpack(arg) for arg in args]
             by_name = {name: self._unpack(arg) for name, arg in named.items()}
             result = _OPERATIONS[operation](self._peer.kept(target), *values, **by_name)
-            packed = self._pack(result)
+            packed = self._live(result) if operation in ("attr", "item") else self._pack(result)
             return ["ok", packed, [*self._changed(enumerate(args), values), *self._changed(named.items(), by_name)]]
         except BaseException as error:  # noqa: BLE001  whatever the program raises, SystemExit too, crosses by its name
             return ["error", *self._failure(error)]
@@ -92,7 +110,9 @@ class Subject:
 
     def _changed(self, packed: Any, values: Any) -> list[list[Any]]:
         """Return [place, value] of the arguments that are no longer what was sent."""
-        places = [(place, before) for place, before in packed if isinstance(values[place], MUTABLE)]
+        places = [
+            (place, before) for place, before in packed if isinstance(values[place], MUTABLE) and before[0] in DATA
+        ]
         now = [(place, before, self._pack(values[place])) for place, before in places]
         return [[place, after] for place, before, after in now if after != before]
 
@@ -101,7 +121,12 @@ class Subject:
             args = [self._pack(arg) for arg in error.args]
         except Exception:  # noqa: BLE001  arguments that cannot cross
             args = []
-        return [self._chain(type(error)), args]
+        try:
+            text = str(error)
+        except BaseException:  # noqa: BLE001  a text of its own that cannot be made
+            text = ""
+        own = None if builtin_name(type(error)) else self._peer.keep(error)
+        return [self._chain(type(error)), [args, text, own]]
 
     def _chain(self, kind: type) -> list[list[Any]]:
         """Return [name, number] of an exception class and its bases; Python's own have no number."""
@@ -109,7 +134,24 @@ class Subject:
         return [[each.__name__, None if builtin_name(each) else self._peer.keep(each)] for each in kinds]
 
     def _pack(self, value: Any) -> Any:
-        return pack(value, self._keep)
+        return pack(value, self._keep, self._stays)
+
+    def _live(self, value: Any) -> Any:
+        """What an attribute or item holds: a list there is the object's own, and changes with it."""
+        if type(value) in MUTABLE:
+            return ["mine", self._peer.keep(value), type(value).__name__]
+        return self._pack(value)
+
+    def _stays(self, value: Any) -> list[Any] | None:
+        """An instance of a subclass of plain data that has attributes or methods of its own stays here."""
+        kind = type(value)
+        if kind.__module__ in sys.stdlib_module_names:
+            return None
+        base = next((each for each in kind.__mro__ if each.__module__ == "builtins"), object)
+        names = [name for each in kind.__mro__ if not issubclass(base, each) for name in vars(each)]
+        if DATA.get(base.__name__) is not base or all(name.startswith("_") for name in names):
+            return None
+        return ["mine", self._peer.keep(value), base.__name__]
 
     def _keep(self, value: Any) -> list[Any]:
         if type(value) is Callback:

@@ -2,8 +2,8 @@
 
 Used by both ends, each in a sandbox of its own. Only plain data crosses (None, numbers, text, bytes, lists, tuples,
 sets, dicts and a few of the standard library's), rebuilt from its contents on the other side: a subclass arrives as
-its base, so an overridden `__eq__` stays behind. Everything else stays where it lives and crosses as a number, for
-which the other end holds a proxy. Nothing that arrives is run.
+its base, so an overridden `__eq__` stays behind; one with methods of its own stays where it lives, and so does
+everything else: it crosses as a number, for which the other end holds a proxy. Nothing that arrives is run.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import json
 import os
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import PurePosixPath
 from typing import Any
 
 MAX_BYTES = 16 * 2**20  # of one message
@@ -28,6 +30,20 @@ _SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "set": set,
     "frozenset": frozenset,
     "deque": deque,
+}
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_SEQUENCES |= {
+    "dict_keys": lambda items: dict.fromkeys(items).keys(),
+    "dict_values": lambda items: dict(enumerate(items)).values(),
+    "dict_items": lambda items: dict(items).items(),
+}
+_TEXTS = (Decimal, PurePosixPath, date, datetime, time)
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "Decimal": Decimal,
+    "PurePosixPath": PurePosixPath,
+    "date": date.fromisoformat,
+    "datetime": datetime.fromisoformat,
+    "time": time.fromisoformat,
 }
 _PAIRS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": dict,
@@ -46,12 +62,21 @@ _KINDS: tuple[tuple[type, str], ...] = (
 )
 
 
+Keep = Callable[[Any], list[Any]]
+Stays = Callable[[Any], list[Any] | None]
+DATA: dict[str, type] = {
+    kind.__name__: kind for kind in (list, dict, set, deque, bytearray, tuple, str, bytes, int, float)
+}
+"""What an object of the program may be besides being an object, by name."""
+
+
 class WireError(Exception):
     """The other end said something that is no message, or too much of it, or is gone."""
 
 
-def pack(value: Any, keep: Callable[[Any], list[Any]], depth: int = 0) -> Any:
-    """Return a value as JSON can carry it; `keep` gives the form of an object that stays here.
+def pack(value: Any, keep: Keep, stays: Stays | None = None, depth: int = 0) -> Any:
+    """Return a value as JSON can carry it; `keep` gives the form of an object that stays here, and `stays` that of
+    one which is data of a kind, but stays here nonetheless (None where it need not).
 
     Raises WireError beyond 100 levels.
     """
@@ -59,6 +84,8 @@ def pack(value: Any, keep: Callable[[Any], list[Any]], depth: int = 0) -> Any:
         raise WireError("a value nested too deep to cross")
     if value is None or value is True or value is False:
         return value
+    if stays is not None and (kept := stays(value)) is not None:
+        return kept
     if isinstance(value, int):
         number = int.__int__(value)
         return number if -_EXACT < number < _EXACT else ["int", hex(number)]
@@ -72,17 +99,27 @@ def pack(value: Any, keep: Callable[[Any], list[Any]], depth: int = 0) -> Any:
         if isinstance(value, kind):
             if name in _PAIRS:
                 pairs: Any = dict.items(value)  # type: ignore[arg-type]
-                return [name, [[pack(key, keep, depth + 1), pack(each, keep, depth + 1)] for key, each in pairs]]
+                return [
+                    name,
+                    [[pack(key, keep, stays, depth + 1), pack(each, keep, stays, depth + 1)] for key, each in pairs],
+                ]
             iterate: Any = kind.__iter__  # type: ignore[attr-defined]
-            return [name, [pack(item, keep, depth + 1) for item in iterate(value)]]
+            return [name, [pack(item, keep, stays, depth + 1) for item in iterate(value)]]
     if isinstance(value, complex):
         return ["complex", float.hex(value.real), float.hex(value.imag)]
     if type(value) is range:
         return ["range", *(hex(number) for number in (value.start, value.stop, value.step))]
     if type(value) is Fraction:
         return ["Fraction", hex(value.numerator), hex(value.denominator)]
-    if type(value) is Decimal:
-        return ["Decimal", str(value)]
+    if type(value) in _TEXTS:
+        return [type(value).__name__, str(value) if type(value) in (Decimal, PurePosixPath) else value.isoformat()]
+    if type(value) is timedelta:
+        return ["timedelta", value.days, value.seconds, value.microseconds]
+    if type(value) in _VIEWS:
+        items = [pack(item, keep, stays, depth + 1) for item in value]
+        return [type(value).__name__, items]
+    if type(value) is slice:
+        return ["slice", *(pack(end, keep, stays, depth + 1) for end in (value.start, value.stop, value.step))]
     return keep(value)
 
 
@@ -110,8 +147,12 @@ def unpack(packed: Any, find: Callable[[list[Any]], Any]) -> Any:
         if tag in ("range", "Fraction"):
             numbers = [int(number, 16) for number in packed[1:]]
             return range(*numbers) if tag == "range" else Fraction(*numbers)
-        if tag == "Decimal":
-            return Decimal(body)
+        if tag in _FROM_TEXT:
+            return _FROM_TEXT[tag](body)
+        if tag == "timedelta":
+            return timedelta(*packed[1:])
+        if tag == "slice":
+            return slice(*(unpack(end, find) for end in packed[1:]))
     except (TypeError, ValueError, ArithmeticError, IndexError, RecursionError) as error:
         raise WireError("a message that cannot be read") from error
     return find(packed)

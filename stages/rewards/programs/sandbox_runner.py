@@ -25,6 +25,9 @@ from typing import Any, NamedTuple
 
 KEPT_ERRORS = 2000  # bytes of stderr, the last ones
 _FIRST_LOOK_S, _LOOK_S = 0.01, 0.04
+_PATIENCE_S = 30.0  # for somebody else at the other end of the pipe
+_MANY_CASES = 2.5  # times what one case may idle: what all of a job's may together
+_FORKS = {"x86_64": (b"56 ", b"58 "), "aarch64": (b"220 ",)}.get(os.uname().machine, ())
 _IDLE_SHARE = 0.9  # of an interval; below it the tree worked or waited for a core
 _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _NO_NEW_PRIVILEGES, _SET_SUBREAPER = 1, 4, 22, 38, 36
@@ -32,12 +35,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Look(NamedTuple):
-    """The tree at one moment; `asleep`: no thread runs, waits for a core or for a disk."""
+    """The tree at one moment; `asleep`: no thread runs, waits for a core or for a disk; `waits`: one of those that
+    sleep reads the pipe on which somebody else may be long in writing."""
 
     processes: int
     cpu_s: float
     resident: int
     asleep: bool
+    waits: bool
     busy_s: float  # time on a core and waiting for one, of all threads; nanosecond steps
 
 
@@ -75,6 +80,7 @@ class Runner:
         self.files = dict(zip(names, blobs, strict=False))
         self.cases = blobs[len(names) :]
         self.building = bool(job["build"])
+        self.idle_s = 0.0  # of all cases so far
         self.alone = os.getpid() == 1
 
     def run(self) -> None:
@@ -199,7 +205,7 @@ class Runner:
         for fd in (ended, pipes[0].reading, pipes[1].reading):
             poll.register(fd, select.POLLIN)
         start = looked = time.monotonic()
-        idle_s, peak, last = 0.0, 0, Look(1, 0.0, 0, False, 0.0)
+        idle_s, waited_s, peak, last = 0.0, 0.0, 0, Look(1, 0.0, 0, False, False, 0.0)
         try:
             while True:
                 ready = dict(poll.poll(1000 * (_FIRST_LOOK_S if looked - start < 0.2 else _LOOK_S)))
@@ -217,9 +223,13 @@ class Runner:
                     continue
                 look, gap, looked = self.look(limits), now - looked, now
                 peak = max(peak, look.resident)
-                slept = last.asleep and look.asleep and look.busy_s - last.busy_s < (1 - _IDLE_SHARE) * gap
-                idle_s, last = idle_s + (min(gap, 0.1) if slept else 0.0), look
-                over = _over(look, limits, _reaped_s() - before, idle_s, now - start)
+                if last.asleep and look.asleep and look.busy_s - last.busy_s < (1 - _IDLE_SHARE) * gap:
+                    waited_s += min(gap, 0.1) * look.waits
+                    idle_s += min(gap, 0.1) * (not look.waits)
+                    self.idle_s += min(gap, 0.1) * (not look.waits)
+                last = look
+                longest = max(idle_s, self.idle_s / _MANY_CASES, waited_s * limits["idle_s"] / _PATIENCE_S)
+                over = _over(look, limits, _reaped_s() - before, longest, now - start)
                 if over:
                     return over, peak
         finally:
@@ -234,13 +244,14 @@ class Runner:
             resident = sum(_proportional(pid) for pid in tree)  # forked processes share pages: count each once
         cpu_s = sum(int(ticks) for stat in stats for ticks in stat[11:15]) / _TICKS  # and of children it waited for
         threads = [thread for pid in tree[:64] for thread in _threads(pid)] if limits["idle_s"] else []
-        states = [stat[0] for thread in threads if (stat := _stat(f"{thread}/stat"))]
+        states = [(stat[0], thread) for thread in threads if (stat := _stat(f"{thread}/stat"))]
         busy = [_busy(thread) for thread in threads]
         known = bool(busy) and all(each is not None for each in busy)
-        asleep = known and all(state in ("S", "Z", "X", "T") for state in states)
-        if asleep and self.job["waits"]:
-            asleep = not any(_begins(f"{thread}/syscall", self.job["waits"].encode()) for thread in threads)
-        return Look(len(stats), cpu_s, resident, asleep, sum(each or 0.0 for each in busy))
+        still = [state in ("S", "Z", "X", "T") or (state == "D" and _forks(each)) for state, each in states]
+        asleep = known and all(still)
+        waits = asleep and bool(self.job["waits"])
+        waits = waits and any(_begins(f"{thread}/syscall", self.job["waits"].encode()) for thread in threads)
+        return Look(len(stats), cpu_s, resident, asleep, waits, sum(each or 0.0 for each in busy))
 
     def tree(self) -> list[int]:
         """The processes to watch: all in the namespace but this one, or, in the weak mode, all descendants."""
@@ -331,6 +342,11 @@ def _busy(thread: str) -> float | None:
         return (int(running) + int(waiting)) / 1e9
     except (OSError, ValueError):
         return None
+
+
+def _forks(thread: str) -> bool:
+    """Say whether a thread that cannot be interrupted waits for a child of vfork, and not for a disk."""
+    return any(_begins(f"{thread}/syscall", number) for number in _FORKS)
 
 
 def _begins(path: str, start: bytes) -> bool:
