@@ -39,6 +39,7 @@ RIGHT = [
     ("First 48 - 11, then we get 37 spaces.", "37"),
 ]
 WRONG = [
+    ("AZYUK2A", "2"),
     ("I don't think the answer can be 990.", "990"),
     ("It can't be 125.", "125"),
     ("I am unable to determine whether the answer is 56 without more information.", "56"),

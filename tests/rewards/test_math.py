@@ -89,6 +89,10 @@ def test_a_zero_says_what_was_found_and_what_was_expected() -> None:
         ("（2，3）", "(2,3)", 1.0),
         ("\\frac{1}{3} \\approx 0.33", "\\frac13", 1.0),
         ("9^{9^{9^{9}}}", "17", 0.0),
+        ("(y, 2)", "(t, 2)", 0.0),
+        ("(True, 1)", "(Y, 1)", 0.0),
+        ("|x+1001|-1001", "|x+1000|-1000", 0.0),
+        ("|1000+x|-1000", "|x+1000|-1000", 1.0),
     ],
 )
 def test_formulas_are_judged_without_math_verify(

@@ -92,18 +92,21 @@ def _alike(wanted: Node, given: Node, names: list[str], index: int) -> bool:
 
 
 def _precisely(wanted: Node, given: Node, names: list[str]) -> bool:
-    """Compare to 50 digits: at two points above zero, and at one of mixed sign where both are real there."""
+    """Compare to 50 digits: at two points above zero, and at one of mixed sign where both are real there; where a
+    formula turns, far out on both sides as well."""
     field = _precise()
-    kinks = 1 if _has_kinks(wanted) or _has_kinks(given) else 0  # |x - 3| is 3 - x on one side only
-    for index in range(3 + kinks if names else 1):
-        point = {name: field.number(_coordinate(name, index)) for name in names}
+    far = _beyond_kinks(wanted, given)  # |x - 3| is 3 - x on one side only
+    points = [0, 1, 2, *((3, 4) if far else ())] if names else [0]
+    for index in points:
+        scale = (0, 0, 0, far, -far)[index] or 1
+        point = {name: field.number(scale * _coordinate(name, index)) for name in names}
         try:
             first, second = _evaluate(wanted, point, field), _evaluate(given, point, field)
         except (NoValue, ArithmeticError, ValueError):
             if index >= 2:
                 continue  # the domain may end at zero
             raise
-        if index == 2 and max(abs(first.imag), abs(second.imag)) > 1e-30:
+        if index in (2, 4) and max(abs(first.imag), abs(second.imag)) > 1e-30:
             continue  # another branch of a root or a logarithm
         if max(abs(first), abs(second)) < 1e-40 and not abs(first) == abs(second) == 0:
             tiny = _precise(150)  # rounding errors shrink with more digits, small numbers do not
@@ -129,18 +132,19 @@ def _close(first: Any, second: Any, wanted: Node, given: Node) -> bool:
     return bool(places) and difference < float(places[0])
 
 
-def _has_kinks(node: Node) -> bool:
-    return any(one.kind == "call" and one.text in ("abs", "max", "min", "floor", "ceil") for one in walk(node))
+def _beyond_kinks(*nodes: Node) -> int:
+    """Return a number beyond which no |x - 3| turns, 0 where nothing turns."""
+    parts = [one for node in nodes for one in walk(node)]
+    if not any(one.kind == "call" and one.text in ("abs", "max", "min", "floor", "ceil") for one in parts):
+        return 0
+    return 10 + 4 * min(10**9, math.ceil(max((abs(one.number) for one in parts), default=Fraction(0))))
 
 
 @lru_cache(maxsize=4096)
 def _coordinate(name: str, index: int) -> Fraction:
-    """Return a symbol's value at a fixed point: between 1/2 and 3 at points 0 and 1, of either sign at point 2, above
-    20 at point 3."""
+    """Return a symbol's value at a fixed point: between 1/2 and 3, and at point 2 of either sign."""
     mixed = zlib.crc32(f"{name}/{index}".encode("utf-8", "surrogatepass"))
     value = Fraction(1, 2) + Fraction(mixed % 100_003, 40_001)
-    if index == 3:
-        return 20 + 10 * value
     return -value if index == 2 and (mixed >> 8) % 3 else value
 
 

@@ -136,6 +136,8 @@ _ADDRESS = re.compile(r"[/?&@]|\bwww\b")
 _LOOSE_DIGIT = re.compile(r"(?<![\^_{\d])\d")
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _SCALES |= {"万": 10**4, "亿": 10**8}
+_CODE = re.compile(r"(?<!US)[A-Za-z][A-Za-z]$(?<!USD|EUR|GBP|CNY|RMB|INR)(?<!Rs)")  # before a digit: AZYUK2A, no USD17
+_IN_PAIR = re.compile(r"\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\]")
 _SCALE = re.compile("|".join(_SCALES))
 _UNIT_LETTERS = frozenset("aAIsmghLlJNWVKCFSUb")
 _SYMBOLIC = re.compile(
@@ -234,7 +236,9 @@ def last_number(text: str) -> str | None:
     """Return the last number of a text as written, with an "or" and the number before it where they are joined; None
     where there is none, or where it is denied ("not 17", "17 is wrong")."""
     tail = normal_lines(text)
-    found = list(_IN_TEXT.finditer(tail))
+    found = [
+        match for match in _IN_TEXT.finditer(tail) if not _CODE.search(tail, max(0, match.start() - 4), match.start())
+    ]
     if not found:
         return None
     last = found[-1]
@@ -296,7 +300,7 @@ def _number_in_words(text: str) -> Number | str:
     found = list(_IN_TEXT.finditer(text))
     if not found:
         return "no number"
-    if text[: found[0].start()].endswith("_"):  # a name such as id_17
+    if text[: found[0].start()].endswith("_") or _IN_PAIR.fullmatch(text):  # a name such as id_17, and (t, 2)
         return "not one plain number"
     if _BASED.search(text) or (found[0].start() and text[found[0].start() - 1].isascii() and _GLUED.search(text)):
         return "not one plain number"
