@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -286,6 +287,13 @@ def test_a_sleep_is_a_failure_at_any_load_and_waiting_for_the_tests_is_no_sleep(
     assert "over the limit of idle time" in judge("import time\ndef f(x): time.sleep(1000)", "assert f(1)").reason
     waiting = "import time\ntime.sleep(2)\nassert f(1) == 1"
     assert judge("def f(x): return x", waiting, cpu_s=0.3).value == 1.0  # idle limit 0.6 s
+
+
+def test_a_program_that_takes_the_tests_requests_away_is_idle_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = code._limits
+    monkeypatch.setattr(code, "_limits", lambda *given: replace(usual(*given), patience_s=0.5))
+    source = "import os\ndef f(x):\n  for fd in range(3, 16):\n    try: os.read(fd, 1)\n    except OSError: pass"
+    assert "over the limit of idle time" in judge(source, "assert f(1) == 2").reason
 
 
 def test_the_wall_clock_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,7 @@ OVER = {
     ),
     "a sleep": ("import time; time.sleep(1000)", "idle"),
     "a stop": ("import os, signal; os.kill(os.getpid(), signal.SIGSTOP)", "idle"),
+    "a sleeping child of vfork": ("import ctypes, time\nctypes.PyDLL(None).vfork() or time.sleep(1000)", "idle"),
     "a read that never ends": ("import os; os.read(os.pipe()[0], 1)", "idle"),
     "memory of all processes together": (
         "import os, time\nfor _ in range(5):\n  if os.fork() == 0:\n"
@@ -250,6 +251,12 @@ def test_time_that_waits_for_a_core_is_not_idle() -> None:
 def test_after_three_cases_over_a_limit_the_rest_are_not_run() -> None:
     outcomes = pythons("while True: pass", "bwrap", Limits(cpu_s=0.1), (b"",) * 9)
     assert [each.status for each in outcomes] == ["cpu"] * 3
+
+
+def test_cases_that_sleep_a_little_each_sleep_too_long_together() -> None:
+    outcomes = pythons("import time; time.sleep(0.5)", "bwrap", LIMITS, (b"",) * 9)
+    statuses = [each.status for each in outcomes]
+    assert statuses[:2] == ["exit"] * 2 and statuses[-1] == "idle" and len(statuses) < 9
 
 
 def test_the_wall_clock_is_no_verdict() -> None:

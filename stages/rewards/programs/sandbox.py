@@ -63,7 +63,10 @@ class Limits:
     stack_mb: int = 16
     """MiB of stack of each thread."""
     idle_s: float = 0.0
-    """Seconds that all threads may sleep, in sum; 0 = no limit. Time spent waiting for a core or a disk is not idle."""
+    """Seconds that all threads may sleep, in sum, and all cases together two and a half times as long; 0 = no limit.
+    Time spent waiting for a core or a disk is not idle."""
+    patience_s: float = 30.0
+    """Seconds that it may wait at its pipe (`Job.fds`) for the other end, in sum: longer is idle too."""
     wall_s: float = 60.0
     """Seconds of wall clock: the last net."""
 
@@ -84,8 +87,8 @@ class Job:
     stop_after: int = 3
     """Cases over a limit after which the rest are not run."""
     fds: tuple[int, ...] = ()
-    """Pipe ends handed to the first case's program, under the same numbers. Reading the first one is not idle: there
-    it waits for somebody else."""
+    """Pipe ends handed to the first case's program, under the same numbers. Reading the first one is not idle for
+    a while: there it waits for somebody else."""
 
 
 class Outcome(NamedTuple):

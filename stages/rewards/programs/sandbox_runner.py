@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 KEPT_ERRORS = 2000  # bytes of stderr, the last ones
 _FIRST_LOOK_S, _LOOK_S = 0.01, 0.04
-_PATIENCE_S = 30.0  # for somebody else at the other end of the pipe
 _MANY_CASES = 2.5  # times what one case may idle: what all of a job's may together
 _FORKS = {"x86_64": (b"56 ", b"58 "), "aarch64": (b"220 ",)}.get(os.uname().machine, ())
 _IDLE_SHARE = 0.9  # of an interval; below it the tree worked or waited for a core
@@ -228,7 +227,7 @@ class Runner:
                     idle_s += min(gap, 0.1) * (not look.waits)
                     self.idle_s += min(gap, 0.1) * (not look.waits)
                 last = look
-                longest = max(idle_s, self.idle_s / _MANY_CASES, waited_s * limits["idle_s"] / _PATIENCE_S)
+                longest = max(idle_s, self.idle_s / _MANY_CASES, waited_s * limits["idle_s"] / limits["patience_s"])
                 over = _over(look, limits, _reaped_s() - before, longest, now - start)
                 if over:
                     return over, peak
