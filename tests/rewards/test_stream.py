@@ -155,6 +155,7 @@ def test_a_row_says_its_verifier_and_prefill_by_what_it_holds() -> None:
     assert verifier(options=["x", "y"], answer="B") == "choice" and verifier(options=["x", "y"], answer="17") == "math"
     spoken = read(tests=[], language="cpp").row or {}
     assert spoken["language"] == "" and spoken["meta"]["code_language"] == "cpp"
+    assert (read(tests=[], language="Java").row or {})["meta"]["code_language"] == "Java", "which nothing runs: null"
     known = read(tests=[], level=3, meta={"a": 1}, source="x", tokens=5)
     assert (known.row or {})["meta"] == {"a": 1, "tests": [], "source": "x"} and known.tokens == 5
     assert [(read(answer=one).row or {})["answer"] for one in (17, 0.5, None)] == ["17", "0.5", ""]

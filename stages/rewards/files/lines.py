@@ -9,6 +9,7 @@ ends without having begun.
 from __future__ import annotations
 
 import json
+import re
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ LINE_BYTES = 16 * 2**20
 _PREFILL = "<think>\n"
 _LETTERS = "ABCDEFGHIJ"
 _PROGRAMMING = ("python", "python3", "py", "cpp", "c++")
+_SPOKEN = re.compile(r"(?:auto|[a-z]{2,3}(?:[-_][a-z\d]+)*)?")  # en, zh-CN
 _TEXTS = ("problem", "verifier", "language", "family", "split")
 _OWN = (*_TEXTS, "id", "completion", "answer", "tokens", "level", "meta", "group")
 
@@ -82,7 +84,9 @@ def _row(given: dict[str, Any]) -> Asked:
     row = {key: given[key] for key in _TEXTS if given.get(key) is not None}
     row = {"problem": "", "language": "", **row, "id": str(name), "answer": answer, "meta": meta}
     row.setdefault("verifier", _verifier(meta, answer))
-    if row["language"].lower() in _PROGRAMMING:  # what the program is written in, and no word about its thinking
+    said = row["language"].lower()
+    if said in _PROGRAMMING or (row["verifier"] == "code" and not _SPOKEN.fullmatch(said)):
+        # what the program is written in, and no word about its thinking
         meta.setdefault("code_language", row["language"])
         row["language"] = ""
     ended, began = completion.find("</think>"), completion.find("<think>")
