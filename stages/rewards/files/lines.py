@@ -9,8 +9,8 @@ ends without having begun.
 from __future__ import annotations
 
 import json
-import re
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
