@@ -292,7 +292,7 @@ def test_a_sleep_is_a_failure_at_any_load_and_waiting_for_the_tests_is_no_sleep(
 def test_a_program_that_takes_the_tests_requests_away_is_idle_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = code._limits
     monkeypatch.setattr(code, "_limits", lambda *given: replace(usual(*given), patience_s=0.5))
-    source = "import os\ndef f(x):\n  for fd in range(3, 16):\n    try: os.read(fd, 1)\n    except OSError: pass"
+    source = "import os\ndef f(x):\n  for fd in range(3, 256):\n    try: os.read(fd, 1)\n    except OSError: pass"
     assert "over the limit of idle time" in judge(source, "assert f(1) == 2").reason
 
 
