@@ -215,7 +215,7 @@ class _Parser:
         self.expect("_")
         base = self.argument()
         written = digits.text.split("_")[0]
-        if base.kind != "number" or not 2 <= base.number <= 36 or not written.isdigit():
+        if base.kind != "number" or not 2 <= base.number <= 36 or not written.isdecimal():
             raise Unreadable("base")
         try:
             return Node("number", text=f"{written}_{base.number}", number=Fraction(int(written, int(base.number))))
@@ -276,7 +276,7 @@ class _Parser:
 
     def digit(self) -> Node:
         r"""An argument of \frac, which takes one digit of a number without braces: \frac12."""
-        if self.kind == "number" and len(self.value) > 1 and self.value.isdigit():
+        if self.kind == "number" and len(self.value) > 1 and self.value.isdecimal():
             first, rest = self.value[0], self.value[1:]
             self.value = rest
             self.tokens[self.at] = Token("number", rest)

@@ -133,7 +133,7 @@ def last_place(node: Node) -> Fraction | None:
     if node.kind == "*" and node.parts[1].kind == "^":  # 2.5 * 10^3
         unit, scale = last_place(node.parts[0]), rational(node.parts[1])
         return None if unit is None or scale is None else unit * scale
-    if node.kind != "number" or "." not in node.text or not node.text.replace(".", "").replace(",", "").isdigit():
+    if node.kind != "number" or "." not in node.text or not node.text.replace(".", "").replace(",", "").isdecimal():
         return None
     digits = node.text.replace(",", "")
     places = len(digits.partition(".")[2])

@@ -175,7 +175,7 @@ def _sign(kind: str, value: str, found: list[Token]) -> int:
 
 def _signed(digits: str) -> list[Token]:
     sign = [Token("sign", "-")] if digits.startswith("-") else []
-    if not digits.lstrip("-").isdigit():
+    if not digits.lstrip("-").isdecimal():
         raise Unreadable("power")
     return [*sign, Token("number", digits.lstrip("-"))]
 
@@ -218,7 +218,7 @@ def _wrapped(text: str, cursor: int, found: list[Token]) -> int:
         return cursor
     inside = match[1]
     option = _OPTION.fullmatch(inside)
-    if inside.isalnum() and not inside.isalpha() and not inside.isdigit():
+    if inside.isalnum() and not inside.isalpha() and not inside.isdecimal():
         found.append(Token("symbol", inside))  # A5 in base 11
     elif option:
         found.append(Token("symbol", option[1]))
@@ -228,7 +228,7 @@ def _wrapped(text: str, cursor: int, found: list[Token]) -> int:
         _letters(inside.strip(), text, match.end(), found, wrapped=True)
     elif inside.strip():
         for part in re.findall(r"[A-Za-z]+|\d+(?:\.\d+)?|[^\sA-Za-z\d]", inside):
-            if part[0].isdigit():
+            if part[0].isdecimal():
                 found.append(Token("number", part))
             elif part.isalpha() and part.isascii():
                 _letters(part, text, match.end(), found, wrapped=True)

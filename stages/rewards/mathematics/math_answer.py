@@ -8,9 +8,10 @@ inequality (`math_region.py`), an equation up to a constant factor. What only na
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 
 from stages.rewards.mathematics import math_region
-from stages.rewards.mathematics.expression_exact import is_worked, rational, worked_out
+from stages.rewards.mathematics.expression_exact import NoValue, is_worked, rational, worked_out
 from stages.rewards.mathematics.expression_node import Node, integer, walk
 from stages.rewards.mathematics.expression_value import proportional, same, symbols
 
@@ -105,7 +106,7 @@ def named(node: Node) -> tuple[Node | None, Node]:
         sides, signs = sides[:-1], signs[:-1]
     if len(sides) == 1:
         return name, sides[0]
-    values = [rational(side) if side.kind not in ("group", "list") else None for side in sides]
+    values = [_exact(side) for side in sides]
     if None not in values:  # 12 + 5 = 17
         return name, sides[-1] if len(set(values)) == 1 else node
     if not any(symbols(side) for side in sides):
@@ -128,11 +129,16 @@ def scalar(wanted: Node, given: Node) -> bool | None:
     return False if verdict and is_worked(wanted) and not is_worked(given) and _is_rational(wanted) else verdict
 
 
-def _is_rational(node: Node) -> bool:
+def _exact(node: Node) -> Fraction | None:
+    """Return the exact value of arithmetic on numbers, None where there is none, x/0 too."""
     try:
-        return rational(node) is not None
-    except ValueError:
-        return False
+        return rational(node)
+    except NoValue:
+        return None
+
+
+def _is_rational(node: Node) -> bool:
+    return _exact(node) is not None
 
 
 def _one(wanted: Node, given: Node) -> bool | None:
