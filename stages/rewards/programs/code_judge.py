@@ -82,9 +82,7 @@ class Judge:
         """Return what the program calls so; NameError when it has no such name."""
         reply = self._ask(["name", name, [], {}])
         if reply == ["missing"]:
-            error = NameError(f"name '{name}' is not defined")
-            self._broken = self._broken or (False, self.told(error))
-            raise error
+            raise self._breaks(False, NameError(f"name '{name}' is not defined"))
         return self._value(reply)
 
     def module(self, name: str) -> types.ModuleType:
@@ -133,7 +131,7 @@ class Judge:
             return f"the program raised {said}"
         if isinstance(error, AssertionError):
             return "the assertion fails"
-        return said.partition(": ")[2] if isinstance(error, WireError | NameError) else said
+        return said.partition(": ")[2] if isinstance(error, WireError | NameError | Unjudgeable) else said
 
     def relay(self, operation: str, proxy: Proxy, *args: Any, **named: Any) -> Any:
         """Do an operation in the program, put changed arguments back, and return the result."""
@@ -141,8 +139,7 @@ class Judge:
             packed = [self._pack(arg) for arg in args]
             by_name = {name: self._pack(arg) for name, arg in named.items()}
         except Unjudgeable as error:
-            self._broken = self._broken or (None, str(error))
-            raise
+            raise self._breaks(None, error) from None
         reply = self._ask([operation, proxy._number, packed, by_name])
         value = self._value(reply, ends=operation == "next")
         for place, after in reply[2]:
@@ -165,8 +162,12 @@ class Judge:
         try:
             return self._peer.ask(request)
         except WireError as error:
-            self._broken = self._broken or (False, self.told(error))
-            raise
+            raise self._breaks(False, error) from None
+
+    def _breaks(self, passed: bool | None, error: Exception) -> Exception:
+        """Remember an error that stands for the whole test, whatever the test does with it; returns it."""
+        self._broken = self._broken or (passed, self.told(error))
+        return error
 
     def _value(self, reply: Any, *, ends: bool = False) -> Any:
         """The value of a reply, or the exception it tells of; StopIteration only where it `ends` something, for it

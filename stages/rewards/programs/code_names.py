@@ -118,7 +118,7 @@ class Owners:
                 each
                 for each in self._all
                 if each.binds & new
-                or (isinstance(each.node, ast.Expr) and each.reads & new and not _is_call_of_test(each))
+                or (isinstance(each.node, ast.Expr) and each.reads & new and not _calls_a_test(each.node))
             ]
 
     def _askable(self, reads: frozenset[str], used: list[_Statement]) -> frozenset[str]:
@@ -138,7 +138,7 @@ def tests_something(tree: ast.Module) -> bool:
     rest = [statement for statement in tree.body if not isinstance(statement, _DEFINITIONS)]
     if any(isinstance(node, ast.Assert | ast.Raise | ast.With) for each in rest for node in ast.walk(each)):
         return True
-    return any(_called(node).startswith(("check", "test")) for each in rest for node in ast.walk(each))
+    return any(_calls_a_test(node) for each in rest for node in ast.walk(each))
 
 
 def call_tests(trees: list[ast.Module]) -> None:
@@ -155,11 +155,8 @@ def call_tests(trees: list[ast.Module]) -> None:
 
 def runner(trees: Iterable[ast.Module]) -> str:
     """Return the test runner that the tests start themselves (`unittest.main()`), or ""."""
-    for node in (node for tree in trees for node in ast.walk(tree)):
-        called = node.func if isinstance(node, ast.Call) else None
-        if isinstance(called, ast.Attribute) and ast.unparse(called) in _RUNNERS:
-            return f"{ast.unparse(called)}()"
-    return ""
+    calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return next((f"{name}()" for call in calls if (name := ast.unparse(call.func)) in _RUNNERS), "")
 
 
 @cache
@@ -211,5 +208,5 @@ def _called(node: ast.AST) -> str:
     return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
 
 
-def _is_call_of_test(statement: _Statement) -> bool:
-    return _called(statement.node).startswith(("check", "test"))
+def _calls_a_test(node: ast.AST) -> bool:
+    return _called(node).startswith(("check", "test"))

@@ -10,17 +10,18 @@ might have learned the number from it, so `abs(f(x) - 3) < 1e-6` cannot be passe
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
+
+from stages.rewards.programs.code_wire import MUTABLE
 
 # Predicates about an argument or about plain data: an object that answers yes to everything would pass.
 _DATA_ONLY = frozenset({"startswith", "endswith", "issubset", "issuperset", "isdisjoint", "symmetric_difference"})
 _DATA_ONLY |= {name for kind in (str, float) for name in dir(kind) if name.startswith("is")}
 _SHOWN = ("__name__", "__qualname__", "__doc__", "__dict__")
 _NUMBERS = (int, float, complex, Fraction, Decimal)
-_MUTABLE = ("list", "dict", "set", "deque", "bytearray")
 
 Relay = Callable[..., Any]
 """`relay(operation, proxy, *args, **named)`: do it in the program and return the result, or raise what it raised."""
@@ -131,7 +132,7 @@ def _of_data(name: str) -> Callable[..., Any]:
     """An operation on what the object is as plain data; on the other side, where both are the program's."""
 
     def method(self: DataProxy, *others: Any) -> Any:
-        if name in _IN_PLACE and others and isinstance(others[0], Proxy):
+        if name in _ARITHMETIC and others and isinstance(others[0], Proxy):
             return self._relay(name, self, *others)
         function: Callable[..., Any] = getattr(operator, name, None) or _FUNCTIONS[name]
         return function(self._plain(), *(other._plain() if type(other) is DataProxy else other for other in others))
@@ -142,7 +143,13 @@ def _of_data(name: str) -> Callable[..., Any]:
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     kind.__name__: kind for kind in (bool, int, float, complex, len, hash, iter, round, reversed)
 }
-_IN_PLACE = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+
+
+def _turned(name: str) -> Callable[..., Any]:
+    """Arithmetic on what the object is as plain data, which stands on the right."""
+    function = getattr(operator, name)
+    return lambda self, other: function(other, self._plain())
 
 
 class DataProxy(Proxy):
@@ -169,33 +176,19 @@ class DataProxy(Proxy):
         value = self._relay("data", self)
         if type(value) is not self._kind:
             raise TypeError("an object of the program is not what it was")
-        if self._kind.__name__ not in _MUTABLE:
+        if self._kind not in MUTABLE:
             object.__setattr__(self, "_known", value)
         return value
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._plain(), name) if name in _DATA_ONLY else Proxy.__getattr__(self, name)
 
-    def __contains__(self, value: Any) -> bool:
-        return value in self._plain()
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._plain())
-
-    def __radd__(self, other: Any) -> Any:
-        return other + self._plain()
-
-    def __rmul__(self, other: Any) -> Any:
-        return other * self._plain()
-
-    def __rsub__(self, other: Any) -> Any:
-        return other - self._plain()
-
     __eq__, __ne__ = _of_data("eq"), _of_data("ne")  # type: ignore[assignment]
     __lt__, __le__, __gt__, __ge__ = (_of_data(kind) for kind in ("lt", "le", "gt", "ge"))
     __hash__, __len__, __bool__ = _of_data("hash"), _of_data("len"), _of_data("bool")  # type: ignore[assignment]
     __int__, __float__, __complex__, __index__ = (_of_data(kind) for kind in ("int", "float", "complex", "index"))
     __abs__, __neg__, __round__, __reversed__ = (_of_data(kind) for kind in ("abs", "neg", "round", "reversed"))
-    __add__, __sub__, __mul__ = (_of_data(kind) for kind in ("add", "sub", "mul"))
-    __truediv__, __floordiv__, __mod__, __pow__ = (_of_data(kind) for kind in _IN_PLACE[3:])
+    __iter__, __contains__ = _of_data("iter"), _of_data("contains")
+    __add__, __sub__, __mul__, __truediv__, __floordiv__, __mod__, __pow__ = map(_of_data, _ARITHMETIC)
+    __radd__, __rsub__, __rmul__ = map(_turned, ("add", "sub", "mul"))
     __and__, __or__, __xor__ = (_of_data(kind) for kind in ("and_", "or_", "xor"))

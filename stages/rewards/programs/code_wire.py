@@ -37,14 +37,12 @@ _SEQUENCES |= {
     "dict_values": lambda items: dict(enumerate(items)).values(),
     "dict_items": lambda items: dict(items).items(),
 }
-_TEXTS = (Decimal, PurePosixPath, date, datetime, time)
-_FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "Decimal": Decimal,
-    "PurePosixPath": PurePosixPath,
-    "date": date.fromisoformat,
-    "datetime": datetime.fromisoformat,
-    "time": time.fromisoformat,
+_TEXTS: dict[type, tuple[Callable[[Any], str], Callable[[str], Any]]] = {
+    Decimal: (str, Decimal),
+    PurePosixPath: (str, PurePosixPath),
+    **{kind: (kind.isoformat, kind.fromisoformat) for kind in (date, datetime, time)},
 }
+_FROM_TEXT = {kind.__name__: read for kind, (_, read) in _TEXTS.items()}
 _PAIRS: dict[str, Callable[[list[Any]], Any]] = {
     "dict": dict,
     "Counter": lambda pairs: Counter(dict(pairs)),
@@ -112,7 +110,7 @@ def pack(value: Any, keep: Keep, stays: Stays | None = None, depth: int = 0) -> 
     if type(value) is Fraction:
         return ["Fraction", hex(value.numerator), hex(value.denominator)]
     if type(value) in _TEXTS:
-        return [type(value).__name__, str(value) if type(value) in (Decimal, PurePosixPath) else value.isoformat()]
+        return [type(value).__name__, _TEXTS[type(value)][0](value)]
     if type(value) is timedelta:
         return ["timedelta", value.days, value.seconds, value.microseconds]
     if type(value) in _VIEWS:

@@ -204,7 +204,7 @@ class Runner:
         for fd in (ended, pipes[0].reading, pipes[1].reading):
             poll.register(fd, select.POLLIN)
         start = looked = time.monotonic()
-        idle_s, waited_s, peak, last = 0.0, 0.0, 0, Look(1, 0.0, 0, False, False, 0.0)
+        idle_before_s, waited_s, peak, last = self.idle_s, 0.0, 0, Look(1, 0.0, 0, False, False, 0.0)
         try:
             while True:
                 ready = dict(poll.poll(1000 * (_FIRST_LOOK_S if looked - start < 0.2 else _LOOK_S)))
@@ -224,9 +224,8 @@ class Runner:
                 peak = max(peak, look.resident)
                 if last.asleep and look.asleep and look.busy_s - last.busy_s < (1 - _IDLE_SHARE) * gap:
                     waited_s += min(gap, 0.1) * look.waits
-                    idle_s += min(gap, 0.1) * (not look.waits)
                     self.idle_s += min(gap, 0.1) * (not look.waits)
-                last = look
+                last, idle_s = look, self.idle_s - idle_before_s
                 longest = max(idle_s, self.idle_s / _MANY_CASES, waited_s * limits["idle_s"] / limits["patience_s"])
                 over = _over(look, limits, _reaped_s() - before, longest, now - start)
                 if over:
@@ -248,8 +247,8 @@ class Runner:
         known = bool(busy) and all(each is not None for each in busy)
         still = [state in ("S", "Z", "X", "T") or (state == "D" and _forks(each)) for state, each in states]
         asleep = known and all(still)
-        waits = asleep and bool(self.job["waits"])
-        waits = waits and any(_begins(f"{thread}/syscall", self.job["waits"].encode()) for thread in threads)
+        pipe = self.job["waits"].encode() if asleep else b""
+        waits = bool(pipe) and any(_begins(f"{thread}/syscall", pipe) for thread in threads)
         return Look(len(stats), cpu_s, resident, asleep, waits, sum(each or 0.0 for each in busy))
 
     def tree(self) -> list[int]:
