@@ -11,6 +11,7 @@ exit code. The tree:
     │   └── ContractError  (ValueError)         template, tags, eos and pad that do not fit together
     ├── TamperedError      (ValueError)         sealed files that are no longer what was sealed
     ├── StageError         (RuntimeError)       a stage that could not do its work
+    ├── EngineError        (RuntimeError)       an engine that cannot sample, read or renew its weights any more
     ├── DiskError          (OSError)            a full disk
     └── LockedError        (RuntimeError)       another process is building the same thing
 
@@ -74,6 +75,10 @@ class TamperedError(R1Error, ValueError):
 
 class StageError(R1Error, RuntimeError):
     """A stage that could not do its work."""
+
+
+class EngineError(R1Error, RuntimeError):
+    """A sampling engine as a whole that is of no use: not there, dead, or unable to take new weights."""
 
 
 class DiskError(R1Error, OSError):

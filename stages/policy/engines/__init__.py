@@ -1,0 +1,1 @@
+"""Engines: what completes prompts. One file each, behind `stages.core.sampling.Engine`."""
