@@ -16,7 +16,12 @@ ENGINES: dict[str, str] = {
     "transformers": "stages.policy.engines.local:LocalEngine",
     "vllm": "stages.policy.engines.vllm:VllmEngine",
 }
-"""Name of an engine that loads weights (`runtime.engine`) -> `module:class`; a new one is a file and a line here."""
+"""Name of an engine that loads weights (`runtime.engine`) -> `module:class`; a new one is a file and a line here.
+
+Opened by the classmethod `open(folder, *, contract, dtype, runtime, model=None)`: the folder of a sealed model, its
+contract, the recipe's number type and the circumstances. `model` is the trainer's live module in RL: an engine that can
+sample that very module does; the others load the folder and are renewed.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
