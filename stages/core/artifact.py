@@ -188,17 +188,11 @@ class Divergence(Artifact):
     kind = "divergence"
 
 
-class Release(Artifact):
-    """A model ready to leave the house, with its card."""
-
-    kind = "release"
-
-
 KINDS: dict[str, type[Artifact]] = {
     kind.kind: kind
     for kind in (
         *(Model, Prompts, Rollouts, Conversations, Preferences),
-        *(Logprobs, Judge, Scores, Divergence, Release),
+        *(Logprobs, Judge, Scores, Divergence),
     )
 }
 

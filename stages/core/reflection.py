@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from statistics import fmean, stdev
+from statistics import mean, stdev
 
 ENGLISH = ("wait", "mistake", "however", "but", "retry", "error", "verify", "wrong", "evaluate", "check")
 """The paper's ten words; whole words as they stand, in any case (`checks` is another word)."""
@@ -45,10 +45,10 @@ def first_spike(
     """
     if baseline < 2 or len(curve) <= baseline:
         return None
-    usual = [count for _, count in curve[:baseline]]
-    limit = fmean(usual) + deviations * stdev(usual)
+    usual = [count for _, count in curve[:baseline]]  # `mean` is exact: a flat curve is no rounding above itself
+    limit = mean(usual) + deviations * stdev(usual)
     for at in range(baseline, len(curve)):
         recent = [count for _, count in curve[max(0, at + 1 - window) : at + 1]]
-        if fmean(recent) > limit:
+        if mean(recent) > limit:
             return curve[at][0]
     return None

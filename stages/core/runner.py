@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,14 +69,6 @@ def run_node(
             shutil.rmtree(folder)
     _tell(listener, "reused", store.trust(found))
     return found
-
-
-def run_nodes(nodes: Sequence[Loaded], store: Store, listener: Listener | None = None) -> dict[str, Artifact]:
-    """All nodes of a pipeline in order; node name -> artifact. Raises what `run_node` raises; what is sealed stays."""
-    built: dict[str, Artifact] = {}
-    for node in nodes:
-        built[node.name] = run_node(node, store, listener, built)
-    return built
 
 
 def payload_of(node: Loaded, inputs: Mapping[str, str]) -> dict[str, Any]:

@@ -35,7 +35,6 @@ _ROWS: dict[type[Artifact], tuple[str, Any]] = {
     Preferences: ("preferences.jsonl", Preference),
 }
 """Kinds that a local .jsonl file may be, the file they become and the rows it holds."""
-_UNKNOWN = "unknown until fetched"
 
 
 @dataclass(frozen=True)

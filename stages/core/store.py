@@ -28,7 +28,7 @@ from stages.core.fingerprint import fingerprint as fingerprint_of
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib"}
-_NO_PICKLES = {"model", "judge", "release"}
+_NO_PICKLES = {"model", "judge"}
 _LIST = "all artifacts: `r1 artifacts list`"
 
 
@@ -368,7 +368,7 @@ def _refuse_links_and_pickles(workspace: Path, kind: str) -> None:
 
 
 def refuse_pickle(relative: str, kind: str) -> None:
-    """Raises StageError when a file of a model, judge or release is a pickle: loading one runs whatever it holds."""
+    """Raises StageError when a file of a model or judge is a pickle: loading one runs whatever it holds."""
     if kind in _NO_PICKLES and Path(relative).suffix.lower() in _PICKLES:
         raise StageError(f"`{relative}` is a pickle, and a sealed {kind} holds none", hint="save it as safetensors")
 

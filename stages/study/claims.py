@@ -153,11 +153,6 @@ def load_book(source: str | Path) -> Book:
     return dataclasses.replace(book, claims=claims, stages=rows)
 
 
-def load_claims(source: str | Path) -> list[Claim]:
-    """Return the claims of a file in reading order; raises as `load_book` does."""
-    return list(load_book(source).claims.values())
-
-
 def node_names(side: float | str | list[str] | None) -> list[str]:
     """Return the node names of a claim's side, `{seed}` still in them; none for a number or nothing."""
     if isinstance(side, str):

@@ -201,27 +201,3 @@ def prompts(split: str, count: int, seed: int = 0) -> list[Prompt]:
         seen.add(problem.canonical)
         rows.append(as_prompt(problem, split))
     return rows
-
-
-def count_walks(family: str, steps: int | None = None) -> int:
-    """The number of distinct walks of a level (default: the world's), of all splits: exact, by counting paths."""
-    steps = steps or STEPS[family]
-    if family == "cups":
-        return 7 * (7 * 6 // 2) ** steps  # a swap names an unordered pair
-    ends = dict.fromkeys(range(1, 20 if family == "sum" else 10), 1)
-    for _ in range(steps):
-        after: dict[int, int] = {}
-        for state, ways in ends.items():
-            for reached in _reachable(family, state):
-                after[reached] = after.get(reached, 0) + ways
-        ends = after
-    return sum(ends.values())
-
-
-def _reachable(family: str, state: int) -> set[int]:
-    if family == "sum":
-        gaps = {sign * size for size in range(1, 20) for sign in (1, -1)}
-    else:
-        gaps = {sign * size for size in range(1, 10) for sign in (1, -1)} | {state}
-        gaps |= {times * size for times in (2, 3) for size in range(1, 10)}
-    return {state + gap for gap in gaps if 0 <= state + gap <= LIMIT and gap}

@@ -53,7 +53,8 @@ def test_a_number_json_cannot_hold_and_a_key_that_is_not_text_are_refused() -> N
 
 
 def test_plain_takes_paths_tuples_and_array_scalars() -> None:
-    numpy = pytest.importorskip("numpy")
+    import numpy  # comes with torch and datasets
+
     assert plain({"a": (1, Path("x")), 2: numpy.float32(0.5), "n": numpy.int64(3)}) == {"a": [1, "x"], "2": 0.5, "n": 3}
     assert plain(numpy.array([1, 2])) == [1, 2]
     with pytest.raises(TypeError, match="set"):

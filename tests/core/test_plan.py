@@ -9,9 +9,9 @@ import pytest
 from stages.core.errors import MissingError, RecipeError
 from stages.core.plan import plan
 from stages.core.recipe import Loaded, load, load_pipeline
-from stages.core.runner import run_nodes
 from stages.core.store import Store
 from tests.core import toy_score
+from tests.core.in_order import run_nodes
 
 pytestmark = pytest.mark.usefixtures("toys")
 

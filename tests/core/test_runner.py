@@ -17,9 +17,10 @@ from stages.core import events
 from stages.core.artifact import Prompts, Scores
 from stages.core.errors import DiskError, InputError, RecipeError, StageError, TamperedError
 from stages.core.recipe import Loaded, load
-from stages.core.runner import run_node, run_nodes
+from stages.core.runner import run_node
 from stages.core.store import Store
 from tests.core import toy_make, toy_score
+from tests.core.in_order import run_nodes
 
 pytestmark = pytest.mark.usefixtures("toys")
 ROOT = Path(__file__).resolve().parents[2]

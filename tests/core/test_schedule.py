@@ -19,8 +19,8 @@ from stages.core.errors import R1Error
 from stages.core.events import Listener
 from stages.core.plan import Step, plan
 from stages.core.recipe import Loaded, load_pipeline
-from stages.core.runner import run_nodes
 from stages.core.store import Store
+from tests.core.in_order import run_nodes
 
 NODES = """nodes:
   one: {stage: prepare, recipe: {source: FOLDER/one.jsonl}}

@@ -155,7 +155,6 @@ def test_a_hub_model_is_known_by_the_commit_that_was_read_and_read_once(
 
 
 def test_the_embedded_world_is_a_source_without_torch(store: Store) -> None:
-    pytest.importorskip("stages.world.sources")
     known = identity("world:heldout?count=20", Prompts, store)
     found = resolve("world:heldout?count=20", Prompts, store)
     assert (found.name, found.fingerprint, len(found.rows())) == ("heldout", known.fingerprint, 20)

@@ -9,8 +9,8 @@ import pytest
 from stages.core import timing
 from stages.core.plan import plan
 from stages.core.recipe import load_pipeline
-from stages.core.runner import run_nodes
 from stages.core.store import Store
+from tests.core.in_order import run_nodes
 
 PIPELINE = """nodes:
   made: {stage: make, recipe: {rows: 4}}

@@ -64,7 +64,9 @@ def test_points_that_are_no_numbers_are_left_out_and_a_chart_of_none_says_so() -
 
 
 def test_one_point_alone_can_be_drawn() -> None:
-    tree(charts.line_chart(Chart("x", [Series("a", [(5, 0.0)])])))
+    svg = charts.line_chart(Chart("x", [Series("a", [(5, 0.0)])]))
+    dots = [one for one in tree(svg).iter() if one.tag == "circle"]
+    assert [(float(dot.get("cx", "")), float(dot.get("cy", ""))) for dot in dots] == [(44.0, 170.0)]  # lower left
 
 
 def test_smoothing_keeps_steps_and_level() -> None:

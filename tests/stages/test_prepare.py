@@ -243,7 +243,7 @@ def test_a_recipe_that_cannot_be_right_is_refused(wrong: dict[str, Any]) -> None
 
 
 def test_parquet_reads_like_jsonl(tmp_path: Path, make: Make) -> None:
-    pa = pytest.importorskip("pyarrow")
+    import pyarrow as pa  # comes with datasets
     import pyarrow.parquet as parquet
 
     path = tmp_path / "mine.parquet"
@@ -256,7 +256,6 @@ def test_parquet_reads_like_jsonl(tmp_path: Path, make: Make) -> None:
 
 
 def test_a_dataset_folder_is_read_by_its_split(tmp_path: Path, make: Make) -> None:
-    pytest.importorskip("datasets")
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text(lines(problem(1)))

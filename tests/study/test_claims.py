@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.core.errors import MissingError, RecipeError
-from stages.study.claims import Control, load_book, load_claims, node_names
+from stages.study.claims import Control, load_book, node_names
 
 GOOD = """seeds: ["", -seed1]
 claims:
@@ -39,7 +39,7 @@ def written(folder: Path, text: str = GOOD) -> Path:
 
 
 def test_claims_are_read_with_their_names_and_the_files_seeds(tmp_path: Path) -> None:
-    first, second = load_claims(written(tmp_path))
+    first, second = load_book(written(tmp_path)).claims.values()
     assert (first.id, first.metric, first.direction, first.sampling) == (
         "zero-lifts",
         "strict_pass@1",
@@ -95,14 +95,14 @@ def test_a_claim_that_cannot_be_read_is_named_with_file_and_line(case: str, tmp_
     old, new, said = WRONG[case]
     assert GOOD.count(old) == 1
     with pytest.raises(RecipeError, match=said) as raised:
-        load_claims(written(tmp_path, GOOD.replace(old, new)))
+        load_book(written(tmp_path, GOOD.replace(old, new)))
     assert "claims.yaml" in str(raised.value) and raised.value.hint
 
 
 def test_a_file_without_claims_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="needs `claims`"):
-        load_claims(written(tmp_path, "seeds: ['']\n"))
+        load_book(written(tmp_path, "seeds: ['']\n"))
     with pytest.raises(RecipeError, match="`claims` is empty"):
-        load_claims(written(tmp_path, "claims: {}\n"))
+        load_book(written(tmp_path, "claims: {}\n"))
     with pytest.raises(MissingError):
-        load_claims(tmp_path / "none.yaml")
+        load_book(tmp_path / "none.yaml")
