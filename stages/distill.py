@@ -12,14 +12,16 @@ teach; R1-Zero is labelled as what the paper does not have.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from stages.core import lineage, students, templates
-from stages.core.artifact import Conversations, Draft, Logprobs, Model, Prompts
+from stages.core.artifact import Draft, Model
 from stages.core.contract import Contract
+from stages.core.distillation import Distillation, Inputs
 from stages.core.errors import InputError, RecipeError
-from stages.core.ranges import Rule, above_zero, at_least, betas, check, or_none
+from stages.core.parts import Tuning, taken
+from stages.core.ranges import above_zero, at_least, check, or_none
 from stages.sft import contract_for, refuse_stripping
 
 if TYPE_CHECKING:
@@ -37,11 +39,7 @@ _WAYS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    mode: Literal["traces", "logprobs", "on-policy"] = "traces"
-    """What is learned from: the teacher's text (the paper's way), its cached log-probabilities on that text, or its
-    distribution on the student's own answers.
-    """
+class Recipe(Distillation):
     template: str = ""
     """Prompt template: empty = the teacher's, or the student's own without a teacher, or r1_zero where there is none;
     `r1_zero`, `plain`, `chat` (that of the student's tokenizer, traces only), a file that holds one, or the text itself
@@ -51,73 +49,13 @@ class Recipe:
     """Of AdamW at the start, above 0; None = the student's published one, which only the bases of the table of
     students have.
     """
-    epochs: int = 2
-    """Times each trace is learned, 1 or more; R1's students had 2 or 3. Not for on-policy."""
-    batch_size: int = 64
-    """Traces (on-policy: prompts) of an optimizer step, 1 or more."""
-    lr_schedule: Literal["cosine", "constant"] = "cosine"
-    """How the learning rate goes on after the warmup: along a cosine to min_lr_share of it, or not at all."""
-    min_lr_share: float = 0.1
-    """Share of the learning rate at which the cosine ends with the last step, 0 to 1."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0; 0 = none."""
-    max_tokens: int | None = 32768
-    """Longest trace in tokens, prompt and response together, 1 or more, and never beyond the student's positions; None
-    = its positions.
-    """
-    too_long: Literal["refuse", "drop"] = "refuse"
-    """What happens when traces are longer than that: nothing is trained, or they are left out and counted."""
-    positions: int | None = None
-    """Positions the student gets, 1 or more; None = its own. More than it had works for rotary embeddings alone, as
-    DeepSeek did for Qwen2.5-Math (4,096 -> 131,072).
-    """
-    heldout_share: float = 0.05
-    """Share of the traces in `inputs.logprobs` that is never trained on, in [0, 1): KL(teacher || student) is measured
-    there. 0 = none is held out, and nothing measured.
-    """
-    eval_every: int = 0
-    """Steps between measurements of that KL, besides the first and the last; 0 = only those."""
-    steps: int = 100
-    """Optimizer steps of on-policy, 1 or more; the other modes count epochs."""
-    max_completion_tokens: int = 2048
-    """On-policy: longest answer of the student in tokens, 1 or more."""
-    temperature: float = 1.0
-    """On-policy: of the student's sampling and of both distributions, above 0."""
-    divergence: float = 1.0
-    """On-policy: 0 = forward KL(teacher || student), 1 = reverse KL, between them the generalised Jensen-Shannon
-    divergence (arXiv 2306.13649).
-    """
-    weight_decay: float = 0.0
-    """Of AdamW, 0 or more."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of AdamW's two moments, each in [0, 1)."""
-    max_grad_norm: float | None = 1.0
-    """Longer gradients are scaled down to this norm; 0 or None = never."""
     seed: int = 0
     """Decides the order of the traces, what is held out and what is sampled; 0 or more."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number type of the forward passes, of a teacher that is asked and of the sealed weights; while training, the
-    student's weights are float32.
-    """
 
     def __post_init__(self) -> None:
         if self.template:
             object.__setattr__(self, "template", templates.template_text(self.template, [templates.CHAT]))
         _check(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    student: Model
-    """The model to start from, a base as a rule."""
-    teacher: Model | None = None
-    """Whom it learns from, any model; None = whoever wrote the traces (not for on-policy)."""
-    conversations: Conversations | None = None
-    """The teacher's traces, for mode traces."""
-    prompts: Prompts | None = None
-    """What the student is asked, for mode on-policy."""
-    logprobs: Logprobs | None = None
-    """The teacher's likeliest tokens on its traces, for mode logprobs; in the others a share of it measures only."""
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
@@ -127,7 +65,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises RecipeError for an input that the mode lacks or a student without a learning rate, InputError for traces
     that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
     """
-    from stages.policy import device, distill_modes, sft
+    from stages.policy import device, distill_modes
 
     refuse_missing(recipe, inputs)
     rate = learning_rate(recipe, inputs.student)
@@ -138,9 +76,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
-    values = {part.name: getattr(recipe, part.name) for part in fields(sft.Tuning)}
     pupil = distill_modes.Pupil(recipe, inputs, work, contract, where)
-    figures = pupil.learn(sft.Tuning(**{**values, "learning_rate": rate}))
+    figures = pupil.learn(taken(Tuning, recipe, learning_rate=rate))
     return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
 
@@ -231,10 +168,4 @@ def introduced(inputs: Inputs, rate: float, work: Work) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
-    counts = ("epochs", "batch_size", "steps", "max_completion_tokens")
-    rules = at_least(recipe, 1, *counts) + at_least(recipe, 0, "warmup_steps", "eval_every", "weight_decay", "seed")
-    rules += or_none(at_least(recipe, 1, "max_tokens", "positions") + at_least(recipe, 0, "max_grad_norm"))
-    rules += or_none(above_zero(recipe, "learning_rate")) + above_zero(recipe, "temperature")
-    rules += [Rule(key, 0 <= getattr(recipe, key) <= 1, "in [0, 1]") for key in ("min_lr_share", "divergence")]
-    rules += [Rule("heldout_share", 0 <= recipe.heldout_share < 1, "in [0, 1)")]
-    check(recipe, "distill", [*rules, betas(recipe)])
+    check(recipe, "distill", [*at_least(recipe, 0, "seed"), *or_none(above_zero(recipe, "learning_rate"))])

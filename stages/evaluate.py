@@ -17,12 +17,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stages.core import disk, reflection, scores, scripts, shards, templates, text
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, nearest
+from stages.core.parts import RewardOptions, Sampled
+from stages.core.ranges import at_least, check
 from stages.core.rows import Prompt, chosen
 from stages.core.scores import Row
 from stages.rewards import accuracy, choice, language, registry, scoring, steps
@@ -61,29 +63,21 @@ class Sampling:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Sampled, RewardOptions):
     samples: int = 16
     """Completions drawn for each problem under each sampling; >= 1."""
     samplings: list[Sampling] = field(
         default_factory=lambda: [Sampling(temperature=0.6, top_p=0.95), Sampling(temperature=1.0, top_p=1.0)]
     )
     """Ways to draw: the published one (0.6, 0.95) and the model's own distribution (1, 1) beside it."""
-    max_tokens: int | None = None
-    """Tokens a completion may have; >= 1. None: what the model has room for after the longest prompt, at most 32768."""
     template: str = ""
     """Prompt template by name (`r1_zero`, `plain`). Empty: the model's own, or r1_zero when it has none."""
-    problems: int | None = None
-    """How many problems are asked, the first in the order of their ids' hashes; >= 1. None: all."""
     pass_k: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
     """The k of pass@k; each >= 1. Those above `samples` are left out."""
     rewards: list[str] = field(default_factory=list)
     """More rewards to judge by: `helpful`, `safe` (with their judges as inputs), a registry name, or
     `package.module:function`; each is reported over the problems it applies to.
     """
-    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Reward name -> its options, such as `{repetition: {n: 4}}`; `r1 rewards list` shows them."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number type of the weights while sampling."""
     seed: int = 0
     """Seeds the samples and the resampling of the intervals; >= 0."""
 
@@ -336,10 +330,7 @@ def _check(recipe: Recipe) -> None:
             f"unknown template `{recipe.template}`",
             hint=f"{nearest(recipe.template, TEMPLATES)}All templates: {', '.join(TEMPLATES)}",
         )
-    least = {"samples": 1, "max_tokens": 1, "problems": 1, "seed": 0}
-    for name, value in ((key, getattr(recipe, key)) for key in least):
-        if value is not None and value < least[name]:
-            raise RecipeError(f"`{name}` must be {least[name]} or more, not {value}", hint="`r1 recipes keys eval`")
+    check(recipe, "eval", at_least(recipe, 0, "seed"))
     measured = [name for name in recipe.rewards if name in MEASURED]
     if measured or len(set(recipe.rewards)) < len(recipe.rewards):
         what = f"`rewards` names {measured[0]}, which is always measured" if measured else "`rewards` names one twice"

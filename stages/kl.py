@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stages.core import disk, divergence, shards
 from stages.core.artifact import Divergence, Draft, Model, Prompts
 from stages.core.errors import ContractError
+from stages.core.parts import Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, chosen
 from stages.core.templates import dressed, template_text
@@ -35,21 +36,13 @@ CHUNK_ROWS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Sampled):
     samples: int = 4
     """Completions drawn from the policy for each prompt; >= 1."""
     temperature: float = 1.0
     """Divides the logits of both models; > 0. The KL is that of the two distributions at this temperature."""
-    max_tokens: int | None = None
-    """Tokens a completion may have; >= 1. None: what the model has room for after the longest prompt, at most 32768."""
     lambdas: list[float] = field(default_factory=lambda: [round(0.1 * n, 1) for n in range(-5, 26)])
     """Weights λ of the control variate r - 1 at which the variance is taken, at least one; 0 is k1, 1 is k3."""
-    template: str = ""
-    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the policy's
-    own, or r1_zero when it has none.
-    """
-    problems: int | None = None
-    """How many problems are asked, the first in the order of their ids' hashes; >= 1. None: all."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of both models; the sums over the vocabulary are float64."""
     seed: int = 0
@@ -57,7 +50,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "template", template_text(self.template, ("",)))
-        rules = [*at_least(self, 1, "samples", "max_tokens", "problems"), *at_least(self, 0, "seed")]
+        rules = at_least(self, 0, "seed")
         rules += [*above_zero(self, "temperature"), Rule("lambdas", bool(self.lambdas), "at least one number")]
         check(self, "kl", rules)
 

@@ -12,12 +12,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stages.core import ranges, ranking, shards
 from stages.core.artifact import Draft, Judge, Model, Preferences
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
+from stages.core.parts import JudgeTuning
 from stages.core.ranking import RankedPair, RankedPoint
 from stages.core.rows import Labelled, Preference
 from stages.core.templates import dressed, template_text
@@ -33,35 +34,21 @@ HELDOUT_FILE = "heldout.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(JudgeTuning):
     template: str = ""
     """Prompt before what the judge reads: `plain`, `r1_zero`, a file that holds one, or the text itself with {prompt};
     empty = the model's own, or `plain` when it has none.
     """
     epochs: int = 1
-    """Passes over the training rows, 1 or more."""
     batch_size: int = 256
     """Pairs or responses an optimizer step is made of, 1 or more; only the last may be smaller."""
     learning_rate: float = 6e-6
-    """Of AdamW, above 0."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes on after the warmup; linear and cosine end at 0 with the last step."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0; 0 = none."""
     max_tokens: int | None = 8192
     """Longest text in tokens, prompt and end token included, 1 or more; rows with a longer one are left out. None, or
     more than the model has = the model's positions.
     """
     heldout_share: float = 0.1
     """Share of the prompts that is not trained on but measured with, in (0, 1)."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of AdamW's two moments, each in [0, 1)."""
-    weight_decay: float = 0.0
-    """Of AdamW, 0 or more."""
-    max_grad_norm: float | None = 1.0
-    """Longer gradients are scaled down to this norm; 0 or None = never."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number type of the forward passes and of the sealed weights; while training, weights are float32."""
     seed: int = 0
     """Decides the head's first weights and the order of the rows, 0 or more."""
 
@@ -225,10 +212,6 @@ def _measured(
 
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
-    rules = ranges.at_least(recipe, 1, "epochs", "batch_size")
-    rules += ranges.at_least(recipe, 0, "warmup_steps", "weight_decay", "seed")
-    rules += ranges.above_zero(recipe, "learning_rate")
-    rules += ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))
-    rules += ranges.or_none(ranges.at_least(recipe, 0, "max_grad_norm"))
+    rules = [*ranges.at_least(recipe, 0, "seed"), *ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))]
     rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
-    ranges.check(recipe, "reward-model", [*rules, ranges.betas(recipe)])
+    ranges.check(recipe, "reward-model", rules)

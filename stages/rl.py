@@ -8,12 +8,13 @@ none was published, TRL's or ours.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Draft, Judge, Model, Prompts
 from stages.core.errors import InputError, RecipeError
-from stages.core.ranges import Rule, above_zero, at_least, betas, check, or_none
+from stages.core.parts import Objective, Reinforcement, taken
+from stages.core.ranges import Rule, at_least, check
 from stages.core.reflection import first_spike
 from stages.core.rows import JUDGES, RULES, Prompt
 from stages.core.templates import dressed, template_text
@@ -23,24 +24,13 @@ if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
     from stages.policy.logbook import Logbook
-    from stages.policy.losses import Objective
     from stages.policy.validation import Examination
 
 VERSION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class LengthSwitch:
-    """A later, longer limit on completions."""
-
-    step: int
-    """Rollouts that start after this many steps use it; 1 or more."""
-    tokens: int
-    """The new limit in tokens; 1 or more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Reinforcement):
     template: str = "r1_zero"
     """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}; its text is what is
     hashed. Empty: the model's own, or r1_zero when it has none.
@@ -49,101 +39,12 @@ class Recipe:
     """`grpo`: a completion is judged against its group. `ppo`: by a learned value model, for each token; the KL is then
     k1 in the reward, and `kl_estimator` only reports it.
     """
-    rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
-    """Reward name (or `package.module:function`) -> weight, 0 or more; the sum over those that apply to a prompt is
-    maximised, 0 leaves a reward out. `helpful` and `safe` are the judges' and apply to general prompts alone, accuracy
-    to all others.
-    """
-    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Reward name -> its options, such as `{soft_overlong: {max_length: 4096}}`; `r1 rewards list` shows them."""
-    normalise_rewards: bool = False
-    """Bring each reward to mean 0 and deviation 1 within its group before it is weighted, and the sum to deviation 1
-    over the rollout (GDPO, arXiv 2601.05242): for rewards of unlike scales. R1 sums them as they are; not for ppo.
-    """
-    general_from_step: int | None = None
-    """General prompts, and the judges' rewards with them, enter in rollouts that start after this many steps, 0 or
-    more; None = never. R1: after 1,300 of 1,700.
-    """
-    general_share: float = 0.45
-    """Share of a rollout's prompts that are general from then on, 0 to 1; of R1's prompts 66,000 in 146,000 are (v2,
-    table 4).
-    """
-    prompts_per_step: int = 32
-    """Prompts an optimizer step is made of, 1 or more; with group_size they give its rows."""
-    group_size: int = 16
-    """Completions for each prompt, 2 or more: a completion is judged against the others of its group."""
-    minibatches: int = 16
-    """Optimizer steps one rollout is split into at random, 1 or more; 1 = a fresh rollout for every step."""
-    steps: int = 10400
-    """Optimizer steps in all, 1 or more."""
-    learning_rate: float = 3e-6
-    """Of AdamW, above 0."""
-    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate goes on after the warmup; linear and cosine end at 0 with the last step."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0; 0 = none."""
-    kl_weight: float = 0.001
-    """Weight of the KL divergence from the reference policy, per token, in the loss; 0 = no reference at all."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
-    """How that divergence is estimated; R1 uses k3. k1 in a loss has no gradient on average."""
-    kl_correction: bool = False
-    """Multiply the KL by the ratio to the sampling policy (DeepSeek-V3.2), which makes its gradient exact; R1 did not.
-    """
-    clip_epsilon: float = 0.2
-    """How far a token's ratio to the sampling policy may leave 1 and still count, 0 or more."""
-    clip_epsilon_high: float | None = None
-    """The same for ratios above 1; None = clip_epsilon."""
-    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
-    """How tokens are averaged: grpo within each completion, then over completions; dr_grpo by the limit; dapo over all
-    tokens.
-    """
-    scale_rewards: bool = True
-    """Divide advantages by the standard deviation of the group; under ppo by that of all tokens of the rollout."""
-    gae_lambda: float = 1.0
-    """How far PPO's advantages look ahead, 0 to 1: 0 = to the next value, 1 = to the reward; unused by grpo."""
-    value_learning_rate: float | None = None
-    """Of PPO's value model, above 0; None = learning_rate; unused by grpo."""
-    value_clip: float | None = None
-    """How far a value may leave that at sampling time and still count, above 0; None = any distance; unused by grpo."""
-    reference_steps: int | None = 400
-    """Steps after which the reference policy is replaced by the policy, at the next rollout; 0 or None = never."""
-    max_completion_tokens: int = 32768
-    """Longest completion in tokens, 1 or more."""
-    length_switch: LengthSwitch | None = None
-    """Another limit from a later step on; None = one limit throughout."""
-    temperature: float = 1.0
-    """Of sampling, above 0; log-probabilities are taken at it too."""
     seed: int = 0
     """Decides prompts, samples and minibatches, 0 or more."""
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of AdamW's two moments, each in [0, 1)."""
-    weight_decay: float = 0.0
-    """Of AdamW, 0 or more."""
-    max_grad_norm: float | None = 1.0
-    """Longer gradients are scaled down to this norm; 0 or None = never."""
-    eval_every: int = 0
-    """Steps between examinations on the validation prompts, besides the first and the last; 0, or more than `steps`, =
-    never.
-    """
-    eval_samples: int = 4
-    """Completions for each validation prompt, 1 or more."""
-    keep: Literal["best", "last"] = "best"
-    """Which weights are sealed: those of the best examination (strict pass@1), or the last; without examinations the
-    last.
-    """
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """Number type of the forward passes and of the sealed weights; while training, weights are float32."""
-    shuffle_rewards: bool = False
-    """A control: rewards change places across prompts inside each rollout, so that nothing can be learned."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "template", template_text(self.template, ("",)))
         _check(self)
-
-    @property
-    def step_rows(self) -> int:
-        """Completions an optimizer step is made of."""
-        return self.prompts_per_step * self.group_size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +93,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     trainer = ppo.TRAINERS[recipe.algorithm](
         model,
         asker=Asker(recipe=recipe, seed=work.seed, general=len(general), **asked),
-        objective=_objective(recipe),
+        objective=taken(Objective, recipe),
         config=settings.configuration(
             recipe,
             folder=checkpoints.fresh_draft(),
@@ -332,38 +233,11 @@ def _examination(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: W
     return Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked)
 
 
-def _objective(recipe: Recipe) -> Objective:
-    from stages.policy.losses import Objective
-
-    return Objective(**{part.name: getattr(recipe, part.name) for part in fields(Objective)})
-
-
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
     if recipe.group_size == 1:
         raise RecipeError(
             "a group of 1 has no advantage: `group_size` must be 2 or more", hint="R1-Zero uses 16: `group_size=16`"
         )
-    counts = ("prompts_per_step", "group_size", "minibatches", "steps", "max_completion_tokens", "eval_samples")
-    from_zero = ("kl_weight", "clip_epsilon", "warmup_steps", "seed", "weight_decay", "eval_every")
-    optional = ("reference_steps", "max_grad_norm", "clip_epsilon_high", "general_from_step")
-    last = (recipe.steps - 1) // recipe.minibatches * recipe.minibatches if recipe.minibatches > 0 else 0
-    rules = at_least(recipe, 1, *counts) + at_least(recipe, 0, *from_zero)
-    rules += above_zero(recipe, "learning_rate", "temperature") + or_none(at_least(recipe, 0, *optional))
-    rules += or_none(above_zero(recipe, "value_learning_rate", "value_clip"))
-    rules += [
-        Rule("gae_lambda", 0 <= recipe.gae_lambda <= 1, "in [0, 1]"),
-        Rule("general_share", 0 <= recipe.general_share <= 1, "in [0, 1]"),
-        Rule("general_from_step", (recipe.general_from_step or 0) <= last, f"null or up to {last}, the last rollout"),
-        betas(recipe),
-        Rule("rewards", _weights_fit(recipe.rewards), "weights of 0 or more, at least one above 0"),
-        Rule("normalise_rewards", not recipe.normalise_rewards or recipe.algorithm == "grpo", "false under `ppo`"),
-    ]
-    if recipe.length_switch is not None:
-        least = min(asdict(recipe.length_switch).values())
-        rules.append(Rule("length_switch", least >= 1, "a step and a number of tokens, each 1 or more"))
-    check(recipe, "rl", rules)
-
-
-def _weights_fit(rewards: dict[str, float]) -> bool:
-    return all(weight >= 0 for weight in rewards.values()) and any(rewards.values())
+    summed = not recipe.normalise_rewards or recipe.algorithm == "grpo"
+    check(recipe, "rl", [*at_least(recipe, 0, "seed"), Rule("normalise_rewards", summed, "false under `ppo`")])

@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from stages.core import shards
 from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
+from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
 from stages.core.templates import dressed, template_text
@@ -33,37 +34,25 @@ CHUNK_ROWS = 512
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Sampled, RewardOptions):
     samples: int = 16
     """Completions drawn for each prompt; >= 1. R1 drew "several"; the number was not published."""
     temperature: float = 1.0
     """Divides the logits before sampling; > 0. R1's cold start was drawn at 1."""
     top_p: float = 1.0
     """Share of the probability that may be sampled, most likely tokens first; in (0, 1], 1 keeps all."""
-    max_tokens: int | None = None
-    """Tokens a completion may have; >= 1. None: what the model has room for after the longest prompt, at most 32768."""
     rewards: dict[str, float] = field(default_factory=lambda: {"accuracy": 1.0, "format": 1.0})
     """Reward name (or `package.module:function`) -> weight; each that applies to a prompt is written beside its
     completions, and so is each judge that is an input. The weights play no part.
     """
-    reward_options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Reward name -> its options, such as `{repetition: {n: 4}}`; `r1 rewards list` shows them."""
-    template: str = ""
-    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the model's
-    own, or r1_zero when it has none.
-    """
-    problems: int | None = None
-    """How many prompts are asked, the first in the order of their ids' hashes; >= 1. None: all."""
     shard_prompts: int | None = None
     """Prompts of a shard, what a kill can cost; >= 1. None: as many as make about 512 completions."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Number type of the weights while sampling."""
     seed: int = 0
     """Decides the samples; >= 0."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "template", template_text(self.template, ("",)))
-        rules = [*at_least(self, 1, "samples", "max_tokens", "problems", "shard_prompts"), *at_least(self, 0, "seed")]
+        rules = [*at_least(self, 1, "shard_prompts"), *at_least(self, 0, "seed")]
         rules += [*above_zero(self, "temperature"), Rule("top_p", 0 < self.top_p <= 1, "in (0, 1]")]
         check(self, "sample", rules)
 

@@ -6,6 +6,7 @@ A rule is a key, whether its value fits, and what was wanted in words. Written o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 from stages.core.errors import RecipeError
@@ -39,9 +40,13 @@ def betas(recipe: Any) -> Rule:
     return Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")
 
 
-def check(recipe: Any, stage: str, rules: Iterable[Rule]) -> None:
-    """Raise RecipeError for the first rule that its value breaks; `stage` is the command whose keys the hint shows."""
-    for key, fits, wanted in rules:
+def check(recipe: Any, stage: str, rules: Iterable[Rule] = ()) -> None:
+    """Raise RecipeError for the first rule that its value breaks: those given, then those of the recipe's parts.
+
+    `stage` is the command whose keys the hint shows.
+    """
+    parts = [vars(part)["rules"](recipe) for part in type(recipe).__mro__ if "rules" in vars(part)]
+    for key, fits, wanted in chain(rules, *parts):
         if not fits:
             raise RecipeError(
                 f"`{key}` must be {wanted}, not {getattr(recipe, key)}", hint=f"see: `r1 recipes keys {stage}`"

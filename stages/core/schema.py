@@ -7,6 +7,7 @@ line, the key and the way out. The dataclass is the only description of a recipe
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import sys
 import types
 from functools import lru_cache
@@ -103,10 +104,12 @@ def nest(hint: Any, key: str, leaf: Entry) -> Entry:
 
 
 def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
-    """All keys of a dataclass in field order; with `nested`, those of dataclasses inside it follow, dotted."""
+    """All keys of a dataclass, its own before its parts'; with `nested`, each dataclass's own follow it, dotted."""
     found: list[Key] = []
     notes = docs(cls)
-    for field in dataclasses.fields(cls):
+    # A class's own fields first, then its parts' in the order of its bases; a field stands where it was first declared.
+    place = {name: level for level, part in enumerate(cls.__mro__) for name in inspect.get_annotations(part)}
+    for field in sorted(dataclasses.fields(cls), key=lambda field: place[field.name]):
         hint, key = _hints(cls)[field.name], _dotted(prefix, field.name)
         default = default_of(field)
         shown = REQUIRED if default is dataclasses.MISSING else _plain(default)

@@ -16,6 +16,7 @@ import torch
 from stages.core import imitation, lineage, students
 from stages.core.contract import Contract
 from stages.core.errors import InputError
+from stages.core.parts import Tuning
 from stages.policy import distill_onpolicy, models, sft
 from stages.policy.distill_cache import Cache
 from stages.policy.distill_exam import Exam, StepEvents, cached_loss, held_out
@@ -23,14 +24,14 @@ from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabular
 from stages.policy.generate import Sampling
 
 if TYPE_CHECKING:
+    from stages.core.distillation import Distillation, Inputs
     from stages.core.runner import Work
-    from stages.distill import Inputs, Recipe  # for the reader: the machine room never imports the room above it
 
 
 class Pupil:
     """A student in its lesson: its model and tokenizer, what it learns from, and on what it is measured."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, work: Work, contract: Contract, where: str) -> None:
+    def __init__(self, recipe: Distillation, inputs: Inputs, work: Work, contract: Contract, where: str) -> None:
         self.recipe, self.inputs, self.work, self.contract, self.where = recipe, inputs, work, contract, where
         self.tokenizer = models.load_tokenizer(inputs.student.path)
         self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(contract.pad_id)
@@ -58,7 +59,7 @@ class Pupil:
         held = held_out([one.id for one in cache.examples], self.recipe.heldout_share, self.work.seed)
         return Exam(cache, sorted(held), cache.vocabulary, self.work.runtime.micro_batch)
 
-    def learn(self, tuning: sft.Tuning) -> dict[str, Any]:
+    def learn(self, tuning: Tuning) -> dict[str, Any]:
         """Train the student in the recipe's mode, write it, and return figures."""
         lesson = _MODES[self.recipe.mode](self, tuning)
         before = self.measured(0)
@@ -120,7 +121,7 @@ Lesson = Callable[[], dict[str, Any]]
 """Trains, and returns figures."""
 
 
-def on_traces(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+def on_traces(pupil: Pupil, tuning: Tuning) -> Lesson:
     """SFT on the teacher's conversations, as DeepSeek-R1's students learned; held-out traces are left out."""
     conversations = pupil.inputs.conversations
     assert conversations is not None  # the stage refuses its absence
@@ -137,7 +138,7 @@ def on_traces(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
     return lesson
 
 
-def on_logprobs(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+def on_logprobs(pupil: Pupil, tuning: Tuning) -> Lesson:
     """The same traces in the same steps, but each token's loss is the KL of the cached teacher to the student."""
     exam, logprobs = pupil.exam, pupil.inputs.logprobs
     assert exam is not None and logprobs is not None  # the stage refuses their absence
@@ -154,7 +155,7 @@ def on_logprobs(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
     return lesson
 
 
-def on_policy(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
+def on_policy(pupil: Pupil, tuning: Tuning) -> Lesson:
     """The student answers prompts and the teacher reads its answers; both are cut to the vocabulary they share."""
     recipe, teaching, prompts = pupil.recipe, pupil.inputs.teacher, pupil.inputs.prompts
     assert teaching is not None and prompts is not None  # the stage refuses their absence
@@ -184,7 +185,7 @@ def on_policy(pupil: Pupil, tuning: sft.Tuning) -> Lesson:
     return taught
 
 
-_MODES: dict[str, Callable[[Pupil, sft.Tuning], Lesson]] = {
+_MODES: dict[str, Callable[[Pupil, Tuning], Lesson]] = {
     "traces": on_traces,
     "logprobs": on_logprobs,
     "on-policy": on_policy,

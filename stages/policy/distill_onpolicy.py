@@ -24,12 +24,12 @@ from trl.trainer.utils import split_tensor_dict
 
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
+from stages.core.parts import Tuning
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Sampling, generate
 from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 from stages.policy.sampler import PromptOrder, derive
-from stages.policy.sft import Tuning
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -207,7 +207,6 @@ def configuration(tuning: Tuning, lesson: Lesson, folder: Path, micro: int, work
         max_completion_length=lesson.sampling.max_tokens,
         temperature=lesson.sampling.temperature,
         beta=lesson.divergence,
-        **tuning.schedule(),
         disable_dropout=True,
     )
 

@@ -29,8 +29,8 @@ from stages.policy.feed import Feed, Room, as_it_is
 from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
 if TYPE_CHECKING:
+    from stages.core.parts import JudgeTuning
     from stages.core.runner import Work
-    from stages.reward_model import Recipe  # for the reader: the machine room never imports the room above it
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def pointwise_loss(scores_B1: Tensor, labels_B: Tensor) -> Outcome:
     return loss, ((scores_B > 0) == (labels_B > 0.5)).sum()
 
 
-def train(model: Any, examples: Sequence[Example], recipe: Recipe, *, pad_id: int, work: Work) -> dict[str, Any]:
+def train(model: Any, examples: Sequence[Example], recipe: JudgeTuning, *, pad_id: int, work: Work) -> dict[str, Any]:
     """Train `model` (float32, with a scalar head) in place on the examples, all pairs or all points.
 
     A killed run goes on from `work.scratch / "checkpoints"` and ends, on a CPU, in the same bits. Returns `steps`,
@@ -106,8 +106,8 @@ def train(model: Any, examples: Sequence[Example], recipe: Recipe, *, pad_id: in
     }
 
 
-def configuration(recipe: Recipe, feed: Feed, *, folder: Path, work: Work, model: Any) -> TrainingArguments:
-    """Translate a `reward_model.Recipe` into transformers' own words."""
+def configuration(recipe: JudgeTuning, feed: Feed, *, folder: Path, work: Work, model: Any) -> TrainingArguments:
+    """Translate a judge's recipe into transformers' own words."""
     return TrainingArguments(
         **settings.unattended(
             recipe,
@@ -119,7 +119,6 @@ def configuration(recipe: Recipe, feed: Feed, *, folder: Path, work: Work, model
         max_steps=feed.steps,
         per_device_train_batch_size=1,  # of tickets: each stands for a whole pass
         gradient_accumulation_steps=feed.passes,
-        lr_scheduler_type="constant_with_warmup" if recipe.lr_schedule == "constant" else recipe.lr_schedule,
         logging_nan_inf_filter=False,
     )
 

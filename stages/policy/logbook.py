@@ -14,9 +14,9 @@ from stages.policy.rollout import Kept, Rollout
 from stages.policy.validation import Best, Examination
 
 if TYPE_CHECKING:
+    from stages.core.parts import Reinforcement, RewardPlan
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
-    from stages.rl import Recipe
 
 LIVE = ("reward", "accuracy", "format", "length", "kl", "entropy")
 """Figures of a step that its progress event repeats."""
@@ -39,7 +39,7 @@ QUIET = 2.0
 class Logbook:
     """What training tells, as events and files, and the examinations it stops for."""
 
-    def __init__(self, recipe: Recipe, work: Work, examination: Examination | None, best: Best) -> None:
+    def __init__(self, recipe: Reinforcement, work: Work, examination: Examination | None, best: Best) -> None:
         self.recipe = recipe
         self.work = work
         self.examination = examination
@@ -115,7 +115,7 @@ class Logbook:
         self.work.emit("progress", done=step, total=self.recipe.steps, unit="steps", figures=figures)
 
 
-def shown(kept: Kept, recipe: Recipe) -> dict[str, Any]:
+def shown(kept: Kept, recipe: RewardPlan) -> dict[str, Any]:
     """Return a kept answer as a row of JSON: what was asked and written, what each reward that applies said and why."""
     answer = kept.answer
     verdicts = {name: answer.scored.verdicts[name] for name in recipe.rewards if name in answer.scored.verdicts}

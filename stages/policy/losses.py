@@ -17,24 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from stages.core.parts import Objective
+
 ADVANTAGE_EPSILON = 1e-4
 """Added to the standard deviation of a group, as TRL does: R1 states no value, and a flat group must not divide by
 zero.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """What is maximised: the shape of the loss, the clip range and the KL term. Field meanings are those of
-    `rl.Recipe`.
-    """
-
-    loss: str = "grpo"
-    clip_epsilon: float = 0.2
-    clip_epsilon_high: float | None = None
-    kl_weight: float = 0.001
-    kl_estimator: str = "k3"
-    kl_correction: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

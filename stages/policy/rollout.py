@@ -29,7 +29,7 @@ from stages.rewards.scoring import Counted, Scorer, score, total
 from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
-    from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
+    from stages.core.parts import Reinforcement
 
 MEASURED = ("accuracy", "format", "strict", "language")
 """Rewards that every completion is measured by where they apply, whether the recipe trains on them or not."""
@@ -120,7 +120,7 @@ class Rollout:
 class Asker:
     """What all rollouts of a run share, and how one is made."""
 
-    recipe: Recipe
+    recipe: Reinforcement
     rows: Sequence[Prompt]
     prompt_ids: Sequence[list[int]]
     tokenizer: Any

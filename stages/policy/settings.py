@@ -10,15 +10,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from trl import GRPOConfig
 
+from stages.core.parts import Optimizer, Reinforcement, RolloutPlan, Tuning
 from stages.policy.memory import rows_that_fit
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.rl import Recipe  # for the reader: the machine room never imports the room above it
 
 
 CHECKPOINTS = 10
@@ -49,7 +49,7 @@ def micro_rows(rows: int, limit: int) -> int:
     return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
 
 
-def rows_at_once(recipe: Recipe, model: Any, prompt_ids: Sequence[list[int]], work: Work) -> int:
+def rows_at_once(recipe: RolloutPlan, model: Any, prompt_ids: Sequence[list[int]], work: Work) -> int:
     """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut."""
     tokens = max(map(len, prompt_ids)) + recipe.max_completion_tokens
     micro = micro_rows(recipe.step_rows, work.runtime.micro_batch or rows_that_fit(model, tokens))
@@ -62,29 +62,13 @@ def rows_at_once(recipe: Recipe, model: Any, prompt_ids: Sequence[list[int]], wo
     return micro
 
 
-class Optimising(Protocol):
-    """What every training says of its optimizer: a recipe, or a part of one."""
-
-    @property
-    def learning_rate(self) -> float: ...
-    @property
-    def warmup_steps(self) -> int: ...
-    @property
-    def adam_betas(self) -> tuple[float, float]: ...
-    @property
-    def weight_decay(self) -> float: ...
-    @property
-    def max_grad_norm(self) -> float | None: ...
-    @property
-    def dtype(self) -> str: ...
-
-
-def unattended(asked: Optimising, *, folder: Path, seed: int, save_steps: int, cpu: bool) -> dict[str, Any]:
+def unattended(asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps: int, cpu: bool) -> dict[str, Any]:
     """Return what all trainings tell transformers alike: AdamW as `asked`, checkpoints into `folder`, every step
     logged to nobody, and a loader that serves numbers."""
     return {
         "output_dir": str(folder),
         "learning_rate": asked.learning_rate,
+        **schedule(asked),
         "warmup_steps": asked.warmup_steps,
         "adam_beta1": asked.adam_betas[0],
         "adam_beta2": asked.adam_betas[1],
@@ -106,19 +90,30 @@ def unattended(asked: Optimising, *, folder: Path, seed: int, save_steps: int, c
     }
 
 
+def schedule(asked: Optimizer | Tuning) -> dict[str, Any]:
+    """Return how the learning rate goes on after the warmup, in transformers' words."""
+    if asked.lr_schedule == "constant":
+        return {"lr_scheduler_type": "constant_with_warmup"}
+    if isinstance(asked, Tuning):
+        share = {"min_lr_rate": asked.min_lr_share}
+        return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": share}
+    return {"lr_scheduler_type": asked.lr_schedule}
+
+
 def save_steps(steps: int, work: Work) -> int:
     """Return the steps between checkpoints: the runtime's, or a tenth of the run."""
     return work.runtime.checkpoint_every or math.ceil(steps / CHECKPOINTS)
 
 
-def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool) -> GRPOConfig:
-    """Translate an `rl.Recipe` into TRL's own words; `micro` must divide the rows of a step.
+def configuration(
+    recipe: Reinforcement, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool
+) -> GRPOConfig:
+    """Translate what reinforcement learning is asked for into TRL's own words; `micro` must divide the rows of a step.
 
     TRL's `beta` stays 0: it would load a second reference from disk and never see it replaced or saved; ours is
     `kl_weight`.
     """
     rows = recipe.prompts_per_step * recipe.group_size
-    schedule = "constant_with_warmup" if recipe.lr_schedule == "constant" else recipe.lr_schedule
     return GRPOConfig(
         **unattended(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
         max_steps=recipe.steps,
@@ -130,6 +125,5 @@ def configuration(recipe: Recipe, *, folder: Path, seed: int, micro: int, save_s
         temperature=recipe.temperature,
         loss_type=recipe.loss,
         beta=0.0,
-        lr_scheduler_type=schedule,
         disable_dropout=True,
     )

@@ -28,6 +28,7 @@ from trl import SFTConfig, SFTTrainer
 
 from stages.core.errors import StageError
 from stages.core.imitation import Example
+from stages.core.parts import Tuning
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.feed import Feed, Room, as_it_is
@@ -36,31 +37,6 @@ from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tuning:
-    """How examples are trained on; field meanings are those of `sft.Recipe`."""
-
-    epochs: int = 2
-    batch_size: int = 64
-    learning_rate: float = 5e-6
-    lr_schedule: str = "cosine"
-    min_lr_share: float = 0.1
-    warmup_steps: int = 0
-    weight_decay: float = 0.0
-    adam_betas: tuple[float, float] = (0.9, 0.999)
-    max_grad_norm: float | None = 1.0
-    dtype: str = "float32"
-
-    def schedule(self) -> dict[str, Any]:
-        """How the learning rate goes on after the warmup, in transformers' words."""
-        if self.lr_schedule != "cosine":
-            return {"lr_scheduler_type": "constant_with_warmup"}
-        return {
-            "lr_scheduler_type": "cosine_with_min_lr",
-            "lr_scheduler_kwargs": {"min_lr_rate": self.min_lr_share},
-        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +137,6 @@ def configuration(tuning: Tuning, feed: Feed, *, folder: Path, work: Work, devic
         max_length=None,
         packing=False,
         dataset_kwargs={"skip_prepare_dataset": True},
-        **tuning.schedule(),
     )
 
 

@@ -60,13 +60,14 @@ def reads() -> set[str]:
 
 def _declares(node: ast.AST, path: Path) -> bool:
     declared = {("Recipe", dotted(Path(path))), ("Runtime", "stages.core.runtime")}
-    return isinstance(node, ast.ClassDef) and (node.name, dotted(path)) in declared
+    parts = dotted(path) == "stages.core.parts"
+    return isinstance(node, ast.ClassDef) and (parts or (node.name, dotted(path)) in declared)
 
 
 def _attributes(node: ast.AST, left_out: set[int]) -> set[str]:
     found: set[str] = set()
     for child in ast.iter_child_nodes(node):
-        if id(child) in left_out or (isinstance(child, ast.FunctionDef) and child.name == "_check"):
+        if id(child) in left_out or (isinstance(child, ast.FunctionDef) and child.name in ("_check", "rules")):
             continue  # a range check alone does not use a value
         if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Load):
             found.add(child.attr)

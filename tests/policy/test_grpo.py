@@ -20,10 +20,10 @@ from trl import GRPOTrainer
 from stages import rl
 from stages.core import events
 from stages.core.artifact import Model, Prompts
+from stages.core.parts import LengthSwitch, Objective
 from stages.policy import grpo, memory, models, rollout, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Completion
-from stages.policy.losses import Objective
 from stages.policy.sampler import PromptOrder, derive
 from tests.policy import tiny
 
@@ -164,7 +164,7 @@ def test_micro_batches_change_nothing_but_rounding(home: Path, tmp_path: Path) -
 
 
 def test_the_length_switch_acts_on_the_first_rollout_after_its_step(home: Path, tmp_path: Path) -> None:
-    switch = rl.LengthSwitch(step=3, tokens=9)
+    switch = LengthSwitch(step=3, tokens=9)
     made = train(home, tmp_path, steps=6, minibatches=2, length_switch=switch).rollouts
     longest = [max(map(len, one.completion_ids)) for one in made]
     assert [one.max_tokens for one in made] == [6, 6, 9]

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stages.core.parts import Objective
 from stages.policy.losses import (
-    Objective,
     Share,
     Tokens,
     clipped_objective,

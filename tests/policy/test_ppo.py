@@ -16,10 +16,10 @@ from stages import rl
 from stages.core.artifact import Model, Prompts
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError
+from stages.core.parts import Objective
 from stages.core.rows import Prompt
 from stages.policy import models, ppo, rollout, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.losses import Objective
 from stages.policy.prefix import selected_logits, selected_logprobs, suffix_logits
 from tests.policy import test_grpo, test_resume, tiny
 

@@ -11,6 +11,7 @@ from hypothesis import settings as law
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stages.core.parts import Objective
 from stages.policy.losses import Share, Tokens, clipped_objective, grpo_loss
 from stages.policy.ppo_losses import explained_variance, gae, kl_rewards, value_loss, whiten
 
@@ -154,7 +155,6 @@ def test_equal_advantages_along_a_row_give_the_loss_of_one_for_the_row() -> None
     parts = {"logprobs_BT": old + 0.1, "old_logprobs_BT": old, "ref_logprobs_BT": None}
     mask, row = torch.tensor([[True, True], [True, False]]), torch.tensor([1.0, -0.5])
     share = Share(rows=2, tokens=3, max_tokens=2)
-    from stages.policy.losses import Objective
 
     one, each = (
         grpo_loss(Tokens(**parts, advantages_B=given, mask_BT=mask), Objective(), share)[0]

@@ -23,6 +23,7 @@ from stages.core import events, imitation, templates
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.imitation import Example
+from stages.core.parts import Tuning
 from stages.policy import memory, models, sft
 from stages.policy.feed import Feed, Room, fewest_passes
 from stages.policy.generate import Sampling, generate
@@ -85,7 +86,7 @@ class Run:
         loss = changes.pop("loss", sft.completion_loss)
         place = tiny.work(folder, **runtime)
         self.model = models.load_model(home / "model")
-        tuning = sft.Tuning(**{"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, **changes})
+        tuning = Tuning(**{"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, **changes})
         words = models.load_tokenizer(home / "model")
         try:
             self.figures = sft.train(self.model, examples, tuning, tokenizer=words, work=place, loss=loss)

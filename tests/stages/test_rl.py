@@ -16,6 +16,7 @@ from stages.core import events
 from stages.core.artifact import Judge, Model, Prompts
 from stages.core.contract import R1_ZERO_TEMPLATE
 from stages.core.errors import ContractError, InputError, RecipeError
+from stages.core.parts import LengthSwitch
 from stages.core.rows import Prompt, write_rows
 from tests.policy import tiny
 
@@ -35,7 +36,7 @@ from tests.policy import tiny
         ({"adam_betas": (0.9, 1.0)}, "`adam_betas` must be two numbers in [0, 1)"),
         ({"rewards": {}}, "`rewards` must be weights of 0 or more, at least one above 0"),
         ({"rewards": {"accuracy": -1.0}}, "`rewards` must be"),
-        ({"length_switch": rl.LengthSwitch(step=0, tokens=5)}, "`length_switch` must be"),
+        ({"length_switch": LengthSwitch(step=0, tokens=5)}, "`length_switch` must be"),
         ({"template": "r1_zeroo"}, "no `template` named r1_zeroo"),
         ({"general_share": 1.5}, "`general_share` must be in [0, 1]"),
         ({"general_from_step": -1}, "`general_from_step` must be 0 or more, or null"),
