@@ -73,6 +73,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     numbers.
     """
     from stages.policy import device, judge, judge_training, models
+    from stages.policy.policy_weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
@@ -87,14 +88,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         dtype=recipe.dtype,
     )
     tokenizer = models.load_tokenizer(inputs.model.path)
-    model = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
+    module = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
+    trained = Policy(module, tokenizer, contract)
     dropped: Counter[str] = Counter()
-    learned, held = _split(recipe, rows, judge.JudgeScorer(model, tokenizer, contract, nature), dropped)
+    learned, held = _split(recipe, rows, judge.JudgeScorer(module, tokenizer, contract, nature), dropped)
     _tell(work, rows, learned, held, dropped)
     examples = [example for _, example in learned]
-    figures = judge_training.train(model, examples, recipe, pad_id=contract.pad_id, work=work)
-    model = model.to(models.torch_dtype(recipe.dtype))
-    models.save_model(model, tokenizer, contract, work.path)
+    figures = judge_training.train(trained, examples, recipe, work=work)
+    trained.save(work.path, recipe.dtype)
     nature.write(work.path)
     # Read back, so that what is measured and scaled is what will be asked.
     scored = judge.load_judge(work.path, where)

@@ -75,6 +75,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy import device, judge, models, ppo, resumable, settings
     from stages.policy.checkpoint import Checkpoints
     from stages.policy.logbook import Logbook
+    from stages.policy.policy_weights import Policy
     from stages.policy.rollout import Asker
     from stages.policy.validation import Best
 
@@ -87,26 +88,26 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     reasoning, general = _practice(recipe, inputs, work)
     shared = {"contract": contract, "tokenizer": tokenizer, "judges": judge.load_judges(inputs, where)}
     asked = _asked([*reasoning, *general], recipe, shared)
-    model = models.load_model(inputs.model.path, device=where)
+    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     logbook = Logbook(recipe, work, _examination(recipe, inputs, shared, work), Best(work.scratch / "best"))
     trainer = ppo.TRAINERS[recipe.algorithm](
-        model,
+        policy,
         asker=Asker(recipe=recipe, seed=work.seed, general=len(general), **asked),
         objective=taken(Objective, recipe),
         config=settings.configuration(
             recipe,
             folder=checkpoints.fresh_draft(),
             seed=work.seed,
-            micro=settings.rows_at_once(recipe, model, asked["prompt_ids"], work),
+            micro=settings.rows_at_once(recipe, policy.module, asked["prompt_ids"], work),
             save_steps=work.runtime.checkpoint_every or recipe.minibatches,
-            cpu=model.device.type == "cpu",
+            cpu=policy.device.type == "cpu",
         ),
         checkpoints=checkpoints,
         watch=logbook,
     )
     resumable.train(trainer, work)
-    return _finish(trainer, logbook, inputs, contract, work)
+    return _finish(trainer, logbook, inputs, work)
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -129,25 +130,21 @@ def policy_contract(recipe: Recipe, base: Contract) -> Contract:
     return contract
 
 
-def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, contract: Contract, work: Work) -> Draft:
+def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, work: Work) -> Draft:
     """Choose the weights, write the model, and sum the run up."""
-    import torch
+    from stages.policy import costs
 
-    from stages.policy import costs, models
-
-    recipe, carried, model = logbook.recipe, trainer.carried, trainer.model
-    change = models.load_model(inputs.model.path, device=str(model.device)).state_dict()
-    largest = max((value - change[name]).abs().max().item() for name, value in model.state_dict().items())
+    recipe, carried, policy = logbook.recipe, trainer.carried, trainer.policy
+    largest = policy.largest_change(inputs.model.path)
     kept, best = recipe.steps, carried.get("best")
     if recipe.keep == "best" and best is not None and best["step"] != recipe.steps:
-        if logbook.best.restore(model, best["step"]):
+        if logbook.best.restore(policy, best["step"]):
             kept = best["step"]
         else:
             work.emit(
                 "warning", text=f"the best weights, of step {best['step']}, are gone from the disk: the last are kept"
             )
-    model = model.to(torch.bfloat16) if recipe.dtype == "bfloat16" else model
-    models.save_model(model, trainer.asker.tokenizer, contract, work.path)
+    policy.save(work.path, recipe.dtype)
     metrics = {"steps": recipe.steps, "kept_step": kept, "largest_weight_change": largest, **carried["last"]}
     metrics |= costs.summed_up(trainer)
     metrics |= {"flops": carried["flops"], "reflective_spike": first_spike(carried["reflective"])}

@@ -61,9 +61,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template that strips reasoning or tokens that cannot work, InputError when every row
     is too long.
     """
-    import torch
-
     from stages.policy import device, models, sft
+    from stages.policy.policy_weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
@@ -78,10 +77,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     kept, dropped = imitation.fitting(made, limit)
     if dropped:
         work.emit("warning", text=f"{dropped} of {len(rows)} rows are longer than {limit} tokens and left out")
-    model = models.load_model(inputs.model.path, device=where)
-    figures = sft.train(model, kept, taken(Tuning, recipe), tokenizer=tokenizer, work=work)
-    model = model.to(torch.bfloat16) if recipe.dtype == "bfloat16" else model
-    models.save_model(model, tokenizer, contract, work.path)
+    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
+    figures = sft.train(policy, kept, taken(Tuning, recipe), work=work)
+    policy.save(work.path, recipe.dtype)
     return Draft(Model, figures | {"dropped_too_long": dropped})
 
 

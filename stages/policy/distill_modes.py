@@ -22,6 +22,7 @@ from stages.policy.distill_cache import Cache
 from stages.policy.distill_exam import Exam, StepEvents, cached_loss, held_out
 from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabulary_of
 from stages.policy.generate import Sampling
+from stages.policy.policy_weights import Policy
 
 if TYPE_CHECKING:
     from stages.core.distillation import Distillation, Inputs
@@ -37,12 +38,12 @@ class Pupil:
         self.tokenizer.pad_token = self.tokenizer.convert_ids_to_tokens(contract.pad_id)
 
     @cached_property
-    def model(self) -> Any:
+    def policy(self) -> Policy:
         """The student, float32, on its device."""
-        model = models.load_model(self.inputs.student.path, device=self.where)
+        policy = Policy.load(self.inputs.student.path, self.tokenizer, self.contract, device=self.where)
         if self.recipe.positions is not None:
-            give_positions(model, self.recipe.positions)
-        return model
+            give_positions(policy.module, self.recipe.positions)
+        return policy
 
     @cached_property
     def exam(self) -> Exam | None:
@@ -65,8 +66,7 @@ class Pupil:
         before = self.measured(0)
         figures = lesson()
         after = self.measured(figures["steps"])
-        model = self.model.to(torch.bfloat16) if self.recipe.dtype == "bfloat16" else self.model
-        models.save_model(model, self.tokenizer, self.contract, self.work.path)
+        self.policy.save(self.work.path, self.recipe.dtype)
         figures |= {f"{name}_before": value for name, value in before.items()}
         return figures | {f"{name}_after": value for name, value in after.items()}
 
@@ -75,7 +75,7 @@ class Pupil:
         if self.exam is None or not self.exam.rows:
             return {}
         with self.precision():
-            held, hidden = self.exam.kl(self.model), self.exam.hidden(self.model)
+            held, hidden = self.exam.kl(self.policy.module), self.exam.hidden(self.policy.module)
         self.work.emit("eval", step=step, kl=held, **hidden)
         if not hidden:
             return {"heldout_kl": held}
@@ -97,7 +97,7 @@ class Pupil:
         def after_step(step: int, steps: int) -> None:
             if step % every == 0 and step < steps:
                 with self.precision():
-                    self.work.emit("eval", step=step, kl=exam.kl(self.model))
+                    self.work.emit("eval", step=step, kl=exam.kl(self.policy.module))
 
         return replace(self.work, events=StepEvents(self.work.events, after_step))
 
@@ -131,7 +131,7 @@ def on_traces(pupil: Pupil, tuning: Tuning) -> Lesson:
     kept, dropped = pupil.within(made)
 
     def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.model, kept, tuning, tokenizer=pupil.tokenizer, work=pupil.watched())
+        figures = sft.train(pupil.policy, kept, tuning, work=pupil.watched())
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(conversations)}
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(held), "flops": flops}
 
@@ -148,7 +148,7 @@ def on_logprobs(pupil: Pupil, tuning: Tuning) -> Lesson:
     loss = cached_loss(exam.cache, [number[one.id] for one in kept], exam.vocabulary)
 
     def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.model, kept, tuning, tokenizer=pupil.tokenizer, work=pupil.watched(), loss=loss)
+        figures = sft.train(pupil.policy, kept, tuning, work=pupil.watched(), loss=loss)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(logprobs)}
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(exam.rows), "flops": flops}
 
@@ -177,9 +177,9 @@ def on_policy(pupil: Pupil, tuning: Tuning) -> Lesson:
     def taught() -> dict[str, Any]:
         teacher = models.load_model(teaching.path, dtype=recipe.dtype, device=pupil.where)
         trim(teacher, vocabulary)
-        cut = trim(pupil.model, vocabulary)
-        figures = distill_onpolicy.train(pupil.model, teacher, lesson, tuning, pupil.watched())
-        restore(pupil.model, cut)
+        cut = trim(pupil.policy.module, vocabulary)
+        figures = distill_onpolicy.train(pupil.policy, teacher, lesson, tuning, pupil.watched())
+        restore(pupil.policy.module, cut)
         return figures
 
     return taught

@@ -28,6 +28,7 @@ from stages.core.parts import Tuning
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Sampling, generate
+from stages.policy.policy_weights import Policy
 from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 from stages.policy.sampler import PromptOrder, derive
 
@@ -61,7 +62,7 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
 
     def __init__(
         self,
-        student: Any,
+        student: Policy,
         teacher: Any,
         *,
         lesson: Lesson,
@@ -79,10 +80,10 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
         super().__init__(
-            model=student,
+            model=student.module,
             teacher_model=teacher,
             args=config,
-            processing_class=lesson.tokenizer,
+            processing_class=student.tokenizer,
             # TRL wants a dataset; which prompts a step asks is decided by its number (see `get_train_dataloader`).
             train_dataset=Dataset.from_dict({"prompt": list(lesson.prompts)}),
             callbacks=[resumable.StepEnds(self)],
@@ -157,7 +158,7 @@ def refuse_without_room(lesson: Lesson) -> None:
         )
 
 
-def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work) -> dict[str, Any]:
+def train(student: Policy, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work) -> dict[str, Any]:
     """Train `student` in place, `lesson.steps` times; both models have the shared vocabulary and nothing beyond it.
 
     Resumes from `work.scratch / "checkpoints"`; on a CPU it then ends in the same bits. Returns plain figures: `steps`,
@@ -166,7 +167,9 @@ def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work
     `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
     """
     tokens = longest_prompt(lesson) + lesson.sampling.max_tokens
-    micro = settings.micro_rows(lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student, tokens))
+    micro = settings.micro_rows(
+        lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student.module, tokens)
+    )
     work.emit("note", text=f"{lesson.steps} steps of {lesson.batch_size} prompts, {micro} rows at once")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     trainer = OnPolicyTrainer(
@@ -178,7 +181,7 @@ def train(student: Any, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work
         stepped=lambda trainer, step, figures: _tell(work, lesson, step, figures),
     )
     resumable.train(trainer, work)
-    mine, read = student.num_parameters(), trainer.carried["read_tokens"]
+    mine, read = student.parameters, trainer.carried["read_tokens"]
     return {
         "steps": lesson.steps,
         "trained_tokens": trainer.carried["trained_tokens"],

@@ -9,7 +9,6 @@ test pins the methods overridden here.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import time
@@ -22,7 +21,6 @@ from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_model, save_model
 from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback
@@ -32,6 +30,7 @@ from stages.core.errors import StageError
 from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.losses import Objective, Share, Tokens, grpo_loss
+from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
 from stages.policy.resumable import CARRIED_FILE, StepEnds, WholeCheckpoints, refuse_no_number
 from stages.policy.rollout import Asker, Kept, Rollout
@@ -101,7 +100,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
 
     def __init__(
         self,
-        model: Any,
+        policy: Policy,
         *,
         asker: Asker,
         objective: Objective,
@@ -111,9 +110,9 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
     ) -> None:
         if config.world_size > 1:
             raise StageError(f"RL runs in one process, not in {config.world_size}", hint="start it without a launcher")
-        # Copied before TRL patches `model.forward` with a method bound to the policy: a later copy would answer with
-        # the policy's weights.
-        self.reference = copy.deepcopy(model).eval().requires_grad_(False) if objective.kl_weight else None
+        self.policy = policy
+        # Before TRL takes hold of the policy's module: see `Policy.copy`.
+        self.reference = policy.reference() if objective.kl_weight else None
         self.reference_step = 0
         self.asker = asker
         self.objective = objective
@@ -123,7 +122,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         self.rollout: Rollout | None = None
         self.carried: dict[str, Any] = {}
         super().__init__(
-            model=model,
+            model=policy.module,
             reward_funcs=[_judged],
             args=config,
             processing_class=asker.tokenizer,
@@ -136,7 +135,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.sizes = Sizes(step, config.per_device_train_batch_size, asker.recipe.minibatches)
         if self.reference is not None:
-            self.reference.to(self.accelerator.device)
+            self.reference.module.to(self.accelerator.device)
 
     # ---- overridden: TRL and transformers call these ----
 
@@ -213,7 +212,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
             if self._rounds:
                 old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
             if self.reference is not None:
-                ref += _unpadded(self._token_logprobs(self.reference, batch)[0], lengths)
+                ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
         if self._rounds:
             gaps = [(mine - drawn).abs() for mine, drawn in zip(old, rollout.old_logprobs, strict=True)]
             rollout.facts["logprob_gap"] = torch.cat(gaps).mean().item()
@@ -258,7 +257,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         every = self.asker.recipe.reference_steps
         if self.reference is None or not every or step - step % every <= self.reference_step:
             return
-        self.reference.load_state_dict(self.model.state_dict())
+        self.reference.renew(self.policy)
         self.reference_step = step
 
     # ---- steps and checkpoints ----
@@ -290,7 +289,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         carried = {"reference_step": self.reference_step, "carried": self.carried}
         (folder / CARRIED_FILE).write_text(json.dumps(carried), encoding="utf-8")
         if self.reference is not None and self.reference_step:
-            save_model(self.reference, str(folder / REFERENCE_FILE))
+            self.reference.snapshot(folder / REFERENCE_FILE)
         # Between rollouts there is nothing to keep; inside one, its log-probabilities are of weights that are gone.
         if self.rollout is not None and self.state.global_step % self.sizes.minibatches:
             torch.save({part.name: getattr(self.rollout, part.name) for part in fields(Rollout)}, folder / ROLLOUT_FILE)
@@ -299,7 +298,7 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         carried = json.loads((folder / CARRIED_FILE).read_text(encoding="utf-8"))
         self.reference_step, self.carried = carried["reference_step"], carried["carried"]
         if self.reference is not None and self.reference_step:
-            load_model(self.reference, str(folder / REFERENCE_FILE), device=str(self.accelerator.device))
+            self.reference.restore(folder / REFERENCE_FILE)
         if (folder / ROLLOUT_FILE).exists():
             self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
 

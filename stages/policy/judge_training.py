@@ -26,6 +26,7 @@ from stages.core.errors import StageError
 from stages.policy import judge, memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.feed import Feed, Room, as_it_is
+from stages.policy.policy_weights import Policy
 from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
 if TYPE_CHECKING:
@@ -54,7 +55,6 @@ class Lesson:
 
     examples: Sequence[Example]
     feed: Feed
-    pad_id: int
 
 
 Outcome = tuple[Tensor, Tensor]
@@ -77,8 +77,8 @@ def pointwise_loss(scores_B1: Tensor, labels_B: Tensor) -> Outcome:
     return loss, ((scores_B > 0) == (labels_B > 0.5)).sum()
 
 
-def train(model: Any, examples: Sequence[Example], recipe: JudgeTuning, *, pad_id: int, work: Work) -> dict[str, Any]:
-    """Train `model` (float32, with a scalar head) in place on the examples, all pairs or all points.
+def train(scorer: Policy, examples: Sequence[Example], recipe: JudgeTuning, *, work: Work) -> dict[str, Any]:
+    """Train `scorer` (float32, with a scalar head) in place on the examples, all pairs or all points.
 
     A killed run goes on from `work.scratch / "checkpoints"` and ends, on a CPU, in the same bits. Returns `steps`,
     `loss` and `train_accuracy` (means over the last epoch's rows, each seen before it was trained on), and `flops`.
@@ -86,15 +86,15 @@ def train(model: Any, examples: Sequence[Example], recipe: JudgeTuning, *, pad_i
     """
     lengths = [max(map(len, example.texts)) for example in examples]
     each = len(examples[0].texts)
-    rows = work.runtime.micro_batch or max(1, memory.rows_that_fit(model, max(lengths)) // each)
+    rows = work.runtime.micro_batch or max(1, memory.rows_that_fit(scorer.module, max(lengths)) // each)
     room = Room(rows, 10**12 if work.runtime.micro_batch else rows * max(lengths))
     feed = Feed(lengths, work.seed, epochs=recipe.epochs, batch=recipe.batch_size, room=room)
     said = f"{len(examples)} rows, {recipe.epochs} times, in {feed.steps} steps of {recipe.batch_size} rows, each in "
     work.emit("note", text=f"{said}{feed.passes} passes")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
-    config = configuration(recipe, feed, folder=checkpoints.fresh_draft(), work=work, model=model)
-    config.gradient_checkpointing = not memory.row_fits(model, each * max(lengths))
-    trainer = JudgeTrainer(model, Lesson(examples, feed, pad_id), config=config, checkpoints=checkpoints, work=work)
+    config = configuration(recipe, feed, folder=checkpoints.fresh_draft(), work=work, device=scorer.device)
+    config.gradient_checkpointing = not memory.row_fits(scorer.module, each * max(lengths))
+    trainer = JudgeTrainer(scorer, Lesson(examples, feed), config=config, checkpoints=checkpoints, work=work)
     resumable.train(trainer, work)
     tail, tokens = trainer.carried["tail"], sum(example.tokens for example in examples) * recipe.epochs
     return {
@@ -102,11 +102,13 @@ def train(model: Any, examples: Sequence[Example], recipe: JudgeTuning, *, pad_i
         "loss": tail["loss"] / tail["rows"],
         "train_accuracy": tail["right"] / tail["rows"],
         "trained_tokens": tokens,
-        "flops": {"update": 6 * model.num_parameters() * tokens},
+        "flops": {"update": 6 * scorer.parameters * tokens},
     }
 
 
-def configuration(recipe: JudgeTuning, feed: Feed, *, folder: Path, work: Work, model: Any) -> TrainingArguments:
+def configuration(
+    recipe: JudgeTuning, feed: Feed, *, folder: Path, work: Work, device: torch.device
+) -> TrainingArguments:
     """Translate a judge's recipe into transformers' own words."""
     return TrainingArguments(
         **settings.unattended(
@@ -114,7 +116,7 @@ def configuration(recipe: JudgeTuning, feed: Feed, *, folder: Path, work: Work, 
             folder=folder,
             seed=work.seed,
             save_steps=settings.save_steps(feed.steps, work),
-            cpu=model.device.type == "cpu",
+            cpu=device.type == "cpu",
         ),
         max_steps=feed.steps,
         per_device_train_batch_size=1,  # of tickets: each stands for a whole pass
@@ -127,11 +129,12 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
     """transformers' trainer on pairs or points; `carried` holds the last epoch's sums."""
 
     def __init__(
-        self, model: Any, lesson: Lesson, *, config: TrainingArguments, checkpoints: Checkpoints, work: Work
+        self, scorer: Policy, lesson: Lesson, *, config: TrainingArguments, checkpoints: Checkpoints, work: Work
     ) -> None:
         if config.world_size > 1:
             raise StageError(f"a judge is trained in one process, not in {config.world_size}", hint="use no launcher")
         self.lesson, self.checkpoints, self.work = lesson, checkpoints, work
+        self.pad_id = scorer.contract.pad_id
         self.carried = {"tail": {"rows": 0, "loss": 0.0, "right": 0.0}}
         self.sums: dict[str, float] = defaultdict(float)
         self.began = time.perf_counter()
@@ -139,7 +142,7 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
             pairwise_loss if len(lesson.examples[0].texts) == 2 else pointwise_loss
         )
         super().__init__(
-            model=model,
+            model=scorer.module,
             args=config,
             data_collator=as_it_is,
             # Given here, nothing downstream divides the loss by the number of passes again.
@@ -164,7 +167,7 @@ class JudgeTrainer(WholeCheckpoints, Trainer):  # type: ignore[misc]
     ) -> Tensor:
         """Return the loss of a pass as its part of the step's mean over rows."""
         texts = [ids for example in inputs for ids in example.texts]
-        scores = judge.forward(model, texts, self.lesson.pad_id).view(len(inputs), -1)
+        scores = judge.forward(model, texts, self.pad_id).view(len(inputs), -1)
         labels = torch.tensor([example.label for example in inputs], device=scores.device)
         loss, right = self.compute_loss_func(scores, labels)
         self.sums["loss"] += loss.detach().item()

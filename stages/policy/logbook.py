@@ -92,7 +92,7 @@ class Logbook:
         if "best" not in carried or figures["strict"] >= carried["best"]["strict"]:
             carried["best"] = {"step": step, **figures}
             if self.recipe.keep == "best":
-                self.best.keep(trainer.model, step)
+                self.best.keep(trainer.policy, step)
 
     def _count(self, trainer: PolicyTrainer, step: int, figures: dict[str, Any]) -> None:
         """Add up the floating-point operations, and note how reflective each rollout was.
@@ -106,7 +106,7 @@ class Logbook:
         flops = carried.setdefault("flops", {"sampling": 0, "update": 0})
         place = (step - 1) % size.minibatches
         if place == 0:
-            flops["sampling"] += 2 * trainer.model.num_parameters() * rollout.processed(range(size.rollout))
+            flops["sampling"] += 2 * trainer.policy.parameters * rollout.processed(range(size.rollout))
             carried.setdefault("reflective", []).append([step, figures["reflective"]])
         trained = sum(one.numel() for group in trainer.optimizer.param_groups for one in group["params"])
         flops["update"] += 6 * trained * rollout.processed(range(place * size.step, (place + 1) * size.step))

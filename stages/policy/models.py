@@ -119,14 +119,26 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     """Load a folder's causal language model in evaluation mode, with torch's fused attention; never runs code of the
     folder.
 
-    Raises MissingError when the folder holds no config or no safetensors.
+    Raises MissingError when the folder holds no config or no safetensors, or when these lack a weight: transformers
+    would make one up at random.
     """
     folder = Path(path)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise MissingError(f"`{folder}` holds no model", hint="it must hold config.json and *.safetensors")
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch_dtype(dtype), attn_implementation="sdpa", use_safetensors=True, local_files_only=True
+    model, loaded = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch_dtype(dtype),
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        local_files_only=True,
+        output_loading_info=True,
     )
+    if loaded["missing_keys"]:
+        absent = sorted(loaded["missing_keys"])
+        raise MissingError(
+            f"the weights of `{folder}` lack {absent[0]}{f' and {len(absent) - 1} more' if absent[1:] else ''}",
+            hint="import the whole model again: `r1 artifacts import`",
+        )
     return model.to(device).eval()
 
 

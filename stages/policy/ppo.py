@@ -12,17 +12,16 @@ optimizer trains both, with a learning rate and a gradient norm for each.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.policy.grpo import PolicyTrainer
+from stages.policy.policy_weights import Policy
 from stages.policy.ppo_losses import explained_variance, gae, kl_rewards, value_loss, whiten
 from stages.policy.prefix import selected_logits
 from stages.policy.rollout import Kept, Rollout
@@ -32,26 +31,28 @@ GAMMA = 1.0
 """Discount of later rewards: a completion is one episode, and its end is what counts."""
 
 
-def value_model(policy: Any) -> Any:
+def value_model(policy: Policy) -> Policy:
     """Return a copy of a causal language model whose output layer gives one number, 0 at first, instead of logits."""
-    made = copy.deepcopy(policy)
-    width = made.get_output_embeddings().weight.shape[1]
-    head = nn.Linear(width, 1, device=policy.device, dtype=policy.dtype)
+    made = policy.copy()
+    module = made.module
+    width = module.get_output_embeddings().weight.shape[1]
+    head = nn.Linear(width, 1, device=module.device, dtype=module.dtype)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
-    made.config.get_text_config().tie_word_embeddings = False  # the head stands alone, whatever the policy ties
-    made.set_output_embeddings(head)
-    return made.eval().requires_grad_(True)
+    module.config.get_text_config().tie_word_embeddings = False  # the head stands alone, whatever the policy ties
+    module.set_output_embeddings(head)
+    module.eval().requires_grad_(True)
+    return made
 
 
 class PPOTrainer(PolicyTrainer):
     """`PolicyTrainer` with a value model, advantages for each token and the KL in the reward."""
 
-    def __init__(self, model: Any, **parts: Any) -> None:
-        # Copied before TRL patches `model.forward`, as the reference is.
-        self.value = value_model(model)
-        super().__init__(model, **parts)
-        self.value.to(self.accelerator.device)
+    def __init__(self, policy: Policy, **parts: Any) -> None:
+        # Before TRL takes hold of the policy's module: see `Policy.copy`.
+        self.value = value_model(policy)
+        super().__init__(policy, **parts)
+        self.value.module.to(self.accelerator.device)
         self.kl_weight = self.objective.kl_weight
         self.objective = replace(self.objective, kl_weight=0.0)  # it is in the reward; the loss only reports it
 
@@ -68,7 +69,7 @@ class PPOTrainer(PolicyTrainer):
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Clip the value model's gradient on its own: its size must not shorten the policy's step."""
-        nn.utils.clip_grad_norm_(self.value.parameters(), self.args.max_grad_norm)
+        nn.utils.clip_grad_norm_(self.value.module.parameters(), self.args.max_grad_norm)
         return super()._clip_grad_norm(model)
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
@@ -130,7 +131,7 @@ class PPOTrainer(PolicyTrainer):
         names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
         with self.accelerator.autocast():
             found_N1 = selected_logits(
-                self.value, *(batch[name] for name in names), shared_prefix=batch["shared_prefix"]
+                self.value.module, *(batch[name] for name in names), shared_prefix=batch["shared_prefix"]
             )
         mask_BT = batch["completion_mask"]
         return found_N1.new_zeros(mask_BT.shape, dtype=torch.float32).masked_scatter(mask_BT, found_N1[:, 0].float())
@@ -139,22 +140,22 @@ class PPOTrainer(PolicyTrainer):
 
     def close_step(self, logs: dict[str, float]) -> None:
         """Forget the value model's gradient; transformers only forgets the policy's."""
-        self.value.zero_grad()
+        self.value.module.zero_grad()
         super().close_step(logs)
 
     def _save_carried(self, folder: Path) -> None:
         super()._save_carried(folder)
-        save_model(self.value, str(folder / VALUE_FILE))
+        self.value.snapshot(folder / VALUE_FILE)
 
     def _load_carried(self, folder: Path) -> None:
         super()._load_carried(folder)
-        load_model(self.value, str(folder / VALUE_FILE), device=str(self.accelerator.device))
+        self.value.restore(folder / VALUE_FILE)
 
     def _value_groups(self) -> list[dict[str, Any]]:
         recipe = self.asker.recipe
         rate = recipe.learning_rate if recipe.value_learning_rate is None else recipe.value_learning_rate
-        decayed = set(self.get_decay_parameter_names(self.value))
-        named = list(self.value.named_parameters())
+        decayed = set(self.get_decay_parameter_names(self.value.module))
+        named = list(self.value.module.named_parameters())
         return [
             {"params": [one for name, one in named if (name in decayed) == flag], "lr": rate, "weight_decay": decay}
             for flag, decay in ((True, recipe.weight_decay), (False, 0.0))

@@ -32,6 +32,7 @@ from stages.core.parts import Tuning
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.feed import Feed, Room, as_it_is
+from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
 from stages.policy.resumable import WholeCheckpoints, refuse_no_number
 
@@ -75,19 +76,17 @@ def completion_loss(model: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]
 
 
 def train(
-    model: Any,
+    policy: Policy,
     examples: Sequence[Example],
     tuning: Tuning,
     *,
-    tokenizer: Any,
     work: Work,
     loss: Loss = completion_loss,
 ) -> dict[str, Any]:
-    """Train `model` in place on the completions of `examples` (see `imitation.examples` and `imitation.fitting`).
+    """Train `policy` in place on the completions of `examples` (see `imitation.examples` and `imitation.fitting`).
 
-    `model`: float32 weights on their device, as `models.load_model` gives them. `tokenizer`: the model's; only saved,
-    beside the weights of a checkpoint. `work`: seed, runtime, events, and `scratch / "checkpoints"`, from which a
-    killed run goes on; on a CPU it then ends in the same bits.
+    `policy`: float32 weights on their device. `work`: seed, runtime, events, and `scratch / "checkpoints"`, from which
+    a killed run goes on; on a CPU it then ends in the same bits.
 
     Returns plain figures: `rows`, `steps`, `trained_tokens` (of completions, counted in every epoch), `loss` (per
     token, mean over the steps of the last epoch, as is each other name that `loss` reports) and `flops` ({"update":
@@ -95,20 +94,20 @@ def train(
     `note`, `step` and `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
     """
     tokens = max(example.tokens for example in examples)
-    rows = work.runtime.micro_batch or memory.rows_that_fit(model, tokens)
+    rows = work.runtime.micro_batch or memory.rows_that_fit(policy.module, tokens)
     room = Room(rows, 10**12 if work.runtime.micro_batch else rows * tokens)
     lengths = [example.tokens for example in examples]
     feed = Feed(lengths, work.seed, epochs=tuning.epochs, batch=tuning.batch_size, room=room)
-    narrow = not memory.row_fits(model, tokens)
+    narrow = not memory.row_fits(policy.module, tokens)
     work.emit(
         "note",
         text=f"{len(examples)} rows, {tuning.epochs} times, in {feed.steps} steps of {tuning.batch_size} rows, each in "
         f"{feed.passes} passes{', layers computed twice for lack of memory' if narrow else ''}",
     )
     checkpoints = Checkpoints(work.scratch / "checkpoints")
-    config = configuration(tuning, feed, folder=checkpoints.fresh_draft(), work=work, device=model.device)
+    config = configuration(tuning, feed, folder=checkpoints.fresh_draft(), work=work, device=policy.device)
     config.gradient_checkpointing = narrow
-    trainer = SupervisedTrainer(model, Lesson(examples, feed, loss), config=config, tokenizer=tokenizer, work=work)
+    trainer = SupervisedTrainer(policy, Lesson(examples, feed, loss), config=config, work=work)
     resumable.train(trainer, work)
     tail = trainer.carried["tail"]
     trained = sum(len(example.completion_ids) for example in examples) * tuning.epochs
@@ -117,7 +116,7 @@ def train(
         "steps": feed.steps,
         "trained_tokens": trained,
         **{name: value / tail["tokens"] for name, value in tail["sums"].items()},
-        "flops": {"update": 6 * model.num_parameters() * sum(lengths) * tuning.epochs},
+        "flops": {"update": 6 * policy.parameters * sum(lengths) * tuning.epochs},
     }
 
 
@@ -154,7 +153,7 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = True  # a pass is divided by the tokens of its whole step, and by nothing after that
 
-    def __init__(self, model: Any, lesson: Lesson, *, config: SFTConfig, tokenizer: Any, work: Work) -> None:
+    def __init__(self, policy: Policy, lesson: Lesson, *, config: SFTConfig, work: Work) -> None:
         if config.world_size > 1:
             raise StageError(f"SFT runs in one process, not in {config.world_size}", hint="start it without a launcher")
         self.lesson = lesson
@@ -165,12 +164,12 @@ class SupervisedTrainer(WholeCheckpoints, SFTTrainer):  # type: ignore[misc]
         self.sums: dict[str, float] = defaultdict(float)
         self.began = time.perf_counter()
         super().__init__(
-            model=model,
+            model=policy.module,
             args=config,
             data_collator=as_it_is,
             # TRL wants a dataset; what a pass trains on is decided by its number (see `get_train_dataloader`).
             train_dataset=Dataset.from_dict({"input_ids": [[0]]}),
-            processing_class=tokenizer,
+            processing_class=policy.tokenizer,
             callbacks=[resumable.StepEnds(self)],
         )
         self.remove_callback(PrinterCallback)

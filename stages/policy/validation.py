@@ -7,19 +7,17 @@ eval`, on problems that chose nothing.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_model, save_model
-
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.policy.checkpoint import Checkpoints, folder_fault
 from stages.policy.generate import Sampling, generate
+from stages.policy.policy_weights import Policy
 from stages.policy.rollout import judged, measured
 from stages.rewards.scoring import Scorer
 
@@ -74,16 +72,16 @@ class Best:
     def __init__(self, folder: Path) -> None:
         self.folders = Checkpoints(folder)
 
-    def keep(self, model: Any, step: int) -> None:
+    def keep(self, policy: Policy, step: int) -> None:
         """Write the weights of `step`, whole or not at all."""
         draft = self.folders.fresh_draft()
-        save_model(model, str(draft / WEIGHTS))
+        policy.snapshot(draft / WEIGHTS)
         self.folders.seal(draft, step)
 
-    def restore(self, model: Any, step: int) -> bool:
-        """Load the weights of `step` into `model`; False when they are not there whole, and the model is as it was."""
+    def restore(self, policy: Policy, step: int) -> bool:
+        """Load the weights of `step` into `policy`; False when they are not there whole, and the policy as it was."""
         folder = next((path for path in self.folders.whole() if path.name == f"step-{step:06d}"), None)
         if folder is None or folder_fault(folder):
             return False
-        load_model(model, os.fspath(folder / WEIGHTS))
+        policy.restore(folder / WEIGHTS)
         return True

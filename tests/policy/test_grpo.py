@@ -79,7 +79,7 @@ class Witness:
     def rolled(self, made: rollout.Rollout, kept: list[rollout.Kept]) -> None:
         self.rollouts.append(made)
         if self.trainer is not None and self.trainer.reference is not None:
-            pairs = zip(self.trainer.model.parameters(), self.trainer.reference.parameters(), strict=True)
+            pairs = zip(self.trainer.model.parameters(), self.trainer.reference.module.parameters(), strict=True)
             self.reference_is_policy.append(all(torch.equal(*pair) for pair in pairs))
 
     def stepped(self, trainer: grpo.PolicyTrainer, step: int, figures: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> Witness:
         recipe, folder=checkpoints.fresh_draft(), seed=3, micro=micro, save_steps=1000, cpu=True
     )
     trainer = grpo.PolicyTrainer(
-        models.load_model(home / "model"),
+        tiny.policy(home / "model"),
         asker=asker_of(home, recipe),
         objective=Objective(kl_weight=recipe.kl_weight, clip_epsilon=recipe.clip_epsilon),
         config=config,

@@ -70,7 +70,7 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> tuple[tes
         recipe, folder=checkpoints.fresh_draft(), seed=3, micro=micro, save_steps=1000, cpu=True
     )
     trainer = ppo.PPOTrainer(
-        models.load_model(home / "model"),
+        tiny.policy(home / "model"),
         asker=test_grpo.asker_of(home, recipe),
         objective=Objective(kl_weight=recipe.kl_weight, clip_epsilon=recipe.clip_epsilon),
         config=config,
@@ -85,8 +85,8 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> tuple[tes
 
 
 def test_a_value_model_is_the_policy_with_one_number_for_logits_and_foresees_0_at_first(home: Path) -> None:
-    policy = models.load_model(home / "model")
-    value = ppo.value_model(policy)
+    owner = tiny.policy(home / "model")
+    policy, value = owner.module, ppo.value_model(owner).module
     assert policy.config.tie_word_embeddings and policy.get_output_embeddings().weight.shape[0] > 1
     ids = torch.tensor([[1, 2, 3]])
     assert value(input_ids=ids).logits.tolist() == [[[0.0], [0.0], [0.0]]]
@@ -173,7 +173,7 @@ def test_micro_batches_change_nothing_but_rounding(home: Path, tmp_path: Path) -
     for left, right in zip(whole.steps, cut.steps, strict=True):
         assert left["value_loss"] == pytest.approx(right["value_loss"], rel=1e-4)
         assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-3)
-    for left, right in zip(first.value.parameters(), second.value.parameters(), strict=True):
+    for left, right in zip(first.value.module.parameters(), second.value.module.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=0, atol=2e-3)
 
 
@@ -190,9 +190,9 @@ def test_a_completion_that_cannot_be_judged_moves_neither_model(home: Path, tmp_
     assert everything.std().item() == pytest.approx(1, abs=1e-5)
     assert len(kept) == 8 and made.advantages_B[3] == 0
     inputs = {**trainer._batch(made, range(3, 4)), "share": rollout_share(made)}
-    trainer.value.zero_grad()
+    trainer.value.module.zero_grad()
     trainer._compute_loss(trainer.model, inputs)
-    assert all(part.grad is None or part.grad.abs().sum() == 0 for part in trainer.value.parameters())
+    assert all(part.grad is None or part.grad.abs().sum() == 0 for part in trainer.value.module.parameters())
 
 
 def rollout_share(made: rollout.Rollout) -> Any:

@@ -85,11 +85,11 @@ class Run:
         runtime = changes.pop("runtime", {})
         loss = changes.pop("loss", sft.completion_loss)
         place = tiny.work(folder, **runtime)
-        self.model = models.load_model(home / "model")
+        policy = tiny.policy(home / "model")
+        self.model = policy.module
         tuning = Tuning(**{"epochs": 2, "batch_size": 4, "learning_rate": 5e-3, **changes})
-        words = models.load_tokenizer(home / "model")
         try:
-            self.figures = sft.train(self.model, examples, tuning, tokenizer=words, work=place, loss=loss)
+            self.figures = sft.train(policy, examples, tuning, work=place, loss=loss)
         finally:
             place.events.close()
         self.steps = events.curve(folder / "events.jsonl", "step")

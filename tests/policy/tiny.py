@@ -88,6 +88,14 @@ def model(folder: Path, *, pad_is_eos: bool = False) -> Model:
     return Model(path=folder, record=record("model", "tiny"))
 
 
+def policy(folder: Path) -> Any:
+    """The `Policy` of a model folder, as a trainer is given it."""
+    from stages.policy import models
+    from stages.policy.policy_weights import Policy
+
+    return Policy.load(folder, models.load_tokenizer(folder), Contract.read(folder))
+
+
 def prompts(folder: Path, count: int, name: str = "tiny-prompts") -> Prompts:
     rows = [
         Prompt(id=f"{name}-{n}", problem=f"{n}+{n}=", answer=str(2 * n), verifier="math", family=("even", "odd")[n % 2])
