@@ -110,7 +110,7 @@ def test_every_dependency_is_named_with_its_reason_and_imported_or_said_not_to_b
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     always, extras = project["dependencies"], chain.from_iterable(project["optional-dependencies"].values())
     section = PAGE.partition("## Dependencies")[2]
-    unnamed = {_name(each) for each in (*always, *extras)} - set(re.findall(r"[a-z-]+", section)) - {"setuptools"}
+    unnamed = {_name(each) for each in (*always, *extras)} - set(re.findall(r"[a-z0-9-]+", section)) - {"setuptools"}
     assert not unnamed, f"ARCHITECTURE.md's dependencies lack {', '.join(unnamed)}"
     imported = set().union(*(_imported(tree(path)) for path in sources("stages", "r1cli")))
     unused = [name for name in map(_name, always) if SPELLED.get(name, name) not in imported]
