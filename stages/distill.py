@@ -22,7 +22,6 @@ from stages.core.distillation import Distillation, Inputs
 from stages.core.errors import InputError, RecipeError
 from stages.core.parts import Tuning, taken
 from stages.core.ranges import above_zero, at_least, check, or_none
-from stages.sft import contract_for, refuse_stripping
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -65,14 +64,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises RecipeError for an input that the mode lacks or a student without a learning rate, InputError for traces
     that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
     """
-    from stages.policy import device, distill_modes
+    from stages.policy import chat, device, distill_modes
 
     refuse_missing(recipe, inputs)
     rate = learning_rate(recipe, inputs.student)
     refuse_other_teachers(recipe, inputs)
     contract = student_contract(recipe, inputs)
     if recipe.mode == "traces" and inputs.conversations is not None:
-        refuse_stripping(recipe.template, inputs.conversations.rows(), contract, inputs.student)
+        chat.refuse_stripping(recipe.template, inputs.conversations.rows(), contract, inputs.student)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
@@ -127,10 +126,12 @@ def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
     Where the two share a tokenizer the student also ends as the teacher does. Raises RecipeError for a template other
     than the one that log-probabilities were taken under, or for `chat` in a mode whose teacher reads the prompt too.
     """
+    from stages.policy import chat
+
     student, teacher = inputs.student.contract, inputs.teacher.contract if inputs.teacher else None
     positions = recipe.positions or student.max_positions
     if recipe.mode == "traces":
-        found = contract_for(recipe.template, inputs.student)
+        found = chat.contract_for(recipe.template, inputs.student)
         if teacher is not None and teacher.template and not recipe.template:
             words = ("template", "template_name", "prefill", "think_tags", "answer_tags")
             found = replace(found, **{name: getattr(teacher, name) for name in words})

@@ -146,7 +146,7 @@ def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, work: Work
             )
     policy.save(work.path, recipe.dtype)
     metrics = {"steps": recipe.steps, "kept_step": kept, "largest_weight_change": largest, **carried["last"]}
-    metrics |= costs.summed_up(trainer)
+    metrics |= costs.summed_up(trainer.optimizer, carried, trainer.state.global_step)
     metrics |= {"flops": carried["flops"], "reflective_spike": first_spike(carried["reflective"])}
     if best is not None:
         metrics |= {

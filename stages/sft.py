@@ -9,7 +9,7 @@ values (DeepSeek-R1, arXiv 2501.12948v2 B.4.2).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.core import imitation, templates
 from stages.core.artifact import Conversations, Draft, Model
@@ -61,15 +61,15 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template that strips reasoning or tokens that cannot work, InputError when every row
     is too long.
     """
-    from stages.policy import device, models, sft
+    from stages.policy import chat, device, models, sft
     from stages.policy.policy_weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
-    contract = contract_for(recipe.template, inputs.model)
+    contract = chat.contract_for(recipe.template, inputs.model)
     tokenizer = models.load_tokenizer(inputs.model.path)
     rows = inputs.conversations.rows()
-    refuse_stripping(recipe.template, rows, contract, inputs.model)
+    chat.refuse_stripping(recipe.template, rows, contract, inputs.model)
     limit = longest(recipe, contract)
     if recipe.max_tokens is not None and recipe.max_tokens > limit:
         work.emit("warning", text=f"max_tokens {recipe.max_tokens} is cut to {limit}: the model has no more positions")
@@ -83,32 +83,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(Model, figures | {"dropped_too_long": dropped})
 
 
-def contract_for(template: str, model: Model) -> Contract:
-    """The model's contract with the template a recipe asks for; only `chat` has to load the model's tokenizer."""
-    if template != templates.CHAT:
-        return templates.dressed(model.contract, template)
-    from stages.policy import chat
-
-    return chat.chat_contract(model.contract, _tokenizer(model))
-
-
-def refuse_stripping(template: str, rows: list[Any], contract: Contract, model: Model) -> None:
-    """Raise ContractError when `template` is the tokenizer's own and would not let reasoning through."""
-    if template == templates.CHAT:
-        from stages.policy import chat
-
-        chat.refuse_a_template_that_strips(rows, contract, _tokenizer(model))
-
-
 def longest(recipe: Recipe, contract: Contract) -> int:
     """The most tokens a row may have."""
     return min(contract.max_positions, recipe.max_tokens or LONGEST)
-
-
-def _tokenizer(model: Model) -> Any:
-    from stages.policy import models
-
-    return models.load_tokenizer(model.path)
 
 
 def _check(recipe: Recipe) -> None:

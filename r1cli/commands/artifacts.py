@@ -189,9 +189,10 @@ def pack(
     debug: Debug = False,
 ) -> None:
     """Write an artifact into one tar file."""
+    from stages.core import packing
     from stages.core.store import Store
 
-    inside, screen = Store().pack(address, file, lineage=lineage), Screen(as_json)
+    inside, screen = packing.pack(Store(), address, file, lineage=lineage), Screen(as_json)
     screen.say(f"{file}: {', '.join(inside)} ({size(file.stat().st_size)})")
     screen.data({"file": str(file), "artifacts": inside})
 
@@ -203,9 +204,10 @@ def unpack(
     debug: Debug = False,
 ) -> None:
     """Bring packed artifacts into the store, every hash checked."""
+    from stages.core import packing
     from stages.core.store import Store
 
-    found, screen = Store().unpack(file), Screen(as_json)
+    found, screen = packing.unpack(Store(), file), Screen(as_json)
     for artifact in found:
         screen.say(f"{artifact.address}  {artifact.kind}")
     screen.data([_summary(artifact) for artifact in found])

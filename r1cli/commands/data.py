@@ -45,16 +45,17 @@ def show_mask(
     from stages.core.runner import check_required
     from stages.core.sources import resolve
     from stages.core.store import Store
+    from stages.policy import chat
 
     node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
     check_required(node)
     kinds = input_kinds("sft")
     given: dict[str, Any] = {key: resolve(text, kinds[key][0], store) for key, text in node.inputs.items()}
     inputs = sft.Inputs(**given)
-    contract = sft.contract_for(node.recipe.template, inputs.model)
+    contract = chat.contract_for(node.recipe.template, inputs.model)
     all_rows = inputs.conversations.rows()
     shown = all_rows[:rows]
-    sft.refuse_stripping(node.recipe.template, shown, contract, inputs.model)
+    chat.refuse_stripping(node.recipe.template, shown, contract, inputs.model)
     tokenizer = imitation.read_tokenizer(inputs.model.path)
     limit = sft.longest(node.recipe, contract)
     found = [_row(made, tokenizer, limit) for made in imitation.examples(shown, contract, tokenizer)]

@@ -15,11 +15,10 @@ from typing import IO, TYPE_CHECKING
 from stages.core import disk
 from stages.core.artifact import RECORD, Artifact, Record
 from stages.core.errors import AskedWrongly, InputError, MissingError, R1Error, TamperedError
+from stages.core.store import Store, parse_address, refuse_pickle
 
 if TYPE_CHECKING:
     import tarfile
-
-    from stages.core.store import Store
 
 _HINT = "get the file again, or pack it again: `r1 artifacts pack ADDRESS FILE`"
 
@@ -101,8 +100,6 @@ def _extract(file: Path, staging: Path) -> list[PurePosixPath]:
 
 
 def _safe_path(member: tarfile.TarInfo, where: str) -> PurePosixPath:
-    from stages.core.store import parse_address
-
     path = PurePosixPath(member.name)
     if not (member.isreg() or member.isdir()):
         raise InputError(f"`{member.name}` is a link or a special file", where=where, hint=_HINT)
@@ -119,8 +116,6 @@ def _safe_path(member: tarfile.TarInfo, where: str) -> PurePosixPath:
 
 
 def _checked(staging: Path, folder: PurePosixPath) -> Record:
-    from stages.core.store import Store, refuse_pickle
-
     if not (staging / folder / RECORD).is_file():
         raise InputError(f"`{folder}` holds no record, so it was never sealed", hint=_HINT)
     try:

@@ -12,6 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from stages.core.store import Store
 
 VERSION = 1
 """Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
+
+OWNERS = {"world": "stages.world.sources", "model": "stages.policy.importing"}
+"""What is read -> the module that reads it: loaded by name on first use, since both lie above this one."""
 
 _MODEL_FILES = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja")
 _ROWS: dict[type[Artifact], tuple[str, Any]] = {
@@ -177,8 +181,7 @@ def _outside(text: str, kind: type[Artifact], store: Store, options: dict[str, s
 
 
 def _world(text: str, kind: type[Artifact]) -> _Outside:
-    from stages.world import sources as world
-
+    world = import_module(OWNERS["world"])
     payload = _payload(kind, {"world": world.key(text)}, {})
     name = _slug(text.removeprefix("world:").partition("?")[0])
     return _Outside(name, payload, lambda folder: world.fetch(text, kind.kind, folder))
@@ -258,9 +261,8 @@ def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callab
         return lambda folder: _copy_rows(kind, path, folder)
 
     def read_model(folder: Path) -> Mapping[str, Any]:
-        from stages.policy.importing import import_model
-
-        return import_model(str(path), folder, **options)
+        found: Mapping[str, Any] = import_module(OWNERS["model"]).import_model(str(path), folder, **options)
+        return found
 
     return read_model
 

@@ -225,20 +225,6 @@ class Store:
             protected = {address: self.descendants(address) for address in protected}
         return Pruned(removed, protected, locked)
 
-    # -- carrying
-
-    def pack(self, address: str, file: Path, *, lineage: bool = False) -> list[str]:
-        """Writes an artifact (with `lineage`, its ancestors too) into one tar; returns the addresses inside."""
-        from stages.core import packing
-
-        return packing.pack(self, address, Path(file), lineage=lineage)
-
-    def unpack(self, file: Path) -> list[Artifact]:
-        """Brings the artifacts of a tar into this store after checking every path and hash; see `packing.unpack`."""
-        from stages.core import packing
-
-        return packing.unpack(self, Path(file))
-
     # -- within
 
     def _names(self) -> list[str]:

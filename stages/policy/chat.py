@@ -11,12 +11,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.errors import ContractError
 from stages.core.rows import Conversation
 from stages.core.templates import CHAT, dressed
 
 _PLACE = "{prompt}"
+
+
+def contract_for(template: str, model: Model) -> Contract:
+    """The model's contract with the template a recipe asks for; only `chat` has to load the model's tokenizer."""
+    if template != CHAT:
+        return dressed(model.contract, template)
+    return chat_contract(model.contract, _tokenizer(model))
+
+
+def refuse_stripping(template: str, rows: Iterable[Conversation], contract: Contract, model: Model) -> None:
+    """Raise ContractError when `template` is the tokenizer's own and would not let reasoning through."""
+    if template == CHAT:
+        refuse_a_template_that_strips(rows, contract, _tokenizer(model))
 
 
 def chat_contract(base: Contract, tokenizer: Any) -> Contract:
@@ -52,6 +66,12 @@ def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contra
                 f"row {row.id}: the model's chat template strips the reasoning from a response, so it would not train",
                 hint=f"write the template out, `template={written!r}`, or use `template=r1_zero`",
             )
+
+
+def _tokenizer(model: Model) -> Any:
+    from stages.policy.models import load_tokenizer  # loads torch, which only `chat` has to wait for
+
+    return load_tokenizer(model.path)
 
 
 def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, asks: bool) -> str:

@@ -1,7 +1,7 @@
 """What a training run costs: how much is trained, how much memory it takes and how long a step lasts.
 
-A trainer enters, plain figures for the artifact's record leave; they are what GRPO and PPO are compared by beside the
-score. A resumed run adds to what its checkpoint carried.
+An optimizer and what was noted at each step enter, plain figures for the artifact's record leave; they are what GRPO
+and PPO are compared by beside the score. A resumed run adds to what its checkpoint carried.
 """
 
 from __future__ import annotations
@@ -11,12 +11,9 @@ import resource
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from stages.policy.grpo import PolicyTrainer
 
 MIB = 2**20
 
@@ -53,16 +50,15 @@ def note(carried: dict[str, Any], figures: Mapping[str, Any], device: torch.devi
     carried["peak_memory_mb"] = max(carried.get("peak_memory_mb", 0.0), peak_memory_mb(device))
 
 
-def summed_up(trainer: PolicyTrainer) -> dict[str, float]:
+def summed_up(optimizer: torch.optim.Optimizer, carried: Mapping[str, Any], steps: int) -> dict[str, float]:
     """Return `trained_parameters`, `trained_mb` (their weights and the optimizer's state), `peak_memory_mb` (MiB) and
     `seconds_per_step`.
     """
-    optimizer = trainer.optimizer
     trained = [one for group in optimizer.param_groups for one in group["params"]]
     moments = [part for state in optimizer.state.values() for part in state.values() if isinstance(part, torch.Tensor)]
     return {
         "trained_parameters": sum(one.numel() for one in trained),
         "trained_mb": sum(one.numel() * one.element_size() for one in (*trained, *moments)) / MIB,
-        "peak_memory_mb": round(trainer.carried["peak_memory_mb"], 1),
-        "seconds_per_step": round(trainer.carried["seconds"] / trainer.state.global_step, 4),
+        "peak_memory_mb": round(carried["peak_memory_mb"], 1),
+        "seconds_per_step": round(carried["seconds"] / steps, 4),
     }

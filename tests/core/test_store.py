@@ -26,6 +26,7 @@ from stages.core.errors import (
     TamperedError,
 )
 from stages.core.fingerprint import fingerprint, node_payload
+from stages.core.packing import pack, unpack
 from stages.core.store import Store, parse_address
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -282,31 +283,31 @@ def test_diff_shows_recipe_inputs_and_metrics_that_differ(store: Store) -> None:
 
 def test_a_packed_lineage_unpacks_whole_in_another_store(store: Store, tmp_path: Path) -> None:
     _family(store)
-    assert store.pack("scores", tmp_path / "one.tar", lineage=True) == ["base@1", "zero@1", "scores@1"]
+    assert pack(store, "scores", tmp_path / "one.tar", lineage=True) == ["base@1", "zero@1", "scores@1"]
     other = Store(tmp_path / "other")
-    assert [artifact.address for artifact in other.unpack(tmp_path / "one.tar")] == ["base@1", "zero@1", "scores@1"]
+    assert [artifact.address for artifact in unpack(other, tmp_path / "one.tar")] == ["base@1", "zero@1", "scores@1"]
     assert other.verify("scores@1").record == store.open("scores@1").record
-    other.unpack(tmp_path / "one.tar")  # the same again is no conflict
+    unpack(other, tmp_path / "one.tar")  # the same again is no conflict
     with pytest.raises(AskedWrongly, match="exists already"):
-        store.pack("base", tmp_path / "one.tar")
+        pack(store, "base", tmp_path / "one.tar")
 
 
 def test_an_artifact_packed_alone_keeps_the_names_of_its_ancestors(store: Store, tmp_path: Path) -> None:
     _family(store)
-    store.pack("zero@1", tmp_path / "zero.tar")
+    pack(store, "zero@1", tmp_path / "zero.tar")
     other = Store(tmp_path / "other")
-    (zero,) = other.unpack(tmp_path / "zero.tar")
+    (zero,) = unpack(other, tmp_path / "zero.tar")
     assert zero.record.inputs == {"model": "base@1"}
     assert other.lineage("zero") == [zero]
 
 
 def test_unpacking_never_overwrites(store: Store, tmp_path: Path) -> None:
     _family(store)
-    store.pack("scores", tmp_path / "family.tar", lineage=True)
+    pack(store, "scores", tmp_path / "family.tar", lineage=True)
     other = Store(tmp_path / "other")
     mine = _seal(other, "zero", 77)
     with pytest.raises(AskedWrongly, match="`zero@1` is already in this store and is something else"):
-        other.unpack(tmp_path / "family.tar")
+        unpack(other, tmp_path / "family.tar")
     assert other.all() == [mine]
 
 
@@ -341,7 +342,7 @@ def _link(name: str, kind: bytes) -> tarfile.TarInfo:
 def test_a_hostile_tar_writes_nothing(store: Store, tmp_path: Path, member: tarfile.TarInfo) -> None:
     path = _tar(tmp_path / "evil.tar", [(member, b"")])
     with pytest.raises(InputError) as caught:
-        store.unpack(path)
+        unpack(store, path)
     assert caught.value.where == str(path)
     assert [p for p in tmp_path.rglob("*") if "evil" in p.name or p.is_symlink()] == [path]
     assert store.all() == []
@@ -349,20 +350,20 @@ def test_a_hostile_tar_writes_nothing(store: Store, tmp_path: Path, member: tarf
 
 def test_a_tar_with_changed_bytes_a_missing_record_or_no_tar_at_all_is_refused(store: Store, tmp_path: Path) -> None:
     _seal(store, "zero", 1)
-    store.pack("zero", tmp_path / "good.tar")
+    pack(store, "zero", tmp_path / "good.tar")
     with tarfile.open(tmp_path / "good.tar") as tar:
         files = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
     other = Store(tmp_path / "other")
     changed = {**files, "zero/1/prompts.jsonl": b"9\n"}
     path = _tar(tmp_path / "bad.tar", [(tarfile.TarInfo(name), data) for name, data in changed.items()])
     with pytest.raises(TamperedError, match=r"prompts.jsonl` was changed"):
-        other.unpack(path)
+        unpack(other, path)
     members = [(tarfile.TarInfo(name), data) for name, data in files.items() if "artifact.json" not in name]
     with pytest.raises(InputError, match="never sealed"):
-        other.unpack(_tar(tmp_path / "unsealed.tar", members))
+        unpack(other, _tar(tmp_path / "unsealed.tar", members))
     (tmp_path / "text.tar").write_text("not a tar")
     with pytest.raises(InputError, match="not a whole tar"):
-        other.unpack(tmp_path / "text.tar")
+        unpack(other, tmp_path / "text.tar")
     with pytest.raises(MissingError):
-        other.unpack(tmp_path / "none.tar")
+        unpack(other, tmp_path / "none.tar")
     assert other.all() == []

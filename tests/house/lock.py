@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -121,15 +122,19 @@ def file_of(module: str) -> Path | None:
 
 
 def _named(path: Path) -> Iterator[str]:
-    """The modules of ours a file imports or launches; `from stages.core.rows import Prompt` names the module only."""
+    """The modules of ours a file imports, launches or loads by name, save what only the type checker sees;
+    `from stages.core.rows import Prompt` names the module only."""
     for each in imports(path):
         parts = each.name.split(".")
         names = [".".join(parts[:count]) for count in range(len(parts), 1, -1)]
-        yield from [name for name in names if file_of(name) is not None]
+        yield from [name for name in names if not each.typing and file_of(name) is not None]
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
-            launched = ".".join((path.parent / node.value).with_suffix("").parts)  # a worker beside the file
-            yield from [launched] if file_of(launched) is not None else []
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
+            continue
+        named = node.value.partition(":")[0]  # "stages.policy.importing", or with a class behind a colon
+        if node.value.endswith(".py"):
+            named = ".".join((path.parent / node.value).with_suffix("").parts)  # a worker beside the file
+        yield from [named] if re.fullmatch(r"stages(\.\w+)+", named) and file_of(named) is not None else []
 
 
 def _shape(node: Any) -> Any:

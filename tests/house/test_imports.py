@@ -7,7 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.house.rooms import ROOT, Import, dotted, imports, sources, tree
+from stages import STAGES
+from tests.house.rooms import ROOT, Import, circles, dotted, imports, module_of, sources, tree
 
 HEAVY = {"torch", "transformers", "trl", "peft", "accelerate", "vllm", "datasets"}
 # What each room may import of the project's own; the longest matching room speaks for a file.
@@ -24,7 +25,6 @@ MAY_IMPORT = {
 # Inside functions only: the foundation looks up what a name stands for without depending on it.
 LOOKUPS = {
     "stages.core": ("stages.STAGES", "stages.rewards"),
-    "stages.core.sources": ("stages.world.sources", "stages.policy.importing"),
 }
 
 
@@ -51,6 +51,37 @@ def test_imports_flow_one_way() -> None:
         if within(seen.name, ("r1cli", "stages")) and not allowed(dotted(path), seen)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_no_stage_imports_a_stage() -> None:
+    wrong = [
+        f"{path}:{seen.line} imports {seen.name}"
+        for path in (Path(*module.split(".")).with_suffix(".py") for module in STAGES.values())
+        for seen in imports(path)
+        if module_of(seen.name) in STAGES.values()
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    edges: dict[str, set[str]] = {}
+    for path in sources("r1cli", "stages"):
+        named = {module_of(seen.name) for seen in imports(path)} - {None, dotted(path)}
+        edges[dotted(path)] = {name for name in named if name is not None}
+    found = circles(edges)
+    assert not found, "\n".join(" <-> ".join(each) for each in found)
+
+
+def test_a_circle_is_seen_however_long_it_is() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": {"e"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_an_import_for_the_type_checker_alone_is_seen(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("if TYPE_CHECKING:\n    from stages.rl import Recipe\nelse:\n    import json\n", encoding="utf-8")
+    seen = [(each.name, each.line, each.eager, each.typing) for each in imports(file)]
+    assert seen == [("stages.rl.Recipe", 2, False, True), ("json", 4, True, False)]
 
 
 def test_nothing_under_stages_knows_the_command_line() -> None:

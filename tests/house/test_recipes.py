@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from r1cli.commands.recipes import is_claims, load_any
-from stages import STAGES
+from stages import STAGES, prepare
 from stages.core import schema
 from stages.core.plan import plan
 from stages.core.recipe import Loaded, bundled, input_kinds, stage_module
 from stages.core.runtime import Runtime
 from stages.core.store import Store
+from tests.house import lock
 from tests.house.rooms import ROOT, dotted, sources, tree
 
 YAML = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.y*ml"))
@@ -49,46 +51,62 @@ def test_every_recipe_says_what_it_is_on_its_first_line() -> None:
     assert not bare, "\n".join(bare)
 
 
-def reads() -> set[str]:
-    """Every attribute that code under stages/ reads, outside the classes that only declare and check recipes."""
-    found: set[str] = set()
-    for path in sources("stages"):
-        declaring = {id(each) for each in ast.walk(tree(path)) if _declares(each, path)}
-        found |= _attributes(tree(path), declaring)
-    return found
+def unread(recipe: type[Any], modules: Iterable[Path]) -> set[str]:
+    """The keys of a recipe that no code in the modules reads, outside the classes that only declare and check it."""
+    declaring = {(cls.__module__, cls.__qualname__) for cls in classes_of(recipe)}
+    read: set[str] = set()
+    for path in modules:
+        mine = {name for module, name in declaring if module == dotted(path)}
+        read |= _attributes(tree(path), mine)
+    return {field.name for cls in classes_of(recipe) if is_dataclass(cls) for field in fields(cls)} - read
 
 
-def _declares(node: ast.AST, path: Path) -> bool:
-    declared = {("Recipe", dotted(Path(path))), ("Runtime", "stages.core.runtime")}
-    parts = dotted(path) == "stages.core.parts"
-    return isinstance(node, ast.ClassDef) and (parts or (node.name, dotted(path)) in declared)
+def classes_of(recipe: type[Any]) -> set[type[Any]]:
+    """The recipe, its parts, and the dataclasses that its keys hold."""
+    found = set(recipe.__mro__) - {object}
+    inner = [schema.dataclass_in(hint) for hint in schema._hints(recipe).values()]
+    return found.union(*(classes_of(cls) for cls in inner if cls is not None))
 
 
-def _attributes(node: ast.AST, left_out: set[int]) -> set[str]:
+def _attributes(node: ast.AST, declaring: set[str]) -> set[str]:
     found: set[str] = set()
     for child in ast.iter_child_nodes(node):
-        if id(child) in left_out or (isinstance(child, ast.FunctionDef) and child.name in ("_check", "rules")):
+        if isinstance(child, ast.ClassDef) and child.name in declaring:
+            continue
+        if isinstance(child, ast.FunctionDef) and child.name == "_check":
             continue  # a range check alone does not use a value
         if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Load):
             found.add(child.attr)
-        found |= _attributes(child, left_out)
+        found |= _attributes(child, declaring)
     return found
 
 
-def keys_of(cls: type[Any]) -> list[str]:
-    names: list[str] = []
-    for field in fields(cls):
-        inner = schema.dataclass_in(schema._hints(cls)[field.name])
-        names.append(field.name)
-        names += keys_of(inner) if inner is not None and is_dataclass(inner) else []
-    return names
+def closure(stage: str) -> list[Path]:
+    """The files that a stage is made of, lazily imported ones included."""
+    return [path for name in lock.closure([STAGES[stage]]) if (path := lock.file_of(name)) is not None]
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "runtime"])
-def test_every_key_is_read_by_some_code(stage: str) -> None:
-    cls = Runtime if stage == "runtime" else stage_module(stage).Recipe
-    unread = set(keys_of(cls)) - reads()
-    assert not unread, f"no code reads {', '.join(sorted(unread))} of `{stage}`"
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_key_is_read_by_the_code_of_its_own_stage(stage: str) -> None:
+    left = unread(stage_module(stage).Recipe, closure(stage))
+    assert not left, f"no code of `{stage}` reads {', '.join(sorted(left))}"
+
+
+def test_every_circumstance_is_read_by_some_code() -> None:
+    left = unread(Runtime, sources("stages"))
+    assert not left, f"no code reads {', '.join(sorted(left))} of `runtime`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted(prepare.Recipe):
+    """A recipe with a key that other stages read, and its own does not."""
+
+    learning_rate: float = 1.0
+
+
+def test_a_key_that_only_other_stages_read_is_dead() -> None:
+    assert unread(Planted, closure("prepare")) == {"learning_rate"}
+    assert not unread(Planted, sources("stages")), "over all stages its name is read somewhere"
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -22,12 +22,14 @@ def test_the_lock_names_no_stage_that_is_gone() -> None:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A house of one stage, which imports one module at the top and one inside a function."""
+    """A house of one stage, which imports one module at the top and one inside a function, and loads one by name."""
     files = {
         "stages/toy.py": '"""Doc."""\nfrom stages.core import a\nVERSION = 1\n'
         "def run():\n    from stages.core.b import X\n",
         "stages/core/a.py": "A = 1\n",
-        "stages/core/b.py": "import typing\nif typing.TYPE_CHECKING:\n    from stages.core import c\nX = 2\n",
+        "stages/core/named.py": "D = 4\n",
+        "stages/core/b.py": "WHERE = 'stages.core.named:Reader'\n"
+        "import typing\nif typing.TYPE_CHECKING:\n    from stages.core import c\nX = 2\n",
         "stages/core/c.py": "C = 3\n",
     }
     for name, text in files.items():
@@ -53,8 +55,8 @@ def _said() -> list[str]:
     return list(lock.changes(lock.read(), lock.current()).values())
 
 
-def test_a_stage_is_all_it_imports_lazily_or_not(house: Path) -> None:
-    assert lock.closure(["stages.toy"]) == ["stages.core.a", "stages.core.b", "stages.toy"]
+def test_a_stage_is_all_it_imports_lazily_or_by_name(house: Path) -> None:
+    assert lock.closure(["stages.toy"]) == ["stages.core.a", "stages.core.b", "stages.core.named", "stages.toy"]
 
 
 def test_comments_and_docstrings_do_not_count_and_code_does(house: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
+from stages.core.packing import pack, unpack
 from stages.core.store import Store
 from stages.report import gather, page, write_report
 from stages.report.samples import LONGEST, card, pairs
@@ -168,8 +169,8 @@ def test_a_missing_parent_evaluation_and_a_missing_ancestor_are_said(tmp_path: P
     chapter = gather.chapters([whole.open("zero")], whole)[0]
     assert any("r1 eval inputs.model=base@1 inputs.prompts=world-harder@1" in one for one in chapter.absent)
     alone = Store(tmp_path / "alone")
-    whole.pack("zero-heldout@1", tmp_path / "scores.tar")
-    alone.unpack(tmp_path / "scores.tar")
+    pack(whole, "zero-heldout@1", tmp_path / "scores.tar")
+    unpack(alone, tmp_path / "scores.tar")
     page_text = text_of(write_report(alone.all(), tmp_path / "alone.html", alone).read_text(encoding="utf-8"))
     assert "zero@1 is not in the store." in page_text
     assert re.search(r"Strict pass@1 is [\d.]+ %", page_text)

@@ -16,6 +16,7 @@ from stages.core.artifact import Conversations, Model
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.errors import ContractError, InputError, RecipeError
 from stages.core.rows import Conversation
+from stages.policy import chat
 from tests.policy import tiny, tiny_sft
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -186,12 +187,12 @@ def test_the_template_goes_on_with_the_model_and_its_opening_is_the_prompt_s(tmp
     tiny_sft.run(tmp_path / "run", inputs(), {"template": template, "epochs": 1})
     contract = Contract.read(tmp_path / "run")
     assert contract.prefill == "<think>\n" and contract.template_name == "custom"
-    again = sft.contract_for("", Model(path=tmp_path / "run", record=tiny.record("model", "again")))
+    again = chat.contract_for("", Model(path=tmp_path / "run", record=tiny.record("model", "again")))
     assert again == contract, "an empty template is the model's own"
 
 
 def test_a_model_without_a_template_gets_the_published_one(home: Path) -> None:
-    contract = sft.contract_for("", tiny_sft.model(home))
+    contract = chat.contract_for("", tiny_sft.model(home))
     assert contract.render("1+1?") == R1_ZERO_TEMPLATE.replace("{prompt}", "1+1?")
 
 
