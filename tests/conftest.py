@@ -5,6 +5,7 @@ Property tests draw their examples from a seed made of the test itself; `make fu
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -34,10 +35,13 @@ def r1_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     marked = [item for item in items if item.get_closest_marker("gpu")]
-    if not marked:
-        return
-    import torch
+    if marked:
+        import torch
 
-    if not torch.cuda.is_available():
-        for item in marked:
-            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+        if not torch.cuda.is_available():
+            for item in marked:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+    if importlib.util.find_spec("vllm") is None and not os.environ.get("R1_REQUIRE_VLLM"):
+        for item in items:
+            if item.get_closest_marker("vllm"):
+                item.add_marker(pytest.mark.skip(reason="vLLM is not installed here"))

@@ -22,6 +22,9 @@ class Runtime:
     engine: str = "auto"
     """What samples: auto, transformers or vllm; auto = vllm on a GPU where it is installed, else transformers (on a CPU
     ours is two to three times as fast)."""
+    vllm_memory: float | None = None
+    """Share of the GPU's memory that vLLM takes for weights and cache, above 0 and at most 1; None = 0.4 beside a
+    trainer, 0.9 alone. On a CPU it is not read."""
     threads: int | None = None
     """CPU threads for torch, 1 or more; None = all cores."""
     micro_batch: int | None = None
@@ -35,6 +38,9 @@ class Runtime:
         if self.engine not in ("auto", *ENGINES):
             known = ", ".join(("auto", *ENGINES))
             raise RecipeError(f"unknown engine `{self.engine}`", hint=f"{nearest(self.engine, ENGINES)}known: {known}")
+        if self.vllm_memory is not None and not 0 < self.vllm_memory <= 1:
+            what = f"`vllm_memory` is a share, above 0 and at most 1, not {self.vllm_memory}"
+            raise RecipeError(what, hint="try runtime.vllm_memory=0.4")
         for key in ("threads", "micro_batch", "checkpoint_every", "log_every"):
             value = getattr(self, key)
             if value is not None and value < 1:
