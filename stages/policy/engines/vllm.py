@@ -11,6 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.core_model_loading import revert_weight_conversion
+
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
 from stages.core.runtime import Runtime
@@ -261,13 +265,11 @@ class VllmEngine:
 
 
 def tensor_names(folder: Path) -> frozenset[str]:
-    """The names of a model's tensors in transformers' words, tied ones under each of theirs."""
-    import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
-
+    """The names that a model's tensors have in a checkpoint, tied ones under each of theirs: `Policy.named_weights`."""
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     with torch.device("meta"):
-        return frozenset(AutoModelForCausalLM.from_config(config).state_dict())
+        model = AutoModelForCausalLM.from_config(config)
+    return frozenset(revert_weight_conversion(model, model.state_dict()))
 
 
 def _parameters(max_tokens: int, **more: Any) -> Any:

@@ -45,7 +45,9 @@ def engine(opened: VllmEngine, base: Base) -> VllmEngine:
 
 
 def named(model: Any) -> list[tuple[str, torch.Tensor]]:
-    return list(model.state_dict().items())
+    from stages.policy.policy_weights import Policy
+
+    return list(Policy(model, None, None).named_weights())  # type: ignore[arg-type]
 
 
 def answered(engine: VllmEngine, requests: list[Request]) -> list[Completion]:
@@ -326,7 +328,10 @@ def test_a_model_that_vllm_cannot_do_is_one_sentence_and_a_way_out_and_harms_no_
     old = tmp_path / "old"
     config = OpenAIGPTConfig(vocab_size=64, n_embd=64, n_layer=1, n_head=2)
     OpenAIGPTLMHeadModel(config).save_pretrained(old)
-    for folder, words in [(made.path, "cannot run `tiny`: .*head_dim=16"), (old, "cannot open `old`: .*OpenAIGPT.* not supported for now$")]:
+    for folder, words in [
+        (made.path, "cannot run `tiny`: .*head_dim=16"),
+        (old, "cannot open `old`: .*OpenAIGPT.* not supported for now$"),
+    ]:
         with pytest.raises(EngineError, match=words) as raised:
             VllmEngine(folder, made.contract, dtype="float32", device="cpu")
         assert "\n" not in raised.value.what and "runtime.engine=transformers" in raised.value.hint
