@@ -7,8 +7,9 @@ distribution beyond rounding; whatever does belongs in the stage's own Recipe.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from stages.core.endpoint import EndpointSettings
 from stages.core.errors import RecipeError, nearest
 from stages.core.sampling import ENGINES
 
@@ -33,6 +34,8 @@ class Runtime:
     """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
     log_every: int = 1
     """Optimizer steps between `step` events, 1 or more."""
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    """How a model behind `openai:URL#model` is asked."""
 
     def __post_init__(self) -> None:
         if self.engine not in ("auto", *ENGINES):
