@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from stages.core.contract import Contract
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
-    from stages.policy.logbook import Logbook
-    from stages.policy.validation import Examination
+    from stages.policy.validation import Validation
 
 VERSION = 4
 
@@ -77,7 +76,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.logbook import Logbook
     from stages.policy.policy_weights import Policy
     from stages.policy.rollout import Asker
-    from stages.policy.validation import Best
 
     _check_inputs(recipe, inputs)
     where = device.place(work.runtime)
@@ -90,7 +88,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     asked = _asked([*reasoning, *general], recipe, shared)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
     checkpoints = Checkpoints(work.scratch / "checkpoints")
-    logbook = Logbook(recipe, work, _examination(recipe, inputs, shared, work), Best(work.scratch / "best"))
     trainer = ppo.TRAINERS[recipe.algorithm](
         policy,
         asker=Asker(recipe=recipe, seed=work.seed, general=len(general), **asked),
@@ -104,10 +101,11 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             cpu=policy.device.type == "cpu",
         ),
         checkpoints=checkpoints,
-        watch=logbook,
+        callback=Logbook(recipe, work),
+        validation=_validation(recipe, inputs, shared, work),
     )
     resumable.train(trainer, work)
-    return _finish(trainer, logbook, inputs, work)
+    return _finish(trainer, recipe, inputs, work)
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -130,31 +128,45 @@ def policy_contract(recipe: Recipe, base: Contract) -> Contract:
     return contract
 
 
-def _finish(trainer: PolicyTrainer, logbook: Logbook, inputs: Inputs, work: Work) -> Draft:
+def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Choose the weights, write the model, and sum the run up."""
     from stages.policy import costs
+    from stages.policy.logbook import RECORDED
 
-    recipe, carried, policy = logbook.recipe, trainer.carried, trainer.policy
+    state, policy = trainer.run_state, trainer.policy
     largest = policy.largest_change(inputs.model.path)
-    kept, best = recipe.steps, carried.get("best")
-    if recipe.keep == "best" and best is not None and best["step"] != recipe.steps:
-        if logbook.best.restore(policy, best["step"]):
-            kept = best["step"]
-        else:
-            work.emit(
-                "warning", text=f"the best weights, of step {best['step']}, are gone from the disk: the last are kept"
-            )
+    kept = state.best_step if _restored(trainer, recipe, work) else recipe.steps
     policy.save(work.path, recipe.dtype)
-    metrics = {"steps": recipe.steps, "kept_step": kept, "largest_weight_change": largest, **carried["last"]}
-    metrics |= costs.summed_up(trainer.optimizer, carried, trainer.state.global_step)
-    metrics |= {"flops": carried["flops"], "reflective_spike": first_spike(carried["reflective"])}
-    if best is not None:
+    metrics = {
+        "steps": recipe.steps,
+        "kept_step": kept,
+        "largest_weight_change": largest,
+        **{name: state.last[name] for name in RECORDED if name in state.last},
+        "trained_parameters": costs.trained_parameters(trainer.optimizer),
+        "trained_mb": costs.trained_mb(trainer.optimizer),
+        "peak_memory_mb": round(state.peak_memory_mb, 1),
+        "seconds_per_step": round(state.seconds / recipe.steps, 4),
+        "flops": {"sampling": state.sampling_flops, "update": state.update_flops},
+        "reflective_spike": first_spike(state.reflective),
+    }
+    if state.best_step is not None:
         metrics |= {
-            "strict_before": carried["before"]["strict"],
-            "strict_best": best["strict"],
-            "best_step": best["step"],
+            "strict_before": state.base_validation["strict"],
+            "strict_best": state.best_validation["strict"],
+            "best_step": state.best_step,
         }
     return Draft(Model, metrics)
+
+
+def _restored(trainer: PolicyTrainer, recipe: Recipe, work: Work) -> bool:
+    """Give the policy its best weights, where they are wanted and not the last; say so when they are gone."""
+    plan, step = trainer.validation, trainer.run_state.best_step
+    if plan is None or plan.best is None or step is None or step == recipe.steps:
+        return False
+    if plan.best.restore(trainer.policy, step):
+        return True
+    work.emit("warning", text=f"the best weights, of step {step}, are gone from the disk: the last are kept")
+    return False
 
 
 def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
@@ -211,10 +223,10 @@ def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[s
     return {"rows": rows, "prompt_ids": ids, **shared}
 
 
-def _examination(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> Examination | None:
-    """Return the examination the recipe asks for, if it does. Raises InputError when no rule could mark it."""
+def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> Validation | None:
+    """Return the examinations the recipe asks for, if it does. Raises InputError when no rule could mark them."""
     from stages.policy.sampler import derive
-    from stages.policy.validation import Examination
+    from stages.policy.validation import Best, Examination, Validation
     from stages.rewards.scoring import applies
 
     if inputs.validation is None:
@@ -227,7 +239,11 @@ def _examination(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: W
             "the validation prompts are all general or code, and examinations are marked by strict pass@1",
             hint="put other reasoning prompts among them, or leave inputs.validation out",
         )
-    return Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked)
+    return Validation(
+        examination=Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked),
+        every=recipe.eval_every,
+        best=Best(work.scratch / "best") if recipe.keep == "best" else None,
+    )
 
 
 def _check(recipe: Recipe) -> None:

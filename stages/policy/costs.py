@@ -1,7 +1,7 @@
 """What a training run costs: how much is trained, how much memory it takes and how long a step lasts.
 
-An optimizer and what was noted at each step enter, plain figures for the artifact's record leave; they are what GRPO
-and PPO are compared by beside the score. A resumed run adds to what its checkpoint carried.
+A device or an optimizer enters, plain figures for the artifact's record leave; they are what GRPO and PPO are compared
+by beside the score. A resumed run adds to what its checkpoint holds.
 """
 
 from __future__ import annotations
@@ -9,9 +9,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -43,22 +41,16 @@ def peak_memory_mb(device: torch.device | str) -> float:
     return highest / MIB if sys.platform == "darwin" else highest / 1024
 
 
-def note(carried: dict[str, Any], figures: Mapping[str, Any], device: torch.device | str) -> None:
-    """Add the seconds of a step to what the checkpoints carry, and raise the peak."""
-    seconds = sum(value for name, value in figures.items() if name.startswith("seconds_"))
-    carried["seconds"] = carried.get("seconds", 0.0) + seconds
-    carried["peak_memory_mb"] = max(carried.get("peak_memory_mb", 0.0), peak_memory_mb(device))
+def trained_parameters(optimizer: torch.optim.Optimizer) -> int:
+    """Return how many numbers an optimizer moves."""
+    return sum(one.numel() for one in _trained(optimizer))
 
 
-def summed_up(optimizer: torch.optim.Optimizer, carried: Mapping[str, Any], steps: int) -> dict[str, float]:
-    """Return `trained_parameters`, `trained_mb` (their weights and the optimizer's state), `peak_memory_mb` (MiB) and
-    `seconds_per_step`.
-    """
-    trained = [one for group in optimizer.param_groups for one in group["params"]]
+def trained_mb(optimizer: torch.optim.Optimizer) -> float:
+    """Return what an optimizer moves and remembers, in MiB: the weights it trains and its own state."""
     moments = [part for state in optimizer.state.values() for part in state.values() if isinstance(part, torch.Tensor)]
-    return {
-        "trained_parameters": sum(one.numel() for one in trained),
-        "trained_mb": sum(one.numel() * one.element_size() for one in (*trained, *moments)) / MIB,
-        "peak_memory_mb": round(carried["peak_memory_mb"], 1),
-        "seconds_per_step": round(carried["seconds"] / steps, 4),
-    }
+    return sum(one.numel() * one.element_size() for one in (*_trained(optimizer), *moments)) / MIB
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [one for group in optimizer.param_groups for one in group["params"]]

@@ -7,13 +7,12 @@ same closure that measures also trains: `cached_loss` is a loss for `sft.train`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stages.core.events import Events
 from stages.policy import memory
 from stages.policy.distill_cache import Cache, Whole, batch_of, sides
 from stages.policy.distill_losses import Top, bucketed_kl, full_kl
@@ -110,24 +109,6 @@ def held_out(ids: Sequence[str], share: float, seed: int) -> set[int]:
     count = min(max(1, round(share * len(ids))), len(ids) - 1)
     order = sorted(range(len(ids)), key=lambda place: hashlib.sha256(f"{seed}/{ids[place]}".encode()).digest())
     return set(order[:count])
-
-
-class StepEvents(Events):
-    """The events of a run, and a call after each step that they tell of: training knows nothing of examinations."""
-
-    def __init__(self, events: Events, after_step: Callable[[int, int], None]) -> None:
-        self.path, self.listener = events.path, events.listener
-        self._events, self._after_step = events, after_step
-
-    def emit(self, event: str, /, **fields: Any) -> None:
-        """Emit as ever; when it is the progress of steps, call with the step and the number of all."""
-        self._events.emit(event, **fields)
-        if event == "progress" and fields.get("unit") == "steps":
-            self._after_step(fields["done"], fields["total"])
-
-    def close(self) -> None:
-        """Close the events that are spoken through."""
-        self._events.close()
 
 
 def _kl(model: Any, top: Top, batch: Batch, vocabulary: int) -> Tensor:

@@ -19,10 +19,11 @@ from stages.core.errors import InputError
 from stages.core.parts import Tuning
 from stages.policy import distill_onpolicy, models, sft
 from stages.policy.distill_cache import Cache
-from stages.policy.distill_exam import Exam, StepEvents, cached_loss, held_out
+from stages.policy.distill_exam import Exam, cached_loss, held_out
 from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabulary_of
 from stages.policy.generate import Sampling
 from stages.policy.policy_weights import Policy
+from stages.policy.steps import StepReport
 
 if TYPE_CHECKING:
     from stages.core.distillation import Distillation, Inputs
@@ -88,18 +89,14 @@ class Pupil:
         kind = torch.device(self.where).type
         return torch.autocast(kind, dtype=torch.bfloat16, enabled=self.recipe.dtype == "bfloat16")
 
-    def watched(self) -> Work:
-        """The work, with a measurement every `eval_every` steps."""
-        exam, every = self.exam, self.recipe.eval_every
-        if exam is None or not exam.rows or not every:
-            return self.work
-
-        def after_step(step: int, steps: int) -> None:
-            if step % every == 0 and step < steps:
-                with self.precision():
-                    self.work.emit("eval", step=step, kl=exam.kl(self.policy.module))
-
-        return replace(self.work, events=StepEvents(self.work.events, after_step))
+    def after_step(self, report: StepReport) -> None:
+        """Measure the student every `eval_every` steps, besides the first and the last."""
+        every = self.recipe.eval_every
+        if self.exam is None or not self.exam.rows or not every:
+            return
+        if report.step % every == 0 and report.step < report.steps:
+            with self.precision():
+                self.work.emit("eval", step=report.step, kl=self.exam.kl(self.policy.module))
 
     def within(self, made: Any) -> tuple[list[imitation.Example], int]:
         """The traces that the student has room for, and how many it had not; see `students.within`."""
@@ -131,7 +128,7 @@ def on_traces(pupil: Pupil, tuning: Tuning) -> Lesson:
     kept, dropped = pupil.within(made)
 
     def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.policy, kept, tuning, work=pupil.watched())
+        figures = sft.train(pupil.policy, kept, tuning, work=pupil.work, after_step=pupil.after_step)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(conversations)}
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(held), "flops": flops}
 
@@ -148,7 +145,7 @@ def on_logprobs(pupil: Pupil, tuning: Tuning) -> Lesson:
     loss = cached_loss(exam.cache, [number[one.id] for one in kept], exam.vocabulary)
 
     def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.policy, kept, tuning, work=pupil.watched(), loss=loss)
+        figures = sft.train(pupil.policy, kept, tuning, work=pupil.work, loss=loss, after_step=pupil.after_step)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(logprobs)}
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(exam.rows), "flops": flops}
 
@@ -178,7 +175,9 @@ def on_policy(pupil: Pupil, tuning: Tuning) -> Lesson:
         teacher = models.load_model(teaching.path, dtype=recipe.dtype, device=pupil.where)
         trim(teacher, vocabulary)
         cut = trim(pupil.policy.module, vocabulary)
-        figures = distill_onpolicy.train(pupil.policy, teacher, lesson, tuning, pupil.watched())
+        figures = distill_onpolicy.train(
+            pupil.policy, teacher, lesson, tuning, work=pupil.work, after_step=pupil.after_step
+        )
         restore(pupil.policy.module, cut)
         return figures
 

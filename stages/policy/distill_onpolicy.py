@@ -17,26 +17,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets import Dataset
-from torch.utils.data import DataLoader
-from transformers import PrinterCallback
 from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from stages.core.contract import Contract
-from stages.core.errors import InputError, StageError
+from stages.core.errors import InputError
 from stages.core.parts import Tuning
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Sampling, generate
 from stages.policy.policy_weights import Policy
-from stages.policy.resumable import WholeCheckpoints, refuse_no_number
+from stages.policy.resumable import ResumableTrainer
 from stages.policy.sampler import PromptOrder, derive
+from stages.policy.steps import RunState, StepCallback, StepLogger, StepReport
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-
-Stepped = Callable[["OnPolicyTrainer", int, dict[str, float]], None]
-"""Told after each update: the trainer, the number of the update (from 1) and its figures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +53,20 @@ class Lesson:
     device: str
 
 
-class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[misc]
-    """TRL's trainer on rollouts of our own; `carried` holds what was read and trained on so far, in tokens."""
+@dataclass(kw_only=True)
+class OnPolicyState(RunState):
+    """What the run has come to so far."""
+
+    read_tokens: int = 0
+    """Of prompts and answers."""
+    trained_tokens: int = 0
+    """Of answers."""
+    loss: float = 0.0
+    """Of the last step, in nats a token."""
+
+
+class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # type: ignore[misc]
+    """TRL's trainer on rollouts of our own."""
 
     def __init__(
         self,
@@ -68,35 +76,26 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
         lesson: Lesson,
         config: DistillationConfig,
         checkpoints: Checkpoints,
-        stepped: Stepped,
+        callback: StepCallback,
     ) -> None:
-        if config.world_size > 1:
-            raise StageError(
-                f"distillation runs in one process, not in {config.world_size}", hint="start it without a launcher"
-            )
-        self.lesson, self.checkpoints, self.stepped = lesson, checkpoints, stepped
+        self.lesson = lesson
         self.order = PromptOrder(len(lesson.prompts), lesson.batch_size, lesson.seed)
-        self.carried: dict[str, Any] = {"read_tokens": 0, "trained_tokens": 0}
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
         super().__init__(
             model=student.module,
             teacher_model=teacher,
             args=config,
+            run_state=OnPolicyState(),
+            checkpoints=checkpoints,
+            callback=callback,
             processing_class=student.tokenizer,
-            # TRL wants a dataset; which prompts a step asks is decided by its number (see `get_train_dataloader`).
+            # TRL wants a dataset; which prompts a step asks is decided by its number (see `_prepare_inputs`).
             train_dataset=Dataset.from_dict({"prompt": list(lesson.prompts)}),
-            callbacks=[resumable.StepEnds(self)],
         )
-        self.remove_callback(PrinterCallback)
         self.eos_token_ids = list(lesson.contract.eos_ids)
 
     # ---- overridden: TRL and transformers call these ----
-
-    def get_train_dataloader(self) -> DataLoader:
-        """Serve the numbers of the micro-batches, 0, 1, 2 …: one pass is the whole run, so a resumed one just starts
-        further on."""
-        return self._numbers(self.args.max_steps * self.args.gradient_accumulation_steps)
 
     def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
         """Turn a micro-batch's number into its rows; the first one of a step lets the student answer."""
@@ -128,18 +127,14 @@ class OnPolicyTrainer(WholeCheckpoints, DistillationTrainer):  # type: ignore[mi
 
     # ---- steps ----
 
-    def close_step(self, logs: dict[str, float]) -> None:
-        """Count and tell what the update that just ended came to. Raises StageError when it is no number any more."""
-        step = self.state.global_step
-        refuse_no_number(step, logs["grad_norm"], logs["loss"])
-        self.carried["read_tokens"] += self.counted[0]
-        self.carried["trained_tokens"] += self.counted[1]
-        self.carried["loss"] = logs["loss"]
-        self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return what TRL says of the step, under our names; what was read is added up."""
+        state, (read, trained) = self.run_state, self.counted
+        state.read_tokens, state.trained_tokens = state.read_tokens + read, state.trained_tokens + trained
+        state.loss = logs["loss"]
         named = {"completions/mean_length": "length", "completions/clipped_ratio": "truncated"}
         wanted = ("loss", "entropy", "grad_norm", "learning_rate", *named)
-        figures = {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
-        self.stepped(self, step, figures)
+        return {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
 
 
 def longest_prompt(lesson: Lesson) -> int:
@@ -158,13 +153,22 @@ def refuse_without_room(lesson: Lesson) -> None:
         )
 
 
-def train(student: Policy, teacher: Any, lesson: Lesson, tuning: Tuning, work: Work) -> dict[str, Any]:
+def train(
+    student: Policy,
+    teacher: Any,
+    lesson: Lesson,
+    tuning: Tuning,
+    *,
+    work: Work,
+    after_step: Callable[[StepReport], None] | None = None,
+) -> dict[str, Any]:
     """Train `student` in place, `lesson.steps` times; both models have the shared vocabulary and nothing beyond it.
 
     Resumes from `work.scratch / "checkpoints"`; on a CPU it then ends in the same bits. Returns plain figures: `steps`,
     `trained_tokens` (the student's own), `loss` (of the last step, nats a token), `flops` ({"sampling": 2·N·tokens,
     "update": 6·N·tokens, "teacher": 2·N_teacher·tokens}, tokens those of prompts and answers). Emits `note`, `step` and
-    `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
+    `progress`; `after_step` is called when a step was told. Raises StageError when a gradient is no number. Saving the
+    model is the caller's.
     """
     tokens = longest_prompt(lesson) + lesson.sampling.max_tokens
     micro = settings.micro_rows(
@@ -178,14 +182,15 @@ def train(student: Policy, teacher: Any, lesson: Lesson, tuning: Tuning, work: W
         lesson=lesson,
         config=configuration(tuning, lesson, checkpoints.fresh_draft(), micro, work),
         checkpoints=checkpoints,
-        stepped=lambda trainer, step, figures: _tell(work, lesson, step, figures),
+        callback=StepLogger(work, live=("loss", "length", "entropy"), then=after_step),
     )
     resumable.train(trainer, work)
-    mine, read = student.parameters, trainer.carried["read_tokens"]
+    mine, state = student.parameters, trainer.run_state
+    read = state.read_tokens
     return {
         "steps": lesson.steps,
-        "trained_tokens": trainer.carried["trained_tokens"],
-        "loss": trainer.carried["loss"],
+        "trained_tokens": state.trained_tokens,
+        "loss": state.loss,
         "flops": {
             "sampling": 2 * mine * read,
             "update": 6 * mine * read,
@@ -212,10 +217,3 @@ def configuration(tuning: Tuning, lesson: Lesson, folder: Path, micro: int, work
         beta=lesson.divergence,
         disable_dropout=True,
     )
-
-
-def _tell(work: Work, lesson: Lesson, step: int, figures: dict[str, float]) -> None:
-    if step % work.runtime.log_every == 0 or step == lesson.steps:
-        work.emit("step", step=step, **figures)
-    shown = {name: figures[name] for name in ("loss", "length", "entropy") if name in figures}
-    work.emit("progress", done=step, total=lesson.steps, unit="steps", figures=shown)

@@ -37,6 +37,7 @@ class Feed:
         self._order = [place for order in orders for place in order]
         self._batch = batch
         self.steps = math.ceil(len(self._order) / batch)
+        self.steps_an_epoch = math.ceil(count / batch)
         self._room = room
         self.passes = max(len(fewest_passes(self._sorted(step), room)) for step in range(self.steps))
         """Passes of every step but the last, which may have fewer: transformers accumulates a fixed number."""
@@ -71,8 +72,3 @@ def fewest_passes(lengths: Sequence[int], room: Room) -> list[int]:
         sizes.append(min(len(lengths) - done, room.rows, max(1, room.tokens // lengths[done])))
         done += sizes[-1]
     return sizes
-
-
-def as_it_is(tickets: list[int]) -> list[int]:
-    """A loader's numbers, untouched: the trainer turns them into rows itself."""
-    return tickets

@@ -1,30 +1,25 @@
-"""GRPO as R1-Zero ran it, on TRL's trainer.
+"""GRPO as R1-Zero ran it, on transformers' trainer.
 
-A policy and an `Asker` (prompts, judges, template) enter; updated weights leave, and figures for every step. TRL and
-transformers keep the loop, the optimizer, the schedule and the file formats; this subclass replaces what the recipe
-does differently or what cannot be resumed: several minibatches a rollout with log-probabilities of their own, a
-reference policy that is replaced whole, rollouts that depend on their number alone, checkpoints that hold everything. A
-test pins the methods overridden here.
+A policy and an `Asker` (prompts, judges, template) enter; updated weights leave, and figures for every step.
+transformers keeps the loop, the optimizer, the schedule and the file formats; here is what the recipe says: several
+minibatches a rollout with log-probabilities of their own, a reference policy that is replaced whole, rollouts that
+depend on their number alone, checkpoints that hold everything. A test pins the methods overridden here.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from datasets import Dataset
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import PrinterCallback
-from trl import GRPOConfig, GRPOTrainer
+from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
 from stages.policy import costs
@@ -32,19 +27,18 @@ from stages.policy.checkpoint import Checkpoints
 from stages.policy.losses import Objective, Share, Tokens, grpo_loss
 from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
-from stages.policy.resumable import CARRIED_FILE, StepEnds, WholeCheckpoints, refuse_no_number
+from stages.policy.resumable import ResumableTrainer
 from stages.policy.rollout import Asker, Kept, Rollout
 from stages.policy.settings import Sizes
+from stages.policy.steps import RunState, StepCallback
+from stages.policy.validation import Validation
 
 REFERENCE_FILE = "reference.safetensors"
 ROLLOUT_FILE = "rollout.pt"
 
 
-class Watch(Protocol):
-    """Who is told what while training runs, in the trainer's own thread."""
-
-    def begun(self, trainer: PolicyTrainer) -> None:
-        """The first step of this process is next, and everything is loaded."""
+class RolloutCallback(StepCallback, Protocol):
+    """Who is told what while a policy is trained."""
 
     def sampling(self, step: int, done: int, asked: int) -> None:
         """After `step` updates, `done` of the `asked` completions of a rollout are there."""
@@ -52,8 +46,34 @@ class Watch(Protocol):
     def rolled(self, rollout: Rollout, kept: list[Kept]) -> None:
         """A rollout is complete; some of its answers as text."""
 
-    def stepped(self, trainer: PolicyTrainer, step: int, figures: dict[str, Any]) -> None:
-        """Update `step` (from 1) is done; what this changes in `trainer.carried` is in the step's checkpoint."""
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        """The policy was examined after `step` updates."""
+
+
+@dataclass(kw_only=True)
+class PolicyState(RunState):
+    """What a run remembers besides its policy."""
+
+    reference_step: int = 0
+    """Updates after which the reference was the policy."""
+    seconds: float = 0.0
+    """Of all steps so far."""
+    peak_memory_mb: float = 0.0
+    sampling_flops: int = 0
+    """2 N D (arXiv 2001.08361, §2.1): N parameters, D tokens that were read."""
+    update_flops: int = 0
+    """6 N D. Taking log-probabilities again, the reference's and validation are not in it."""
+    reflective: list[tuple[int, float]] = field(default_factory=list)
+    """(first step, reflective words a completion) of each rollout."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """Figures of the last step."""
+    base_validation: dict[str, float] = field(default_factory=dict)
+    """Of the policy before its first step."""
+    best_validation: dict[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+
+    def __post_init__(self) -> None:
+        self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
 
 
 class Tally:
@@ -93,10 +113,10 @@ class Tally:
         return means | {"ratio_min": self.low, "ratio_max": self.high} | seconds
 
 
-class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer with R1-Zero's rollouts, reference and loss; `carried` is a plain dict that its checkpoints also
-    hold.
-    """
+class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[misc]
+    """transformers' trainer with R1-Zero's rollouts, reference and loss."""
+
+    callback: RolloutCallback
 
     def __init__(
         self,
@@ -104,48 +124,33 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         *,
         asker: Asker,
         objective: Objective,
-        config: GRPOConfig,
+        config: TrainingArguments,
         checkpoints: Checkpoints,
-        watch: Watch,
+        callback: RolloutCallback,
+        validation: Validation | None = None,
     ) -> None:
-        if config.world_size > 1:
-            raise StageError(f"RL runs in one process, not in {config.world_size}", hint="start it without a launcher")
         self.policy = policy
-        # Before TRL takes hold of the policy's module: see `Policy.copy`.
-        self.reference = policy.reference() if objective.kl_weight else None
-        self.reference_step = 0
+        self.reference: Policy | None = None
         self.asker = asker
         self.objective = objective
-        self.checkpoints = checkpoints
-        self.watch = watch
+        self.validation = validation
         self.tally = Tally()
         self.rollout: Rollout | None = None
-        self.carried: dict[str, Any] = {}
+        policy.disable_dropout()
+        self.copy_policy()
         super().__init__(
-            model=policy.module,
-            reward_funcs=[_judged],
-            args=config,
-            processing_class=asker.tokenizer,
-            # TRL wants a dataset; which prompts a rollout asks is decided by its number (see `get_train_dataloader`).
-            train_dataset=Dataset.from_dict({"prompt": [row.id for row in asker.rows]}),
-            callbacks=[_Report(self)],
+            model=policy.module, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config
         )
-        self.remove_callback(PrinterCallback)
         costs.restart_peak(self.accelerator.device)
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.sizes = Sizes(step, config.per_device_train_batch_size, asker.recipe.minibatches)
-        if self.reference is not None:
-            self.reference.module.to(self.accelerator.device)
 
-    # ---- overridden: TRL and transformers call these ----
+    def copy_policy(self) -> None:
+        """Make the models that start as the policy, before a trainer takes hold of its module (see `Policy.copy`)."""
+        if self.objective.kl_weight:
+            self.reference = self.policy.reference()
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Serve the numbers of the micro-batches, 0, 1, 2 …: one pass is the whole run, so a resumed one just starts
-        further on.
-
-        TRL would read all rows of a rollout again for every micro-batch (8,192 rows 2,048 times in R1's sizes).
-        """
-        return self._numbers(self.args.max_steps * self.sizes.accumulation)
+    # ---- overridden: transformers calls these ----
 
     def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
         """Turn a micro-batch's number into its rows; the first one of a rollout makes the rollout."""
@@ -158,7 +163,9 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         share = Share(rows=len(whole), tokens=self.rollout.tokens(whole), max_tokens=self.rollout.max_tokens)
         return {**self._batch(self.rollout, rows), "share": share, "fresh": minibatch == 0 and not self._rounds}
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
         """Return the loss of a micro-batch as its part of the minibatch's; nothing downstream divides it again."""
         logprobs_BT, entropy_BT = self._token_logprobs(model, inputs, with_entropy=True)
         old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
@@ -184,15 +191,15 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         self._renew_reference(step)
         with self.tally.timed("rollout"), self.accelerator.autocast():
             completions = self.asker.ask(
-                self.model, number, step, lambda done, asked: self.watch.sampling(step, done, asked)
+                self.model, number, step, lambda done, asked: self.callback.sampling(step, done, asked)
             )
         with self.tally.timed("reward"):
             answers = self.asker.judge(number, completions)
-            rollout, kept = self.asker.lay_out(answers, number, step, reference_name(self.reference_step))
+            rollout, kept = self.asker.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
         with self.tally.timed("logprobs"):
             self._measure(rollout)
             kept = self._weigh(rollout, kept)
-        self.watch.rolled(rollout, kept)
+        self.callback.rolled(rollout, kept)
         return rollout
 
     @torch.no_grad()
@@ -255,10 +262,31 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         rollouts.
         """
         every = self.asker.recipe.reference_steps
-        if self.reference is None or not every or step - step % every <= self.reference_step:
+        if self.reference is None or not every or step - step % every <= self.run_state.reference_step:
             return
         self.reference.renew(self.policy)
-        self.reference_step = step
+        self.run_state.reference_step = step
+
+    # ---- validation ----
+
+    def begin_run(self) -> None:
+        """Examine the base before its first step; a resumed run has done so."""
+        if self.state.global_step == 0:
+            self._validate(0)
+
+    def _validate(self, step: int) -> None:
+        """Examine the policy when it is time, and keep its weights when none were better."""
+        plan, state = self.validation, self.run_state
+        if plan is None or not plan.due(step, self.args.max_steps):
+            return
+        with self.accelerator.autocast():
+            figures = plan.examination.sit(self.model, self.asker.max_tokens(step))
+        self.callback.validated(step, figures)
+        state.base_validation = state.base_validation or figures
+        if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:
+            state.best_step, state.best_validation = step, figures
+            if plan.best is not None:
+                plan.best.keep(self.policy, step)
 
     # ---- steps and checkpoints ----
 
@@ -267,54 +295,51 @@ class PolicyTrainer(WholeCheckpoints, GRPOTrainer):  # type: ignore[misc]
         self.tally.restart()
 
     def close_step(self, logs: dict[str, float]) -> None:
-        """Tell the watch what the update that just ended came to. Raises StageError when it is no number any more."""
-        if self.rollout is None:
-            raise StageError("a step ended before its rollout began")
-        step = self.state.global_step
-        first = (step - 1) % self.sizes.minibatches * self.sizes.step
-        figures: dict[str, Any] = self.rollout.facts | self.tally.figures(
-            self.rollout.tokens(range(first, first + self.sizes.step))
-        )
-        self.rollout.facts["logprob_gap"] = figures["logprob_gap"]  # of its first minibatch, for the others too
+        """Report the update that just ended, and examine the policy when it is time."""
+        super().close_step(logs)
+        self._validate(self.state.global_step)
+
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return figures of the step and of the rollout it is part of; what the run has come to is added up."""
+        rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
+        rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
+        figures: dict[str, Any] = rollout.facts | self.tally.figures(rollout.tokens(rows))
+        rollout.facts["logprob_gap"] = figures["logprob_gap"]  # of its first minibatch, for the others too
         figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
         if self.reference is not None:
-            age = step - 1 - reference_step(self.rollout.reference)
-            figures |= {"reference": self.rollout.reference, "reference_age": age}
-        refuse_no_number(step, logs["grad_norm"])
-        costs.note(self.carried, figures, self.accelerator.device)
-        self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
-        self.watch.stepped(self, step, figures)
+            age = step - 1 - reference_step(rollout.reference)
+            figures |= {"reference": rollout.reference, "reference_age": age}
+        state = self.run_state
+        state.seconds += sum(value for name, value in figures.items() if name.startswith("seconds_"))
+        state.peak_memory_mb = max(state.peak_memory_mb, costs.peak_memory_mb(self.accelerator.device))
+        if place == 0:
+            state.sampling_flops += 2 * self.policy.parameters * rollout.processed(range(self.sizes.rollout))
+            state.reflective.append((step, figures["reflective"]))
+        state.update_flops += 6 * costs.trained_parameters(self.optimizer) * rollout.processed(rows)
+        state.last = figures
+        return figures
 
-    def _save_carried(self, folder: Path) -> None:
-        carried = {"reference_step": self.reference_step, "carried": self.carried}
-        (folder / CARRIED_FILE).write_text(json.dumps(carried), encoding="utf-8")
-        if self.reference is not None and self.reference_step:
+    def _rollout_in_progress(self) -> Rollout:
+        if self.rollout is None:
+            raise StageError("a step ended before its rollout began")
+        return self.rollout
+
+    def save_state_files(self, folder: Path) -> None:
+        """Write the reference, and the rollout in progress, too."""
+        super().save_state_files(folder)
+        if self.reference is not None and self.run_state.reference_step:
             self.reference.snapshot(folder / REFERENCE_FILE)
         # Between rollouts there is nothing to keep; inside one, its log-probabilities are of weights that are gone.
         if self.rollout is not None and self.state.global_step % self.sizes.minibatches:
             torch.save({part.name: getattr(self.rollout, part.name) for part in fields(Rollout)}, folder / ROLLOUT_FILE)
 
-    def _load_carried(self, folder: Path) -> None:
-        carried = json.loads((folder / CARRIED_FILE).read_text(encoding="utf-8"))
-        self.reference_step, self.carried = carried["reference_step"], carried["carried"]
-        if self.reference is not None and self.reference_step:
+    def load_state_files(self, folder: Path) -> None:
+        """Read them again."""
+        super().load_state_files(folder)
+        if self.reference is not None and self.run_state.reference_step:
             self.reference.restore(folder / REFERENCE_FILE)
         if (folder / ROLLOUT_FILE).exists():
             self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
-
-
-class _Report(StepEnds):
-    """The ends of the steps, and the beginning of the run."""
-
-    trainer: PolicyTrainer
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.watch.begun(self.trainer)
-
-
-def _judged(**_: Any) -> list[float]:
-    """Stand where TRL insists on a reward function; `Asker.judge` judges completions, and this is never called."""
-    raise StageError("TRL tried to judge completions itself")
 
 
 def reference_name(step: int) -> str:

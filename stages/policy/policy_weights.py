@@ -51,6 +51,14 @@ class Policy:
         """How many numbers the weights are, tied ones counted once."""
         return int(self.module.num_parameters())
 
+    def disable_dropout(self) -> None:
+        """Let the weights alone decide what the module answers, in training too: a ratio of two policies needs that."""
+        for module in self.module.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "attention_dropout"):  # a number that attention reads, and no module
+                module.attention_dropout = 0.0
+
     # ---- copies ----
 
     def copy(self) -> Policy:

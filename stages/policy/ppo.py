@@ -48,15 +48,14 @@ def value_model(policy: Policy) -> Policy:
 class PPOTrainer(PolicyTrainer):
     """`PolicyTrainer` with a value model, advantages for each token and the KL in the reward."""
 
-    def __init__(self, policy: Policy, **parts: Any) -> None:
-        # Before TRL takes hold of the policy's module: see `Policy.copy`.
-        self.value = value_model(policy)
-        super().__init__(policy, **parts)
-        self.value.module.to(self.accelerator.device)
+    def copy_policy(self) -> None:
+        """Make the value model too."""
+        super().copy_policy()
+        self.value = value_model(self.policy)
         self.kl_weight = self.objective.kl_weight
         self.objective = replace(self.objective, kl_weight=0.0)  # it is in the reward; the loss only reports it
 
-    # ---- overridden: TRL and transformers call these ----
+    # ---- overridden: transformers calls these ----
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Let the same optimizer train the value model, in groups of its own."""
@@ -72,7 +71,9 @@ class PPOTrainer(PolicyTrainer):
         nn.utils.clip_grad_norm_(self.value.module.parameters(), self.args.max_grad_norm)
         return super()._clip_grad_norm(model)
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
         """Add the value model's gradient, and return the policy's loss.
 
         The value model's graph is gone before the policy's is built, so that both take the memory of one.
@@ -85,7 +86,7 @@ class PPOTrainer(PolicyTrainer):
         with torch.autocast(errors_BT.device.type, enabled=False):
             (errors_BT.sum() / max(inputs["share"].tokens, 1)).backward()
         self.tally.sums["value_loss"] += errors_BT.sum().item()
-        return super()._compute_loss(model, inputs)
+        return super().compute_loss(model, inputs)
 
     # ---- rollouts ----
 
@@ -143,12 +144,14 @@ class PPOTrainer(PolicyTrainer):
         self.value.module.zero_grad()
         super().close_step(logs)
 
-    def _save_carried(self, folder: Path) -> None:
-        super()._save_carried(folder)
+    def save_state_files(self, folder: Path) -> None:
+        """Write the value model too."""
+        super().save_state_files(folder)
         self.value.snapshot(folder / VALUE_FILE)
 
-    def _load_carried(self, folder: Path) -> None:
-        super()._load_carried(folder)
+    def load_state_files(self, folder: Path) -> None:
+        """Read it again."""
+        super().load_state_files(folder)
         self.value.restore(folder / VALUE_FILE)
 
     def _value_groups(self) -> list[dict[str, Any]]:

@@ -1,40 +1,74 @@
-"""Whole checkpoints: a mixin that enters a class before one of TRL's trainers leaves a trainer that resumes exactly.
+"""What every trainer has in common: a mixin that enters a class before transformers' Trainer, or one of TRL's, leaves a
+trainer that resumes exactly.
 
-TRL's trainers write their checkpoints in place, file by file, and forget what is theirs alone. With this in front of
-them a checkpoint is a draft that is sealed when whole (see `checkpoint`), carries the trainer's own figures, and is
-refused when it lacks weights. TRL's telemetry and model cards are left out. What else every trainer of the house does
-alike is here too: it is told of the ends of its steps, refuses a gradient that is no number, and goes on where it was.
+Loop, optimizer, schedule and file formats stay theirs. With this in front of them a run is a row of numbers, and what a
+number trains on is made from it, so that a resumed run just starts further on; a checkpoint is a draft that is sealed
+when whole (see `checkpoint`), carries the trainer's typed state, and is refused when it lacks weights; a step ends in a
+`StepReport` to one callback, or in a refusal when its gradient is no number; and how many processes train is asked for
+here alone. TRL's telemetry and model cards are left out.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from torch.utils.data import DataLoader, SequentialSampler
-from transformers import Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from stages.core.errors import StageError
 from stages.policy.checkpoint import Checkpoints
+from stages.policy.steps import RunState, StepCallback, StepReport
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-CARRIED_FILE = "carried.json"
+STATE_FILE = "run_state.json"
+
+StateT = TypeVar("StateT", bound=RunState)
 
 
-class WholeCheckpoints:
-    """Mixin: `checkpoints` says where, and `carried`, a plain dict, is what a checkpoint holds besides the trainer's
-    files. Both are set before the trainer's own `__init__`; `args.output_dir` is `checkpoints.fresh_draft()`.
+class ResumableTrainer(Generic[StateT]):
+    """Mixin with whole checkpoints, a typed state and step reports.
+
+    `run_state` is what a checkpoint holds besides the trainer's own files. `args.output_dir` must be
+    `checkpoints.fresh_draft()`. A loss that the trainer returns is already its part of the whole step's: nothing
+    divides it again.
     """
 
-    checkpoints: Checkpoints
-    carried: dict[str, Any]
+    loss_is_scaled_for_ga = True  # what transformers asks from 5.19 on
+
     args: Any
     state: Any
     model: Any
+    data_collator: Any
+    callback: StepCallback
+
+    def __init__(
+        self, *, run_state: StateT, checkpoints: Checkpoints, callback: StepCallback, args: Any, **theirs: Any
+    ) -> None:
+        if processes(args) > 1:
+            raise StageError(
+                f"training runs in one process so far, not in {processes(args)}", hint="start it without a launcher"
+            )
+        self.run_state = run_state
+        self.checkpoints = checkpoints
+        self.callback = callback
+        super().__init__(args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        self.data_collator = _as_it_is
+        # What transformers asks until 5.19.
+        self.model_accepts_loss_kwargs, self.compute_loss_func = False, _whole
+
+    # ---- overridden: TRL and transformers call these ----
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Serve 0, 1, 2 … below `micro_batches()`, one at a time, the way transformers serves rows: one pass is the
+        whole run."""
+        make: Any = self._get_dataloader  # type: ignore[attr-defined]
+        numbers = range(self.micro_batches())
+        return make(numbers, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
 
     def _send_telemetry(self) -> None:
         """Send nothing: TRL reports each run to a hub by default."""
@@ -44,20 +78,14 @@ class WholeCheckpoints:
         # Past TRL's own version, which writes a model card first.
         Trainer._save_checkpoint(self, model, trial)
         draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        self._save_carried(draft)
+        self.save_state_files(draft)
         self.checkpoints.seal(draft, self.state.global_step)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Load what `_save_checkpoint` added too."""
         super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
-            self._load_carried(Path(checkpoint))
-
-    def _numbers(self, count: int) -> DataLoader:
-        """Serve 0, 1, 2 … below `count` in order, the way transformers serves rows: what each trains on is made from
-        its number, so a resumed run just starts further on."""
-        make: Any = self._get_dataloader  # type: ignore[attr-defined]
-        return make(range(count), "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+            self.load_state_files(Path(checkpoint))
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
@@ -69,27 +97,51 @@ class WholeCheckpoints:
                 hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
             )
 
-    def _save_carried(self, folder: Path) -> None:
-        (folder / CARRIED_FILE).write_text(json.dumps(self.carried), encoding="utf-8")
+    # ---- what a trainer says ----
 
-    def _load_carried(self, folder: Path) -> None:
-        self.carried = json.loads((folder / CARRIED_FILE).read_text(encoding="utf-8"))
+    def micro_batches(self) -> int:
+        """How many micro-batches the whole run has; one is one number of the loader."""
+        return int(self.args.max_steps * self.args.gradient_accumulation_steps)
 
-    # ---- the ends of a step: a trainer says what it does there ----
+    def begin_run(self) -> None:
+        """The first step of this process is next, and everything is loaded."""
 
     def begin_step(self) -> None:
-        """The first pass of a step is next."""
+        """The first micro-batch of a step is next."""
 
-    def close_step(self, logs: dict[str, float]) -> None:
-        """An update just ended, and its checkpoint is not written yet; `logs` are the trainer's own."""
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return the figures of update `step` (from 1), which just ended; `logs` are transformers' own."""
         raise NotImplementedError
 
+    def close_step(self, logs: dict[str, float]) -> None:
+        """Report the update that just ended; its checkpoint, written next, holds what this changes in `run_state`.
 
-class StepEnds(TrainerCallback):  # type: ignore[misc]
-    """Tells a trainer of the ends of its steps; `on_log` comes after the update and before its checkpoint."""
+        Raises StageError when its loss or its gradient is no number.
+        """
+        step = self.state.global_step
+        refuse_no_number(step, logs["grad_norm"], logs["loss"])
+        report = StepReport(step=step, steps=self.args.max_steps, figures=self.step_figures(step, logs))
+        self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
+        self.callback.stepped(report)
 
-    def __init__(self, trainer: WholeCheckpoints) -> None:
+    def save_state_files(self, folder: Path) -> None:
+        """Write into a checkpoint what transformers does not know of."""
+        self.run_state.write(folder / STATE_FILE)
+
+    def load_state_files(self, folder: Path) -> None:
+        """Read what `save_state_files` wrote."""
+        self.run_state = type(self.run_state).read(folder / STATE_FILE)
+
+
+class _Ends(TrainerCallback):  # type: ignore[misc]
+    """Tells a trainer of its beginning and of the ends of its steps; `on_log` comes after the update and before its
+    checkpoint."""
+
+    def __init__(self, trainer: ResumableTrainer[Any]) -> None:
         self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.begin_run()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.trainer.begin_step()
@@ -97,6 +149,15 @@ class StepEnds(TrainerCallback):  # type: ignore[misc]
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if logs and "grad_norm" in logs:  # the summary at the end has none
             self.trainer.close_step(logs)
+
+
+def processes(args: Any) -> int:
+    """How many processes train together: the one place where it is asked for.
+
+    One so far. With several each would take its slice of a micro-batch's numbers, add up what is counted, and the first
+    alone would write and tell.
+    """
+    return int(args.world_size)
 
 
 def refuse_no_number(step: int, *values: float) -> None:
@@ -113,3 +174,13 @@ def train(trainer: Any, work: Work) -> None:
     if resumed is not None:
         work.emit("note", text=f"resumed from {resumed.name}")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+
+def _as_it_is(numbers: list[int]) -> list[int]:
+    """A loader's numbers, untouched: the trainer turns them into rows itself."""
+    return numbers
+
+
+def _whole(*_: Any, **__: Any) -> Any:
+    """Stand where transformers looks whether a loss is of the whole step already; it is never called."""
+    raise StageError("transformers tried to take the loss itself")

@@ -1,4 +1,5 @@
-"""From what a recipe asks for to what TRL is told: prompts a step and group size enter, batches and a GRPOConfig leave.
+"""From what a recipe asks for to what transformers is told: prompts a step and group size enter, batches and settings
+leave.
 
 Users never write a batch size, an accumulation or a divisor: they follow from the recipe and from what fits into
 memory.
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trl import GRPOConfig
+from transformers import TrainingArguments
 
 from stages.core.parts import Optimizer, Reinforcement, RolloutPlan, Tuning
 from stages.policy.memory import rows_that_fit
@@ -82,6 +83,7 @@ def unattended(asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps
         "save_strategy": "steps",
         "save_steps": save_steps,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,
         "report_to": "none",
         "disable_tqdm": True,
         "remove_unused_columns": False,
@@ -107,23 +109,11 @@ def save_steps(steps: int, work: Work) -> int:
 
 def configuration(
     recipe: Reinforcement, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool
-) -> GRPOConfig:
-    """Translate what reinforcement learning is asked for into TRL's own words; `micro` must divide the rows of a step.
-
-    TRL's `beta` stays 0: it would load a second reference from disk and never see it replaced or saved; ours is
-    `kl_weight`.
-    """
-    rows = recipe.prompts_per_step * recipe.group_size
-    return GRPOConfig(
+) -> TrainingArguments:
+    """Translate what reinforcement learning asks for into transformers' words; `micro` must divide a step's rows."""
+    return TrainingArguments(
         **unattended(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
         max_steps=recipe.steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=rows // micro,
-        num_generations=recipe.group_size,
-        generation_batch_size=rows * recipe.minibatches,
-        max_completion_length=recipe.max_completion_tokens,
-        temperature=recipe.temperature,
-        loss_type=recipe.loss,
-        beta=0.0,
-        disable_dropout=True,
+        gradient_accumulation_steps=recipe.step_rows // micro,
     )

@@ -64,10 +64,23 @@ class Examination:
         return measured(scored, completions, self.contract) | families
 
 
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """When a policy in training is examined, and where its best weights are kept."""
+
+    examination: Examination
+    every: int
+    """Steps between examinations, besides the first and the last; 1 or more."""
+    best: Best | None
+    """None: no weights but the last are wanted."""
+
+    def due(self, step: int, steps: int) -> bool:
+        """Whether a run of `steps` steps is examined after `step` of them."""
+        return step % self.every == 0 or step == steps
+
+
 class Best:
-    """The best weights so far, on disk; what is best is remembered by the trainer's checkpoints, as `{"step",
-    "score"}`.
-    """
+    """The best weights so far, on disk; which they are is remembered by the trainer's checkpoints."""
 
     def __init__(self, folder: Path) -> None:
         self.folders = Checkpoints(folder)

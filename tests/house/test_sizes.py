@@ -1,4 +1,4 @@
-"""Rooms a reader can hold in mind: functions of 80 lines, files of 400, 6 parameters, no file over 9 MB."""
+"""Rooms a reader can hold in mind: functions of 80 lines, files of 400, 6 parameters by place, 8 by name, none over 9 MB."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from tests.house.rooms import ROOT, sources, tree
 
 CODE = sources("r1cli", "stages", "tests")
-FUNCTION_LINES, FILE_LINES, PARAMETERS, FILE_BYTES = 80, 400, 6, 9_000_000
+FUNCTION_LINES, FILE_LINES, FILE_BYTES = 80, 400, 9_000_000
+BY_PLACE, BY_NAME = 6, 8
+"""Parameters of a function: those that may be given by place, and those that must be given by name."""
 
 
 def functions() -> list[tuple[Path, ast.FunctionDef | ast.AsyncFunctionDef]]:
@@ -32,13 +34,12 @@ def test_no_file_is_longer_than_400_lines() -> None:
     assert not long, "\n".join(long)
 
 
-def test_no_function_takes_more_than_6_parameters() -> None:
+def test_no_function_takes_more_than_6_parameters_by_place_or_8_by_name() -> None:
     many = []
     for path, node in functions():
-        taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        count = len([each for each in taken if each.arg not in ("self", "cls")])
-        if count > PARAMETERS:
-            many.append(f"{path}:{node.lineno} {node.name} takes {count}")
+        placed = [one for one in (*node.args.posonlyargs, *node.args.args) if one.arg not in ("self", "cls")]
+        if len(placed) > BY_PLACE or len(node.args.kwonlyargs) > BY_NAME:
+            many.append(f"{path}:{node.lineno} {node.name} takes {len(placed)} and {len(node.args.kwonlyargs)}")
     assert not many, "\n".join(many)
 
 

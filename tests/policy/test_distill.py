@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-import trl
 from hypothesis import given
 from hypothesis import settings as law
 from hypothesis import strategies as st
-from trl import DistillationTrainer
 
 from stages.core import imitation
 from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.imitation import Example
 from stages.core.rows import Conversation, read_rows
-from stages.policy import distill_cache, distill_exam, distill_onpolicy, distill_vocab, models, prefix
+from stages.policy import distill_cache, distill_exam, distill_vocab, models, prefix
 from stages.policy.distill_losses import Top, bucketed_kl, full_kl, likeliest, logprobs
 from tests.policy import pairs
 
 TRL_VERSION = "1.16.0"
-OVERRIDDEN = {
-    "_generate_single_turn": "b2cc5048ef74151f",
-    "_prepare_inputs": "a0b5e05b3647e889",
-    "get_train_dataloader": "d3c7c32e51540880",
-}
-"""TRL's methods that OnPolicyTrainer replaces, by the hash of their source: a new TRL is read before it is used."""
-
 TEACHER = torch.tensor([[0.5, 0.25, 0.2, 0.05]]).log()
 UNIFORM = torch.zeros(1, 4)
 
@@ -237,19 +225,3 @@ def test_a_trimmed_model_says_the_same_of_what_is_left_and_comes_back_whole(home
 
 
 # ---- TRL ----
-
-
-def source_hash(name: str) -> str:
-    method = inspect.unwrap(getattr(DistillationTrainer, name))
-    return hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16]
-
-
-def test_trl_is_the_one_this_was_written_for() -> None:
-    assert trl.__version__ == TRL_VERSION
-
-
-def test_the_methods_of_trl_that_are_overridden_are_those_that_were_read() -> None:
-    own: dict[str, Any] = vars(distill_onpolicy.OnPolicyTrainer)
-    replaced = {name for name, part in own.items() if inspect.isfunction(part) and hasattr(DistillationTrainer, name)}
-    assert replaced - {"__init__"} == set(OVERRIDDEN)
-    assert {name: source_hash(name) for name in OVERRIDDEN} == OVERRIDDEN

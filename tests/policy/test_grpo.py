@@ -1,9 +1,7 @@
-"""The trainer keeps R1-Zero's order of things, and stands on the TRL that it was written for."""
+"""The trainer keeps R1-Zero's order of things."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,11 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-import trl
 from hypothesis import given
 from hypothesis import settings as law
 from hypothesis import strategies as st
-from trl import GRPOTrainer
 
 from stages import rl
 from stages.core import events
@@ -25,53 +21,20 @@ from stages.policy import grpo, memory, models, rollout, settings
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.generate import Completion
 from stages.policy.sampler import PromptOrder, derive
+from stages.policy.steps import StepReport
 from tests.policy import tiny
-
-TRL_VERSION = "1.16.0"
-OVERRIDDEN = {
-    "_compute_loss": "80295546bbdbf6f7",
-    "_issue_warnings_after_load": "7ccdd73aac16aecb",
-    "_load_optimizer_and_scheduler": "5c1772becdfd7fdb",
-    "_prepare_inputs": "f824e7fb07147956",
-    "_save_checkpoint": "ec91bde123649111",
-    "_send_telemetry": "3e012069065d03d1",
-    "get_train_dataloader": "2bffe5a57c539e17",
-}
-"""TRL's methods that PolicyTrainer replaces, by the hash of their source: a new TRL must be read before it is used."""
-
-
-def source_hash(name: str) -> str:
-    return hashlib.sha256(inspect.getsource(inspect.unwrap(getattr(GRPOTrainer, name))).encode()).hexdigest()[:16]
-
-
-def test_trl_is_the_one_this_was_written_for() -> None:
-    assert trl.__version__ == TRL_VERSION
-
-
-def test_the_methods_of_trl_that_are_overridden_are_those_that_were_read() -> None:
-    classes = inspect.getmro(grpo.PolicyTrainer)
-    ours = classes[: classes.index(GRPOTrainer)]
-    own = {name for each in ours for name, part in vars(each).items() if inspect.isfunction(part)}
-    replaced = {name for name in own if hasattr(GRPOTrainer, name)} - {"__init__"}
-    assert replaced == set(OVERRIDDEN)
-    assert {name: source_hash(name) for name in OVERRIDDEN} == OVERRIDDEN
-    assert not replaced & {"train", "_inner_training_loop", "training_step", "_run_epoch"}
-
 
 # ---- a run in this process, watched ----
 
 
 class Witness:
-    """A watch that writes down what it is told, and looks at the trainer when a rollout is complete."""
+    """A callback that writes down what it is told, and looks at the trainer when a rollout is complete."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
         self.rollouts: list[rollout.Rollout] = []
         self.reference_is_policy: list[bool] = []
         self.trainer: grpo.PolicyTrainer | None = None
-
-    def begun(self, trainer: grpo.PolicyTrainer) -> None:
-        self.trainer = trainer
 
     def sampling(self, step: int, done: int, asked: int) -> None:
         pass
@@ -82,8 +45,11 @@ class Witness:
             pairs = zip(self.trainer.model.parameters(), self.trainer.reference.module.parameters(), strict=True)
             self.reference_is_policy.append(all(torch.equal(*pair) for pair in pairs))
 
-    def stepped(self, trainer: grpo.PolicyTrainer, step: int, figures: dict[str, Any]) -> None:
-        self.steps.append({"step": step, **figures})
+    def validated(self, step: int, figures: dict[str, float]) -> None:
+        raise AssertionError("nothing was to be examined")
+
+    def stepped(self, report: StepReport) -> None:
+        self.steps.append({"step": report.step, **report.figures})
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +81,9 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> Witness:
         objective=Objective(kl_weight=recipe.kl_weight, clip_epsilon=recipe.clip_epsilon),
         config=config,
         checkpoints=checkpoints,
-        watch=witness,
+        callback=witness,
     )
+    witness.trainer = trainer
     trainer.train()
     return witness
 
@@ -188,14 +155,6 @@ def test_the_policy_learns_what_is_rewarded_and_nothing_when_rewards_are_shuffle
 
 def test_sampler_and_trainer_agree_on_log_probabilities(home: Path, tmp_path: Path) -> None:
     assert max(step["logprob_gap"] for step in train(home, tmp_path, steps=4).steps) < 1e-5
-
-
-def test_a_second_launched_process_is_refused_in_words(
-    home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(settings.GRPOConfig, "world_size", 2)
-    with pytest.raises(grpo.StageError, match="one process"):
-        train(home, tmp_path)
 
 
 def test_a_checkpoint_without_some_weights_is_refused_and_tied_ones_are_not_missed(home: Path, tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ def set_trap(place: str) -> Callable[[dict[str, Any]], None]:
         dies_after(grpo.PolicyTrainer, "_renew_reference", lambda self, step: step == int(number))
     elif kind == "gradient":
         seen: list[None] = []
-        dies_after(grpo.PolicyTrainer, "_compute_loss", lambda *_: seen.append(None) or len(seen) == int(number))
+        dies_after(grpo.PolicyTrainer, "compute_loss", lambda *_, **__: seen.append(None) or len(seen) == int(number))
     elif kind == "writing":
-        dies_after(grpo.PolicyTrainer, "_save_carried", lambda self, folder: self.state.global_step == int(number))
+        dies_after(grpo.PolicyTrainer, "save_state_files", lambda self, folder: self.state.global_step == int(number))
     elif kind == "flushing":
         flushed: list[Path] = []
         dies_after(checkpoint, "_flush", lambda path: flushed.append(path) or len(flushed) == int(number))
