@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from stages.core import sources
 from stages.core.artifact import Artifact
-from stages.core.fingerprint import fingerprint
+from stages.core.fingerprint import completed, fingerprint
 from stages.core.recipe import Loaded, input_kinds
 from stages.core.runner import check_required, payload_of
 from stages.core.store import Store, flatten, parse_address
@@ -97,7 +97,8 @@ def _reason(node: Loaded, payload: dict[str, Any], inputs: dict[str, _Input], ne
         changes.append(f"stage {old.stage} → {node.stage}")
     elif old.version != payload["version"]:
         changes.append(f"code version {old.version} → {payload['version']}")
-    before, after = _values(old.payload), _values(payload)
+    same = old.stage == node.stage
+    before, after = (_values(each, node.recipe if same else None) for each in (old.payload, payload))
     for key in [*after, *(key for key in before if key not in after)]:
         if before.get(key) != after.get(key):
             changes.append(f"{key} {_short(before.get(key))} → {_short(after.get(key))}")
@@ -110,8 +111,11 @@ def _reason(node: Loaded, payload: dict[str, Any], inputs: dict[str, _Input], ne
     return ", ".join(changes[:_SHOWN_CHANGES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _values(payload: dict[str, Any]) -> dict[str, Any]:
-    return flatten({**(payload.get("recipe") or {}), **payload.get("outside", {})})
+def _values(payload: dict[str, Any], recipe: Any) -> dict[str, Any]:
+    """A payload's values by dotted key; with a recipe of its stage, those too that came later and are not in it."""
+    values = payload.get("recipe") or {}
+    values = completed(values, recipe) if recipe is not None else values
+    return flatten({**values, **payload.get("outside", {})})
 
 
 def _moved(key: str, before: str | None, after: str | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any, get_args, get_type_hints
 from stages.core import schema
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError, RecipeError, nearest
-from stages.core.fingerprint import plain
+from stages.core.fingerprint import default_of, plain
 from stages.core.runtime import Runtime
 from stages.core.schema import REQUIRED, Key
 from stages.core.seeds import for_each_seed
@@ -134,7 +134,7 @@ def input_kinds(stage: str) -> dict[str, tuple[type[Artifact], bool]]:
     for each in dataclasses.fields(inputs):
         hint = hints[each.name]
         kind = next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Artifact))
-        found[each.name] = (kind, schema.default_of(each) is dataclasses.MISSING)
+        found[each.name] = (kind, default_of(each) is dataclasses.MISSING)
     return found
 
 

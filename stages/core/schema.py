@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from stages.core.errors import RecipeError, nearest
+from stages.core.fingerprint import default_of, plain
 from stages.core.yamlfile import Entry, as_bool, as_float, as_int, untyped
 
 REQUIRED = "required"
@@ -112,7 +113,7 @@ def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
     for field in sorted(dataclasses.fields(cls), key=lambda field: place[field.name]):
         hint, key = _hints(cls)[field.name], _dotted(prefix, field.name)
         default = default_of(field)
-        shown = REQUIRED if default is dataclasses.MISSING else _plain(default)
+        shown = REQUIRED if default is dataclasses.MISSING else plain(default)
         written = field.type if isinstance(field.type, str) else _type_name(hint)
         found.append(Key(key, written, shown, notes.get(field.name, "")))
         inner = dataclass_in(hint) if nested else None
@@ -140,13 +141,6 @@ def docs(cls: type) -> dict[str, str]:
             if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
                 found[field.target.id] = " ".join(str(below.value.value).split())
     return found
-
-
-def default_of(field: dataclasses.Field[Any]) -> Any:
-    """A field's default value, or dataclasses.MISSING."""
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
 
 
 def dataclass_in(hint: Any) -> type | None:
@@ -241,9 +235,3 @@ def _dotted(prefix: str, name: str) -> str:
 
 def _type_name(hint: Any) -> str:
     return _WORDS.get(hint) or getattr(hint, "__name__", "") or str(hint)
-
-
-def _plain(value: Any) -> Any:
-    from stages.core.fingerprint import plain
-
-    return plain(value)

@@ -18,6 +18,10 @@ from stages.rewards.verdict import Verdict
 from stages.world import general
 from stages.world.general import ANIMALS, ATTRIBUTES, CLOSING, Task
 
+VERSION = 1
+"""Raised when the same response is judged otherwise: what was labelled and scored by it is then built again."""
+SOURCE = {1: "a022911a869208ef744ccf61b1551f491827e5237a9fd4930c5ad661da9eae89"}.get(VERSION, f"oracle {VERSION}")
+"""What stands for this file in fingerprints; of the first version, its sha256 at the time."""
 NOISE = 0.8  # standard deviation of one judgement, in points of ten
 _END = re.compile(r"(?<=[.!?])\s+|(?<=[。])")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from stages.core.errors import MissingError, RecipeError
+from stages.core.fingerprint import later
 from stages.core.plan import plan
 from stages.core.recipe import Loaded, load, load_pipeline
 from stages.core.store import Store
-from tests.core import toy_score
+from tests.core import toy_make, toy_score
 from tests.core.in_order import run_nodes
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -145,3 +147,18 @@ def test_a_plan_names_a_missing_input_before_anything_is_built(store: Store) -> 
         plan([load(None, "score", ["inputs.prompts=nowhere"])], store)
     with pytest.raises(RecipeError, match="needs the input `prompts`"):
         plan([load(None, "score")], store)
+
+
+def test_a_later_key_is_no_reason_until_it_changes(
+    pipeline: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_nodes(load_pipeline(pipeline), store)
+
+    @dataclass(frozen=True, kw_only=True)
+    class Recipe(toy_make.Recipe):
+        cap: float = later(2.0)
+        """A key that came after."""
+
+    monkeypatch.setattr(toy_make, "Recipe", Recipe)
+    assert _words(load_pipeline(pipeline), store)[0] == "train  reuse @1"
+    assert _words(load_pipeline(pipeline, ["train.cap=3"]), store)[0] == "train  build @2  (cap 2.0 → 3.0)"

@@ -24,6 +24,8 @@ LOCK = Path(__file__).with_name("stage_versions.lock.json")
 IMPORT = "stages.core.sources"
 """Imports of outside things have a VERSION too; what they run begins at these modules."""
 IMPORT_ROOTS = ("stages.policy.importing", "stages.world.sources")
+ORACLE = "stages.world.oracle"
+"""Recipes name its functions as labeller and reward, and fingerprints hold its VERSION."""
 _RAISE = "raise VERSION in {file}, then run `python -m tests.house.lock`"
 _NEUTRAL = 'or, if the result is the same: `python -m tests.house.lock --neutral "why"`'
 
@@ -31,7 +33,7 @@ _NEUTRAL = 'or, if the result is the same: `python -m tests.house.lock --neutral
 def current() -> dict[str, dict[str, Any]]:
     """Stage -> {"version", "modules": {module: sha256}} as the code stands; a stage without a file is left out."""
     found: dict[str, dict[str, Any]] = {}
-    for stage, module in {**STAGES, "import": IMPORT}.items():
+    for stage, module in {**STAGES, "import": IMPORT, "oracle": ORACLE}.items():
         path = file_of(module)
         if path is not None:
             roots = [module] if stage != "import" else [root for root in IMPORT_ROOTS if file_of(root)]
@@ -51,7 +53,7 @@ def changes(locked: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]]) -
         elif state["version"] < old["version"] or state["modules"] != old["modules"]:
             modules = {**old["modules"], **state["modules"]}
             differ = [name for name in modules if old["modules"].get(name) != state["modules"].get(name)]
-            advice = _RAISE.format(file=file_of(STAGES.get(stage, IMPORT)))
+            advice = _RAISE.format(file=file_of({**STAGES, "oracle": ORACLE}.get(stage, IMPORT)))
             found[stage] = f"`{stage}` changed ({', '.join(differ) or 'VERSION fell'}): {advice}, {_NEUTRAL}"
     return found
 
