@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -87,6 +88,16 @@ def test_no_test_skips_for_want_of_what_is_always_there() -> None:
                 if name in REQUIRED or f'"{name.replace("_", "-")}>=' in project or f'"{name}==' in project:
                     wrong.append(f"{path}:{node.lineno} skips without {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_mark_that_is_declared_is_borne_by_a_test() -> None:
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]["ini_options"]
+    borne = {ast.unparse(each) for path in sources("tests") for each in ast.walk(tree(path)) if _is_mark(each)}
+    assert {f"pytest.mark.{mark.partition(':')[0]}" for mark in options["markers"]} <= borne
+
+
+def _is_mark(node: ast.AST) -> bool:
+    return isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pytest.mark"
 
 
 VACUOUS = """

@@ -110,7 +110,7 @@ def work(folder: Path, listener: Callable[[dict[str, Any]], None] | None = None,
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     events = Events(folder / "events.jsonl", listener)
-    return Work(path=folder, scratch=scratch, seed=7, runtime=Runtime(device="cpu", **runtime), events=events)
+    return Work(path=folder, scratch=scratch, seed=7, runtime=Runtime(**{"device": "cpu", **runtime}), events=events)
 
 
 def run(
