@@ -186,5 +186,5 @@ def _estimate(value: float | None, drawn: np.ndarray, level: float, n: int) -> E
     if value is None or not len(finite):
         return Estimate(value, None, None, n)
     tail = 50.0 * (1.0 - level)
-    low, high = np.percentile(finite, [tail, 100.0 - tail])
+    low, high = np.percentile(finite, tail), np.percentile(finite, 100.0 - tail)
     return Estimate(value, float(low), float(high), n)

@@ -102,7 +102,7 @@ def interval(drawn: np.ndarray) -> tuple[float | None, float | None]:
     if not len(finite):
         return None, None
     tail = 50.0 * (1.0 - LEVEL)
-    low, high = np.percentile(finite, [tail, 100.0 - tail])
+    low, high = np.percentile(finite, tail), np.percentile(finite, 100.0 - tail)
     return float(low), float(high)
 
 

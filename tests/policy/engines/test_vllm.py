@@ -17,6 +17,7 @@ from stages.core.contract import Contract
 from stages.core.errors import EngineError
 from stages.core.sampling import Completion, Finish, Request, Sampling, Text
 from stages.policy.engines import vllm_setup
+from stages.policy.engines.probe import Probe
 from stages.policy.engines.vllm import VllmEngine, tensor_names
 from tests.policy.engines.world import Base, logits_of, logprobs_of
 
@@ -244,6 +245,53 @@ def test_renewed_weights_are_the_trainers_tied_head_and_prefix_cache_included(en
         for tensor in other.parameters():
             tensor.zero_()
     assert [one.ids for one in answered(engine, asked)] == [one.ids for one in after]
+
+
+def stepped(model: Any, texts: list[Text], seed: int) -> Any:
+    """A copy after the first step of Adam at R1-Zero's learning rate of 3e-6, on random advantages."""
+    chance, other = random.Random(seed), copy.deepcopy(model)
+    for text in texts:
+        logits_TV = other(input_ids=torch.tensor([[*text.prompt_ids, *text.completion_ids]])).logits[0]
+        logprobs_TV = logits_TV[len(text.prompt_ids) - 1 : -1].log_softmax(-1)
+        own = logprobs_TV.gather(1, torch.tensor(text.completion_ids)[:, None])
+        (-chance.gauss(0, 1) * own.sum()).backward()
+    with torch.no_grad():
+        for tensor in other.parameters():
+            tensor -= 3e-6 * tensor.grad.sign()
+    return other
+
+
+def test_the_probe_lets_every_true_renewal_pass_and_catches_one_layer_left_old_in_20_of_20(
+    engine: VllmEngine, base: Base
+) -> None:
+    drawn = engine.sample(base.requests(base.prompts(8), temperature=1.0, max_tokens=48))
+    texts = [Text(request.prompt_ids, done.ids) for request, done in drawn]
+
+    def trainer(model: Any) -> list[list[float]]:
+        return [logprobs_of(model, text.prompt_ids, text.completion_ids) for text in texts]
+
+    probe = Probe(engine, "float32")
+    assert probe.rehearse(named(base.model), texts, trainer(base.model)) < 1e-6
+    old, gaps_found = dict(named(base.model)), []
+    for seed in range(5):
+        new = stepped(base.model, texts, seed)
+        expected = trainer(new)
+        engine.renew(named(new), seed + 1)
+        assert probe.check(texts, expected) <= probe.bound
+        for layer in range(4):
+            engine.renew(((name, old[name] if f".layers.{layer}." in name else own) for name, own in named(new)), 99)
+            with pytest.raises(EngineError, match="nats a token from the trainer, above") as raised:
+                probe.check(texts, expected)
+            gaps_found.append(raised.value.what)
+    assert len(gaps_found) == 20
+
+
+def test_the_probe_finds_another_model_before_the_first_step(engine: VllmEngine, base: Base) -> None:
+    prompt = base.prompts(1)[0]
+    texts = [Text(prompt, prompt[:9])]
+    trainer = [logprobs_of(moved(base.model, 3, 0.01), prompt, prompt[:9])]
+    with pytest.raises(EngineError, match="does not run the same model"):
+        Probe(engine, "float32").rehearse(named(base.model), texts, trainer)
 
 
 def test_what_is_in_flight_at_a_renewal_is_aborted_and_said_so(engine: VllmEngine, base: Base) -> None:
