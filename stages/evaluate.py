@@ -27,9 +27,11 @@ from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import at_least, check
 from stages.core.rows import Prompt, chosen
 from stages.core.scores import Row
-from stages.rewards import accuracy, choice, language, registry, scoring, steps
-from stages.rewards import format as format_reward
+from stages.rewards import accuracy, choice, registry, scoring, steps
+from stages.rewards.grading import Grader
 from stages.rewards.mathematics import math
+from stages.rewards.registry import MEASURED
+from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -38,12 +40,6 @@ if TYPE_CHECKING:
 
 VERSION = 4
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
-MEASURED = (
-    "accuracy",
-    "strict",
-    "format",
-    "language",
-)  # rewards that every evaluation reports, so none has to be named
 STUTTER = 0.25  # share of repeated six-word runs from which thinking counts as repetition (ours; none was published)
 
 
@@ -151,25 +147,25 @@ def identity(recipe: Recipe) -> dict[str, str]:
     return registry.outside_sources(recipe.rewards, recipe.reward_options)
 
 
-def judged(completion: str, row: Prompt, contract: Contract) -> dict[str, Any]:
+def judged(completion: str, row: Prompt, contract: Contract, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
     """Return a completion's verdicts and what else is read off its text: the row of completions.jsonl without its
-    numbers and extra rewards.
+    numbers and extra rewards. `verdicts` are those of MEASURED, at least.
 
     A problem that a learned judge judges has no accuracy: strict, correct and answer are then None.
     """
     ruled = scoring.applies("accuracy", row)
-    strict = accuracy.strict(completion, row, contract) if ruled else None
+    strict = verdicts["strict"] if ruled else None
     thinks = bool(text.spans(contract.prefill + completion, contract.think_tags))
     return {
         "strict": (strict.value or 0.0) if strict else None,
-        "correct": accuracy.reward(completion, row, contract).value if ruled else None,
-        "format": format_reward.reward(completion, row, contract).value or 0.0,
+        "correct": verdicts["accuracy"].value if ruled else None,
+        "format": verdicts["format"].value or 0.0,
         "answer": ballot(completion, row, contract) if ruled else None,
         "reason": strict.reason if strict and strict.value != 1.0 else "",
         "mixed": scripts.mixes_languages(completion, contract.answer_tags),
         "wrong_step": steps.first_wrong_step(completion) if ruled else None,
         "reflective": reflection.reflective_words(completion),
-        "language": language.reward(completion, row, contract).value if thinks else None,
+        "language": verdicts["language"].value if thinks else None,
         "readable": not unreadable(completion, row, contract),
     }
 
@@ -250,8 +246,10 @@ class Asker:
         drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
         texts = [self.speaker.text(one) for one in drawn]
         counted = [scoring.Counted(text, len(one.ids)) for text, one in zip(texts, drawn, strict=True)]
-        named = dict.fromkeys(self.recipe.rewards, 1.0)
-        extra = scoring.score(counted, asked, self.contract, named, self.judges, self.recipe.reward_options)
+        recipe = self.recipe
+        grader = Grader(
+            contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
+        )
         return [
             {
                 "id": row.id,
@@ -259,12 +257,14 @@ class Asker:
                 "sampling": sampling.name,
                 "sample": index % self.recipe.samples,
                 "completion": completion,
-                **judged(completion, row, self.contract),
+                **judged(completion, row, self.contract, verdicts),
                 "tokens": len(one.ids),
                 "truncated": one.truncated,
-                "rewards": {name: verdict.value for name, verdict in verdicts.items()},
+                "rewards": {name: verdicts[name].value for name in recipe.rewards if name in verdicts},
             }
-            for index, (row, completion, one, verdicts) in enumerate(zip(asked, texts, drawn, extra, strict=True))
+            for index, (row, completion, one, verdicts) in enumerate(
+                zip(asked, texts, drawn, grader.verdicts(counted, asked), strict=True)
+            )
         ]
 
 

@@ -240,7 +240,12 @@ def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Wo
             hint="put other reasoning prompts among them, or leave inputs.validation out",
         )
     return Validation(
-        examination=Examination(samples=recipe.eval_samples, seed=derive(work.seed, "examination"), **asked),
+        examination=Examination(
+            samples=recipe.eval_samples,
+            seed=derive(work.seed, "examination"),
+            reward_options=recipe.reward_options,
+            **asked,
+        ),
         every=recipe.eval_every,
         best=Best(work.scratch / "best") if recipe.keep == "best" else None,
     )

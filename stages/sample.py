@@ -22,6 +22,7 @@ from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
 from stages.core.templates import dressed, template_text
 from stages.rewards import registry
+from stages.rewards.grading import Grader
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -139,9 +140,11 @@ class Drawer:
         asked = [row for row in chunk for _ in range(recipe.samples)]
         seed = sampler.derive(self.speaker.work.seed, "sample", number)
         drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
-        names = {name: recipe.reward_options.get(name, {}) for name in (*recipe.rewards, *self.judges)}
         speaker = self.speaker
-        scored = rollout.judged(speaker.tokenizer, asked, drawn, speaker.contract, names, self.judges)
+        grader = Grader(
+            contract=speaker.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
+        )
+        scored = rollout.judged(speaker.tokenizer, asked, drawn, grader)
         return [
             asdict(
                 Sample(

@@ -45,7 +45,7 @@ def list_rewards(as_json: Json = False, debug: Debug = False) -> None:
     from stages.rewards import registry
 
     rows: list[dict[str, Any]] = [
-        {"name": name, "pays for": entry.says, "range": entry.range, "options": registry.options_of(name)}
+        {"name": name, "pays for": entry.pays, "range": entry.values, "options": registry.options_of(name)}
         for name, entry in registry.ENTRIES.items()
     ]
     rows += [

@@ -25,14 +25,12 @@ from stages.policy.generate import Completion, Sampling, generate
 from stages.policy.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
-from stages.rewards.scoring import Counted, Scorer, score, total
+from stages.rewards.grading import Grader
+from stages.rewards.scoring import Counted, Scorer, total
 from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.core.parts import Reinforcement
-
-MEASURED = ("accuracy", "format", "strict", "language")
-"""Rewards that every completion is measured by where they apply, whether the recipe trains on them or not."""
 
 
 class Scored(NamedTuple):
@@ -158,8 +156,11 @@ class Asker:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""
         chosen = self._chosen(number)
         rows = [self.rows[index] for index in chosen]
-        rewards = {name: self.recipe.reward_options.get(name, {}) for name in self.recipe.rewards}
-        scored = judged(self.tokenizer, rows, completions, self.contract, rewards, self.judges)
+        recipe = self.recipe
+        grader = Grader(
+            contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
+        )
+        scored = judged(self.tokenizer, rows, completions, grader)
         return [
             Answer(self.rows[index], self.prompt_ids[index], completion, one)
             for index, completion, one in zip(chosen, completions, scored, strict=True)
@@ -251,26 +252,18 @@ class Asker:
         }
 
 
-def judged(
-    tokenizer: Any,
-    rows: Sequence[Prompt],
-    completions: Sequence[Completion],
-    contract: Contract,
-    rewards: Mapping[str, Mapping[str, Any]],
-    judges: Mapping[str, Scorer] | None = None,
-) -> list[Scored]:
-    """Decode completions and judge each by those of `rewards` and MEASURED that apply; `rows[i]` is the problem of
-    `completions[i]`, `rewards` maps names to their options, `judges` holds the learned ones by reward name.
+def judged(tokenizer: Any, rows: Sequence[Prompt], completions: Sequence[Completion], grader: Grader) -> list[Scored]:
+    """Decode completions and judge each; `rows[i]` is the problem of `completions[i]`.
 
     Tags may be special tokens, so only the end and padding tokens are left out of the text.
     """
-    silent = {*contract.eos_ids, contract.pad_id}
+    silent = {*grader.contract.eos_ids, grader.contract.pad_id}
     texts = [
         tokenizer.decode([one for one in completion.ids if one not in silent], skip_special_tokens=False)
         for completion in completions
     ]
     counted = [Counted(text, len(completion.ids)) for text, completion in zip(texts, completions, strict=True)]
-    verdicts = score(counted, rows, contract, dict.fromkeys((*rewards, *MEASURED), 1.0), judges, rewards)
+    verdicts = grader.verdicts(counted, rows)
     return [Scored(*pair) for pair in zip(texts, verdicts, strict=True)]
 
 

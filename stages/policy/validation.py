@@ -19,6 +19,7 @@ from stages.policy.checkpoint import Checkpoints, folder_fault
 from stages.policy.generate import Sampling, generate
 from stages.policy.policy_weights import Policy
 from stages.policy.rollout import judged, measured
+from stages.rewards.grading import Grader
 from stages.rewards.scoring import Scorer
 
 WEIGHTS = "weights.safetensors"
@@ -36,6 +37,8 @@ class Examination:
     seed: int
     judges: Mapping[str, Scorer] = field(default_factory=dict)
     """Reward name -> the learned judge of the general prompts among the problems."""
+    reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What the recipe sets of rewards that programs are measured by, such as `code`'s limits."""
 
     def sit(
         self, model: Any, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
@@ -53,9 +56,8 @@ class Examination:
             on_progress=on_progress,
         )
         rows = [self.rows[number] for number in asked]
-        scored = judged(
-            self.tokenizer, rows, completions, self.contract, {name: {} for name in self.judges}, self.judges
-        )
+        grader = Grader(contract=self.contract, judges=self.judges, options=self.reward_options)
+        scored = judged(self.tokenizer, rows, completions, grader)
         by_family: dict[str, list[float]] = defaultdict(list)
         for row, one in zip(rows, scored, strict=True):
             if row.family and "strict" in one.verdicts:

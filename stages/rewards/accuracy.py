@@ -3,7 +3,7 @@ r"""The accuracy reward: is what the completion finally commits to the right ans
 A completion and its row enter; 1, 0 or None leaves. The answer is looked for in this order: the last answer span, the
 last \boxed{}, the sentence after "the answer is", then by verifier what the closing sentence states, the last option
 letter or the last run of instructions; one that stands only inside the thinking does not count. `strict` asks for the
-template's strict format as well: only `<answer>` counts.
+template's strict format as well, in which only `<answer>` counts: there it is the same verdict.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import re
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
-from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed, spans
+from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed
 from stages.rewards import choice, code, program
+from stages.rewards.declared import Judged, Reward
 from stages.rewards.mathematics import math
 from stages.rewards.verdict import Example, Verdict, shorten
 
@@ -21,10 +22,22 @@ _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
 
-def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
-    """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged."""
+@Reward(
+    "accuracy",
+    pays="the last committed answer is right, in any format",
+    values="0 or 1",
+    needs=("gold",),
+    waits=True,
+    builds_on=("code",),
+    trials=("hacks.audit_math:NUMBERS", "hacks.audit_math:OTHERS", "hacks.audit_math:TEXTS", "hacks.audit_math:BOXED"),
+)
+def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
+    """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged.
+
+    A program is right when it passes all tests: what `code` says of it, where that was asked, is not asked again.
+    """
     if row.verifier == "code":
-        return code.reward(completion, row, contract, mode="all")
+        return code.every(judged("code") if judged else code.reward(completion, row, contract, mode="all"))
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
@@ -34,16 +47,22 @@ def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     return judge(answer, row)
 
 
-def strict(completion: str, row: Prompt, contract: Contract) -> Verdict:
-    """Judge the `<answer>` of a completion that keeps the strict format; else 0 and the fault."""
-    text = contract.prefill + completion
-    fault = format_fault(text, contract.think_tags, contract.answer_tags)
+@Reward(
+    "strict",
+    pays="the strict format holds and the tagged answer is right",
+    values="0 or 1",
+    needs=("gold",),
+    waits=True,
+    builds_on=("accuracy",),
+    trials=("hacks.audit_math:NUMBERS", "hacks.audit_math:TEXTS", "hacks.audit_form:ANSWERED"),
+)
+def strict(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
+    """Judge the `<answer>` of a completion that keeps the strict format, as accuracy does: it commits to nothing else.
+    Else 0 and the fault."""
+    fault = format_fault(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if fault:
         return Verdict(0.0, fault)
-    if row.verifier == "code":
-        return code.reward(completion, row, contract, mode="all")
-    span = spans(text, contract.answer_tags)[0]
-    return judge(text[span.start : span.end], row)
+    return judged("accuracy") if judged else reward(completion, row, contract)
 
 
 def judge(answer_text: str, row: Prompt) -> Verdict:

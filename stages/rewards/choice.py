@@ -12,6 +12,7 @@ import re
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import last_committed
+from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict, shorten
 
 MAX_CHARACTERS = 2000
@@ -33,6 +34,9 @@ _RULED_OUT = re.compile(
 )
 
 
+@Reward(
+    "choice", pays="the option letter is right", values="0 or 1", needs=("gold",), trials=("hacks.audit_form:CHOICE",)
+)
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Judge the letter (A to J) a completion commits to: 1 or 0; None for a row whose gold is no letter."""
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
+from stages.rewards.declared import Reward
 from stages.rewards.programs import code_asserts, code_source
 from stages.rewards.programs.code_source import Source
 from stages.rewards.programs.sandbox import ISOLATIONS, OVER, Limits, Outcome, Sandbox
@@ -27,6 +28,16 @@ _BLANKS = b" \t\r\x0b\x0c"
 _ERRORS = 1000  # bytes at the end of stderr that are searched for what the program died of
 
 
+@Reward(
+    "code",
+    pays="the program passes the row's tests",
+    values="0 to 1; mode=all: 0 or 1",
+    needs=("tests",),
+    waits=True,
+    remembers=True,
+    aside={"mode": "all"},
+    trials=("hacks.audit_code:TRIALS",),
+)
 def reward(
     completion: str,
     row: Prompt,
@@ -58,6 +69,11 @@ def reward(
         return Verdict(None, str(error))
     except StageError as error:
         return Verdict(None, shorten(error.told, 190))
+
+
+def every(verdict: Verdict) -> Verdict:
+    """Return what a verdict on tests, of either mode, says of all of them: 1, else 0, or None."""
+    return verdict if verdict.value in (None, 0.0, 1.0) else Verdict(0.0, verdict.reason)
 
 
 def kind_of(tests: Any) -> str:

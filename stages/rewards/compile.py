@@ -10,11 +10,21 @@ from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
 from stages.rewards.code import Isolation, ended, unjudged
+from stages.rewards.declared import Reward
 from stages.rewards.programs import code_source
 from stages.rewards.programs.sandbox import ISOLATIONS, OVER, run
 from stages.rewards.verdict import Example, Verdict, shorten
 
 
+@Reward(
+    "compile",
+    pays="the program compiles",
+    values="0 or 1",
+    needs=("tests",),
+    waits=True,
+    remembers=True,
+    trials=("hacks.audit_code:COMPILE",),
+)
 def reward(completion: str, row: Prompt, contract: Contract, *, isolation: Isolation = "bwrap") -> Verdict:
     """Return 1 if the completion's program compiles, else 0; None without a compiler, a sandbox or a verdict in time.
 

@@ -13,15 +13,26 @@ from math import cos, pi
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.rewards import accuracy
+from stages.rewards.declared import Judged, Reward
 from stages.rewards.verdict import Example, Verdict, length_of
 
 
+@Reward(
+    "cosine",
+    pays="right and short, or wrong and long (Demystifying Long CoT)",
+    values="0 to 1",
+    needs=("gold",),
+    waits=True,
+    builds_on=("accuracy",),
+    trials=("hacks.audit_math:COSINE",),
+)
 def reward(
     completion: str,
     row: Prompt,
     contract: Contract,
     *,
     tokens: int | None = None,
+    judged: Judged | None = None,
     max_length: int = 32768,
     at_limit: tuple[float, float] = (0.75, 0.25),
 ) -> Verdict:
@@ -34,7 +45,7 @@ def reward(
     right_end, wrong_end = at_limit
     if max_length < 1 or not 1 >= right_end >= wrong_end >= 0:
         raise ValueError("`max_length` must be 1 or more, and `at_limit` two numbers from 1 down to 0")
-    value, reason = accuracy.reward(completion, row, contract)
+    value, reason = judged("accuracy") if judged else accuracy.reward(completion, row, contract)
     if value is None:
         return Verdict(None, reason)
     length, unit = length_of(completion, tokens)

@@ -12,9 +12,11 @@ import re
 from stages.core.contract import Contract
 from stages.core.rows import JUDGES, Prompt
 from stages.core.text import boxed, format_fault
+from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict
 
 
+@Reward("format", pays="the template's strict format", values="0 or 1", trials=("hacks.audit_form:FORMAT",))
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return 1 for the strict format of `contract`, else 0 and the first fault.
 
@@ -24,6 +26,12 @@ def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     return Verdict(0.0, fault) if fault else Verdict(1.0, "strict format")
 
 
+@Reward(
+    "format_tolerant",
+    pays="one closed thought and one answer, however dressed",
+    values="0 or 1",
+    trials=("hacks.audit_form:TOLERANT",),
+)
 def tolerant(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return 1 for one thought, closed, and one answer after it, however the tags are dressed; else 0 and the fault.
 

@@ -13,6 +13,7 @@ from stages.core import languages, text
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.rewards import program
+from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _ROUNDS = 8
@@ -20,6 +21,12 @@ _LOOP = re.compile(rf"(.{{1,16}}?)\1{{{_ROUNDS},}}", re.DOTALL)
 """A word or two said over and over: so many rounds count, or the loop would drown a thought in another tongue."""
 
 
+@Reward(
+    "language",
+    pays="share of the thinking in the prompt's language (R1 v2, eq. 7)",
+    values="0 to 1",
+    trials=("hacks.audit_language:TRIALS",),
+)
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return the share (0 to 1) of words in `row.language` among the words between the think tags.
 

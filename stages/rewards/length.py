@@ -9,12 +9,16 @@ from __future__ import annotations
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import visible
+from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict
 
 LIMIT = 400
 """Characters from which on the reward is full, blanks left out: more than the embedded models write in 96 tokens."""
 
 
+@Reward(
+    "length", pays="characters written, up to a limit (an ablation)", values="0 to 1", trials=("hacks.audit_form:LONG",)
+)
 def reward(completion: str, row: Prompt, contract: Contract, *, limit: int = LIMIT) -> Verdict:
     """Return min(1, characters / limit), what cannot be seen left out; `row` and `contract` are not looked at.
 

@@ -13,11 +13,27 @@ from collections.abc import Sequence
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.rewards import accuracy
+from stages.rewards.declared import JudgedGroup, Reward
 from stages.rewards.verdict import GroupExample, Verdict, length_of
 
 
+@Reward(
+    "length_penalty",
+    pays="right and shorter than the rest of its group (Kimi k1.5)",
+    values="0 to 1; wrong: 0 to 0.5",
+    needs=("gold",),
+    group=True,
+    waits=True,
+    builds_on=("accuracy",),
+    trials=("hacks.audit_math:SHORT",),
+)
 def group(
-    completions: Sequence[str], row: Prompt, contract: Contract, *, tokens: Sequence[int] | None = None
+    completions: Sequence[str],
+    row: Prompt,
+    contract: Contract,
+    *,
+    tokens: Sequence[int] | None = None,
+    judged: JudgedGroup | None = None,
 ) -> list[Verdict]:
     """Return 0.5 + λ for each right completion and 0.5 + min(0, λ) for each wrong one, 0 to 1; 0.5 where all are of one
     length.
@@ -25,13 +41,13 @@ def group(
     `tokens` are their lengths; characters are counted without. A completion that accuracy cannot judge gets None, and
     its length counts neither as longest nor as shortest.
     """
-    judged = [accuracy.reward(one, row, contract) for one in completions]
+    right = judged("accuracy") if judged else [accuracy.reward(one, row, contract) for one in completions]
     counted: Sequence[int | None] = [None] * len(completions) if tokens is None else tokens
     lengths = [length_of(one, count) for one, count in zip(completions, counted, strict=True)]
-    known = [length for (length, _), verdict in zip(lengths, judged, strict=True) if verdict.value is not None]
+    known = [length for (length, _), verdict in zip(lengths, right, strict=True) if verdict.value is not None]
     shortest, longest = min(known, default=0), max(known, default=0)
     found = []
-    for (length, unit), (value, reason) in zip(lengths, judged, strict=True):
+    for (length, unit), (value, reason) in zip(lengths, right, strict=True):
         if value is None:
             found.append(Verdict(None, reason))
             continue

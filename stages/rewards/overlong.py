@@ -9,9 +9,16 @@ from __future__ import annotations
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
+from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict, length_of
 
 
+@Reward(
+    "soft_overlong",
+    pays="stays clear of the length limit (DAPO, eq. 13)",
+    values="0 to 1",
+    trials=("hacks.audit_form:BRIEF",),
+)
 def reward(
     completion: str,
     row: Prompt,

@@ -19,84 +19,54 @@ It may be `async def`, and may return a number or None for a Verdict.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import types
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache, partial
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from stages.core import functions
 from stages.core.errors import RecipeError, nearest
 from stages.core.rows import JUDGES, Prompt
 from stages.core.schema import REQUIRED
-from stages.rewards import (
-    accuracy,
-    choice,
-    code,
-    compile,
-    cosine,
-    format,
-    language,
-    length,
-    length_penalty,
-    overlong,
-    repetition,
-)
+from stages.rewards import declared
+from stages.rewards.declared import DECLARED, JUDGED, LENGTH, Function, Reward
 from stages.rewards.files import lines
 from stages.rewards.sources import code_sha256
 from stages.rewards.verdict import Example, Verdict
 
-__all__ = ["KNOWN", "REWARDS", "Example", "Reward", "Verdict", "load", "options_of", "verdict_of", "version"]
+__all__ = ["KNOWN", "REWARDS", "Example", "Verdict", "load", "options_of", "verdict_of", "version"]
 
 
-Reward = Callable[..., Any]
-"""`(completion: str, row: Prompt, contract: Contract, **options) -> Verdict`: pure, deterministic, never raises on any
-text; options come from the recipe as keywords. A user's own may return a number or None, or be a coroutine function."""
+def _discovered() -> dict[str, Reward]:
+    """Import every module that declares a reward and return the declarations, in the order of modules and lines."""
+    found: dict[str, Reward] = {}
+    for module in declared.modules():
+        importlib.import_module(module)
+        found |= {name: one for name, one in DECLARED.items() if one.function.__module__ == module}
+    return found
 
 
-class Entry(NamedTuple):
-    """One reward of the registry."""
-
-    function: Reward
-    says: str
-    """What it pays for, in a few words."""
-    range: str
-    """The values it gives, in words."""
-
-
-_GROUP: dict[str, Entry] = {
-    "length_penalty": Entry(
-        length_penalty.group, "right and shorter than the rest of its group (Kimi k1.5)", "0 to 1; wrong: 0 to 0.5"
-    ),
-}
-_SINGLE: dict[str, Entry] = {
-    "accuracy": Entry(accuracy.reward, "the last committed answer is right, in any format", "0 or 1"),
-    "strict": Entry(accuracy.strict, "the strict format holds and the tagged answer is right", "0 or 1"),
-    "choice": Entry(choice.reward, "the option letter is right", "0 or 1"),
-    "code": Entry(code.reward, "the program passes the row's tests", "0 to 1; mode=all: 0 or 1"),
-    "compile": Entry(compile.reward, "the program compiles", "0 or 1"),
-    "format": Entry(format.reward, "the template's strict format", "0 or 1"),
-    "format_tolerant": Entry(format.tolerant, "one closed thought and one answer, however dressed", "0 or 1"),
-    "language": Entry(language.reward, "share of the thinking in the prompt's language (R1 v2, eq. 7)", "0 to 1"),
-    "length": Entry(length.reward, "characters written, up to a limit (an ablation)", "0 to 1"),
-    "cosine": Entry(cosine.reward, "right and short, or wrong and long (Demystifying Long CoT)", "0 to 1"),
-    "repetition": Entry(repetition.reward, "share of word runs that are not repeated", "0 to 1"),
-    "soft_overlong": Entry(overlong.reward, "stays clear of the length limit (DAPO, eq. 13)", "0 to 1"),
-}
-ENTRIES: MappingProxyType[str, Entry] = MappingProxyType({**_SINGLE, **_GROUP})
-REWARDS: MappingProxyType[str, Reward] = MappingProxyType({name: one.function for name, one in _SINGLE.items()})
+ENTRIES: MappingProxyType[str, Reward] = MappingProxyType(_discovered())
+"""Every reward of this project by name, as it declares itself."""
+REWARDS: MappingProxyType[str, Function] = MappingProxyType(
+    {name: one.function for name, one in ENTRIES.items() if not one.group}
+)
 """Rewards that judge each completion by itself."""
-GROUP_REWARDS: MappingProxyType[str, Reward] = MappingProxyType({name: one.function for name, one in _GROUP.items()})
+GROUP_REWARDS: MappingProxyType[str, Function] = MappingProxyType(
+    {name: one.function for name, one in ENTRIES.items() if one.group}
+)
 """Rewards that look at all completions of one prompt: `group(completions, row, contract, **options)` returns a Verdict
 for each."""
 KNOWN = (*ENTRIES, *JUDGES)
 """Every name without a module: the functions above, and the judges, whose scores are learned."""
-LENGTH = "tokens"
-"""The keyword that gets a completion's length in tokens (a group's lengths); no option of a recipe."""
+MEASURED = ("accuracy", "format", "strict", "language")
+"""Rewards that every completion is measured by where they apply, whether a recipe names them or not."""
 
 
-def load(name: str, options: Mapping[str, Any] | None = None) -> Reward:
+def load(name: str, options: Mapping[str, Any] | None = None) -> Function:
     """Return the reward of a registry name or of `package.module:function`, with `options` bound to it.
 
     Raises RecipeError with the nearest name; for a judge's, which is an input and no function; and for an option that
@@ -109,7 +79,7 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Reward:
     known = options_of(name)
     loose = any(one.kind is one.VAR_KEYWORD for one in _parameters(function))
     for key in given:
-        if key == LENGTH or (key not in known and not loose):
+        if key in _told(name) or (key not in known and not loose):
             hint = (
                 f"{nearest(key, known)}it takes: {', '.join(known)}" if known else "leave it out: it takes no options"
             )
@@ -132,7 +102,9 @@ def options_of(name: str) -> dict[str, Any]:
     """Return the options of a reward, option -> default; REQUIRED for one without. Raises as `load`."""
     beyond = _parameters(_found(name))[3:]
     named = [one for one in beyond if one.kind in (one.KEYWORD_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    return {one.name: REQUIRED if one.default is one.empty else one.default for one in named if one.name != LENGTH}
+    return {
+        one.name: REQUIRED if one.default is one.empty else one.default for one in named if one.name not in _told(name)
+    }
 
 
 @cache
@@ -141,6 +113,19 @@ def version(name: str) -> str:
     release where it asks it, or a user's file. Raises as `load`."""
     function = _found(name)
     return functions.source_sha256(function) if ":" in name else code_sha256(function.__module__)
+
+
+def behind(names: Iterable[str]) -> dict[str, Reward]:
+    """Return the rewards that the named ones build on, directly or not, and that are not named themselves."""
+    named = tuple(names)
+    found: dict[str, Reward] = {}
+    waiting = [ENTRIES[name] for name in named if name in ENTRIES]
+    while waiting:
+        for name in waiting.pop().builds_on:
+            if name not in found:
+                found[name] = ENTRIES[name]
+                waiting.append(ENTRIES[name])
+    return {name: one for name, one in found.items() if name not in named}
 
 
 def check_judges(rewards: Collection[str], inputs: Any, way: str) -> None:
@@ -162,16 +147,18 @@ def outside_sources(
     """Return name -> hash of the file, for the rewards among `names` that are not this project's own: what a stage's
     fingerprint cannot see in its recipe.
 
-    Raises as `load`, and RecipeError for `options` of a reward that is not among the names or is a judge's.
+    Raises as `load`, and RecipeError for `options` of a judge, or of a reward that is neither among the names nor asked
+    by one of them or of MEASURED.
     """
     named = list(names)
+    asked = behind((*named, *MEASURED))
     for name in options:
-        if name not in named:
+        if name not in named and name not in asked:
             hint = f"{nearest(name, named)}name it in `rewards`, or take it out"
             raise RecipeError(f"`reward_options` are given for `{name}`, which `rewards` does not name", hint=hint)
         if name in JUDGES:
             raise RecipeError(f"the judge `{name}` takes no options", hint=f"take `{name}` out of `reward_options`")
-    for name in named:
+    for name in dict.fromkeys((*named, *options)):
         if name not in JUDGES:
             load(name, options.get(name))
     return {name: functions.source_sha256(_found(name)) for name in named if name not in KNOWN}
@@ -191,7 +178,7 @@ def verdict_of(result: object) -> Verdict:
     return Verdict(number, reason)
 
 
-def _found(name: str) -> Reward:
+def _found(name: str) -> Function:
     if name in ENTRIES:
         return ENTRIES[name].function
     if name in JUDGES:
@@ -205,11 +192,16 @@ def _found(name: str) -> Reward:
     return functions.load(name, f"reward `{name}`", shape)
 
 
-def _parameters(function: Reward) -> list[inspect.Parameter]:
+def _parameters(function: Function) -> list[inspect.Parameter]:
     try:
         return [*inspect.signature(function).parameters.values()]
     except (TypeError, ValueError):  # a function in C that does not say
         return []
+
+
+def _told(name: str) -> tuple[str, ...]:
+    """The keywords of a reward that are no options."""
+    return (LENGTH, JUDGED) if name in ENTRIES else (LENGTH,)
 
 
 def takes_length(name: str) -> bool:
@@ -217,7 +209,7 @@ def takes_length(name: str) -> bool:
     return any(one.name == LENGTH for one in _parameters(_found(name)))
 
 
-def _try(bound: Reward, name: str, options: Mapping[str, Any]) -> None:
+def _try(bound: Function, name: str, options: Mapping[str, Any]) -> None:
     """Judge nothing once: a reward of this project says by ValueError which values of its options cannot be."""
     row = Prompt(id="", problem="", answer="", verifier="math")
     try:
@@ -227,7 +219,7 @@ def _try(bound: Reward, name: str, options: Mapping[str, Any]) -> None:
         raise RecipeError(f"the reward `{name}` refuses {said}: {error}", hint="see: `r1 rewards list`") from error
 
 
-def _check_type(function: Reward, name: str, key: str, value: Any) -> None:
+def _check_type(function: Function, name: str, key: str, value: Any) -> None:
     """Raise RecipeError where a value does not fit the option's annotation, or without one its default's type."""
     try:
         hint = get_type_hints(function).get(key)

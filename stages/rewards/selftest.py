@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from stages.core.rows import Prompt
 from stages.rewards import accuracy, registry, scoring
+from stages.rewards.declared import LENGTH
 from stages.rewards.files import lines
 from stages.rewards.verdict import Example, GroupExample, Verdict
 
@@ -95,7 +96,7 @@ def hostile(name: str, options: Mapping[str, Any]) -> list[Failure]:
 def check_gold(name: str, row: Prompt, options: Mapping[str, Any]) -> Verdict:
     """Say whether the reward can judge a row: 1, or None (the gold cannot be read) or less with the reason, for its own
     gold as the answer."""
-    if name in scoring.GOLD and row.verifier != "code":
+    if scoring.needs(name, "gold") and row.verifier != "code":
         verdict = accuracy.check_gold(row)
         if verdict.value != 1.0:
             return verdict
@@ -107,10 +108,10 @@ def check_gold(name: str, row: Prompt, options: Mapping[str, Any]) -> Verdict:
 
 def _judged(name: str, texts: list[str], row: Prompt, prefill: str, options: Mapping[str, Any]) -> list[Verdict]:
     """Return the verdicts on completions of one row; `options` may name the length in tokens (a list for a group)."""
-    counts = options.get(registry.LENGTH)
+    counts = options.get(LENGTH)
     tokens = list(counts) if isinstance(counts, list | tuple) else [counts] * len(texts)
     given = [text if n is None else scoring.Counted(text, n) for text, n in zip(texts, tokens, strict=True)]
-    told = {name: {key: value for key, value in options.items() if key != registry.LENGTH}}
+    told = {name: {key: value for key, value in options.items() if key != LENGTH}}
     said = scoring.score(given, [row] * len(texts), lines.contract(prefill), {name: 1.0}, options=told)
     return [one.get(name, Verdict(None, "does not apply to this row")) for one in said]
 

@@ -88,3 +88,9 @@ def test_the_script_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> N
     results: list[Any] = [lock.main(arguments) for arguments in given]
     assert results == [2, 2, 2]
     assert capsys.readouterr().out.count("usage:") == 3
+
+
+def test_a_stage_that_scores_is_all_rewards_that_the_registry_finds() -> None:
+    assert {"stages.rewards.accuracy", "stages.rewards.overlong", "stages.rewards.mathematics.math"} <= set(
+        lock.closure(["stages.rl"])
+    )

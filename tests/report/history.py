@@ -21,6 +21,7 @@ from stages.core.events import Events
 from stages.core.fingerprint import fingerprint
 from stages.core.rows import Prompt, write_rows
 from stages.core.store import Store
+from stages.rewards.grading import Grader
 
 CONTRACT = Contract(
     template=R1_ZERO_TEMPLATE,
@@ -163,9 +164,9 @@ def _evaluate(folder: Path, rows: Sequence[Prompt], samples: int, skill: float, 
                     "sample": sample,
                     "completion": text,
                 }
-                found.append(
-                    head | evaluate.judged(text, row, CONTRACT) | {"tokens": len(text) // 2, "truncated": False}
-                )
+                (verdicts,) = Grader(contract=CONTRACT).verdicts([text], [row])
+                read = evaluate.judged(text, row, CONTRACT, verdicts)
+                found.append(head | read | {"tokens": len(text) // 2, "truncated": False})
     with (folder / scores.COMPLETIONS_FILE).open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for found in judged.values() for row in found)
     summary = evaluate.summary(evaluate.Recipe(samples=samples, samplings=list(SAMPLINGS)), rows, judged, None)

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards import (
-    accuracy,
-    choice,
-    code,
-    compile,
-    cosine,
-    format,
-    language,
-    length,
-    length_penalty,
-    overlong,
-    repetition,
-)
-from stages.rewards.registry import GROUP_REWARDS, REWARDS, Verdict
+from stages.rewards import accuracy, selftest
+from stages.rewards.registry import ENTRIES, GROUP_REWARDS, REWARDS, Verdict
 from stages.rewards.verdict import Example, GroupExample
 from tests.rewards.contracts import ROWS, contract, row
 
-TABLES = {
-    "accuracy": accuracy.EXAMPLES,
-    "format": format.EXAMPLES,
-    "strict": accuracy.STRICT_EXAMPLES,
-    "language": language.EXAMPLES,
-    "length": length.EXAMPLES,
-    "choice": choice.EXAMPLES,
-    "code": code.EXAMPLES,
-    "compile": compile.EXAMPLES,
-    "format_tolerant": format.TOLERANT_EXAMPLES,
-    "cosine": cosine.EXAMPLES,
-    "repetition": repetition.EXAMPLES,
-    "soft_overlong": overlong.EXAMPLES,
-}
-GROUP_TABLES = {"length_penalty": length_penalty.EXAMPLES}
-IN_PROCESS = {name: one for name, one in REWARDS.items() if name != "compile"}  # that starts a sandbox for each text
-READS_THE_ROW = ("accuracy", "strict", "choice", "cosine", "language")
+IN_PROCESS = {name: REWARDS[name] for name in REWARDS if not ENTRIES[name].remembers}  # the rest start a sandbox
 MEGABYTE = 10**6
 NOISE = {
     "empty": "",
@@ -84,10 +54,12 @@ def check(verdict: Verdict) -> None:
 
 
 def test_every_registered_reward_has_a_table() -> None:
-    assert set(TABLES) == set(REWARDS) and set(GROUP_TABLES) == set(GROUP_REWARDS)
+    for name, entry in ENTRIES.items():
+        kind = GroupExample if entry.group else Example
+        assert selftest.examples(name) and all(isinstance(one, kind) for one in selftest.examples(name)), name
 
 
-CASES = [(name, example) for name, table in TABLES.items() for example in table]
+CASES = [(name, example) for name in REWARDS for example in selftest.examples(name)]
 
 
 @pytest.mark.parametrize(("name", "example"), CASES, ids=[f"{name}: {example.note}" for name, example in CASES])
@@ -97,7 +69,7 @@ def test_an_example_gets_the_value_written_beside_it(name: str, example: Example
     check(verdict)
 
 
-GROUPS = [(name, example) for name, table in GROUP_TABLES.items() for example in table]
+GROUPS = [(name, example) for name in GROUP_REWARDS for example in selftest.examples(name)]
 
 
 @pytest.mark.parametrize(("name", "example"), GROUPS, ids=[f"{name}: {example.note}" for name, example in GROUPS])
@@ -110,19 +82,16 @@ def test_a_group_gets_the_values_written_beside_it(name: str, example: GroupExam
 
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE.keys())
 @pytest.mark.parametrize("name", IN_PROCESS)
-def test_hostile_text_scores_in_under_a_second(name: str, noise: str) -> None:
-    for problem in ROWS if name in READS_THE_ROW else ROWS[:1]:
-        start = time.process_time()
-        verdict = REWARDS[name](noise, problem, contract("<think>\n"))
-        assert time.process_time() - start < 10  # quadratic would take hours
-        check(verdict)
+def test_hostile_text_gets_a_verdict(name: str, noise: str) -> None:
+    """A megabyte each: what is quadratic does not come to an end."""
+    for problem in ROWS if "gold" in ENTRIES[name].needs else ROWS[:1]:
+        check(REWARDS[name](noise, problem, contract("<think>\n")))
 
 
 @pytest.mark.parametrize("name", GROUP_REWARDS)
 def test_a_group_of_all_hostile_texts_is_judged_one_by_one(name: str) -> None:
-    start = time.process_time()
     found = GROUP_REWARDS[name](list(NOISE.values()), row(), contract())
-    assert time.process_time() - start < 60 and len(found) == len(NOISE)
+    assert len(found) == len(NOISE)
     for verdict in found:
         check(verdict)
 

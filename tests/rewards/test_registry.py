@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
 import pytest
 
 from stages.core.errors import RecipeError
+from stages.core.rows import JUDGES
 from stages.rewards import registry, sources
 from stages.rewards.registry import ENTRIES, GROUP_REWARDS, KNOWN, REWARDS, load, options_of, verdict_of, version
+from tests.house.rooms import ROOT
 
 
 def test_every_reward_says_what_it_pays_for_and_its_range() -> None:
     for name, entry in ENTRIES.items():
-        assert entry.says and len(entry.says) <= 80, name
-        assert entry.range.startswith(("0 or 1", "0 to 1")), name
+        assert entry.name == name and entry.pays and len(entry.pays) <= 80, name
+        assert entry.values.startswith(("0 or 1", "0 to 1")), name
     assert set(ENTRIES) == set(REWARDS) | set(GROUP_REWARDS)
     assert {"accuracy", "format", "helpful", "safe", "length_penalty"} <= set(KNOWN)
+
+
+def test_the_docs_name_every_reward_and_its_options() -> None:
+    text = (ROOT / "docs/rewards.md").read_text(encoding="utf-8")
+    table = text[text.index("| reward |") : text.index("## Commands")].splitlines()[2:]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table if line.startswith("|")]
+    told = {
+        name.strip("` "): re.findall(r"`(\w+)`", options) for names, *_, options in cells for name in names.split(",")
+    }
+    assert told == {name: list(options_of(name)) for name in ENTRIES} | {name: [] for name in JUDGES}
 
 
 def test_a_reward_without_options_is_the_function_itself() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from stages.core.errors import RecipeError
 from stages.core.rows import Prompt
 from stages.rewards import registry, scoring
+from stages.rewards.declared import Reward
 from stages.rewards.registry import REWARDS, load, outside_sources
 from stages.rewards.scoring import Counted, applies, score, total
 from stages.rewards.verdict import Verdict
@@ -281,8 +282,10 @@ def test_a_group_reward_that_fails_or_miscounts_costs_its_group(monkeypatch: pyt
     def broken(completions: list[str], row: Prompt, contract: object) -> list[float]:
         return [0.5] if row.id == "p1" else [0.5] * len(completions)
 
-    monkeypatch.setattr(registry, "ENTRIES", {**registry.ENTRIES, "broken": registry.Entry(broken, "", "")})
-    monkeypatch.setattr(scoring, "GROUP_REWARDS", {"broken": broken})
+    entry = Reward("broken", pays="", values="", group=True)
+    entry.function = broken
+    for room in (registry, scoring):
+        monkeypatch.setattr(room, "ENTRIES", {**registry.ENTRIES, "broken": entry})
     found = score(["a", "b", "c"], [row(), row(), row(id="p2")], contract(), {"broken": 1.0})
     assert values(found, "broken") == [None, None, 0.5] and "judged 1 of 2" in found[0]["broken"].reason
 

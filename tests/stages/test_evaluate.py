@@ -16,6 +16,7 @@ from stages.core.artifact import Judge, Model, Prompts, Scores
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Prompt, write_rows
+from stages.rewards.grading import Grader
 from tests.policy import tiny
 from tests.rewards.contracts import PROGRAM, contract, row
 
@@ -59,6 +60,11 @@ def fond_of_letters(completion: str, row: Prompt, contract: Contract) -> float |
     if row.family == "odd":
         return None
     return sum(letter.isalpha() for letter in completion) / max(1, len(completion))
+
+
+def judged(completion: str) -> dict[str, Any]:
+    verdicts = Grader(contract=contract()).verdicts([completion], [row("17")])[0]
+    return evaluate.judged(completion, row("17"), contract(), verdicts)
 
 
 OWN = "tests.stages.test_evaluate:fond_of_letters"
@@ -183,7 +189,7 @@ def test_the_gain_is_split_by_what_the_parent_solves(run: Callable[..., dict[str
 )
 def test_a_readable_completion_has_a_sentence_one_language_and_no_loop(completion: str, why: str) -> None:
     assert evaluate.unreadable(completion, row("17"), contract()) == why
-    assert evaluate.judged(completion, row("17"), contract())["readable"] is (why == "")
+    assert judged(completion)["readable"] is (why == "")
 
 
 def test_a_translation_may_be_in_another_language_than_its_thinking() -> None:
@@ -192,10 +198,10 @@ def test_a_translation_may_be_in_another_language_than_its_thinking() -> None:
 
 
 def test_language_is_measured_where_there_is_thinking_and_reflection_everywhere() -> None:
-    found = evaluate.judged("<think>wait, one 二 three 四. Check</think><answer>17</answer>", row("17"), contract())
+    found = judged("<think>wait, one 二 three 四. Check</think><answer>17</answer>")
     assert found["reflective"] == 2
     assert found["language"] == pytest.approx(4 / 6)
-    assert evaluate.judged(" but 17", row("17"), contract())["language"] is None
+    assert judged(" but 17")["language"] is None
 
 
 def test_every_completion_is_written_with_its_verdicts(run: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -328,16 +334,15 @@ def test_fewer_problems_are_a_part_of_more() -> None:
 def test_a_completion_is_judged_strictly_and_in_any_format(
     completion: str, strict: float, correct: float, shape: float, answer: str | None, reason: str
 ) -> None:
-    found = evaluate.judged(completion, row("17"), contract())
+    found = judged(completion)
     assert (found["strict"], found["correct"], found["format"], found["answer"]) == (strict, correct, shape, answer)
     assert found["reason"] == reason
 
 
 def test_the_first_wrong_step_and_mixed_prose_are_marked() -> None:
-    found = evaluate.judged("First 12+3=15. 再算15+2=18。", row("17"), contract())
-    assert found["mixed"] is True
+    found = judged(text := "First 12+3=15. 再算15+2=18。")
     start, end = found["wrong_step"]
-    assert "First 12+3=15. 再算15+2=18。"[start:end] == "15+2=18"
+    assert found["mixed"] is True and text[start:end] == "15+2=18"
     assert json.loads(json.dumps(found))["wrong_step"] == [start, end]
 
 

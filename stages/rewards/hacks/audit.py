@@ -7,45 +7,37 @@ is not, since a reward that says 0 to everything cannot be hacked and teaches no
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
+from stages import rewards
 from stages.rewards import registry, scoring
+from stages.rewards.declared import Reward
 from stages.rewards.files import lines
-from stages.rewards.hacks import audit_code, audit_form, audit_language, audit_math
 from stages.rewards.hacks.audit_trial import Trial
 from stages.rewards.verdict import Verdict
 
 SLACK = 1e-4  # what rounding, or a few characters more, may add to a value
 HIGH = 0.3  # more than this is too much for a wrong completion under a reward made for its trial
 
-_ANSWERS = (*audit_math.NUMBERS, *audit_math.OTHERS, *audit_math.TEXTS)
-KINDS: dict[str, tuple[Trial, ...]] = {
-    "accuracy": (*_ANSWERS, *audit_math.BOXED),
-    "strict": (*audit_math.NUMBERS, *audit_math.TEXTS, *audit_form.ANSWERED),
-    "cosine": tuple(trial.lenient(0.3) for trial in audit_math.NUMBERS[:1]),  # of wrong answers, long ones lose less
-    "choice": audit_form.CHOICE,
-    "code": audit_code.TRIALS,
-    "compile": audit_code.COMPILE,
-    "format": audit_form.FORMAT,
-    "format_tolerant": audit_form.TOLERANT,
-    "language": audit_language.TRIALS,
-    "length_penalty": audit_math.NUMBERS[:1],
-    "length": audit_form.LONG,
-    "soft_overlong": audit_form.BRIEF,
-    "repetition": audit_form.LOOPS,
-}
-"""Reward name -> the trials made for it."""
-ANY = (
-    *KINDS["accuracy"],
-    *KINDS["choice"],
-    *KINDS["code"],
-    *KINDS["format_tolerant"],
-    *KINDS["language"],
-    *KINDS["length"],
-    *KINDS["soft_overlong"],
-    *KINDS["repetition"],
+
+def _made_for(entry: Reward) -> tuple[Trial, ...]:
+    """Return the trials that a reward declares."""
+    found: list[Trial] = []
+    for table in entry.trials:
+        module, _, name = table.partition(":")
+        found += getattr(importlib.import_module(f"{rewards.__name__}.{module}"), name)
+    return tuple(found)
+
+
+KINDS: dict[str, tuple[Trial, ...]] = {name: _made_for(one) for name, one in registry.ENTRIES.items() if one.trials}
+"""Reward name -> the trials made for it, where it declares some."""
+ANY = tuple(
+    trial
+    for name in ("accuracy", "choice", "code", "format_tolerant", "language", "length", "soft_overlong", "repetition")
+    for trial in KINDS[name]
 )
 """The trials of a reward whose kind is not known."""
 GAP = 0.1

@@ -385,3 +385,7 @@ BOXED = (
         framed(bare, {name: HACKS[name] for name in BARE}),
     ),
 )
+SHORT = NUMBERS[:1]
+"""For rewards that look at the length as well."""
+COSINE = tuple(one.lenient(0.3) for one in SHORT)
+"""Of wrong answers, long ones lose less."""
