@@ -63,8 +63,7 @@ def fond_of_letters(completion: str, row: Prompt, contract: Contract) -> float |
 
 
 def judged(completion: str) -> dict[str, Any]:
-    verdicts = Grader(contract=contract()).verdicts([completion], [row("17")])[0]
-    return evaluate.judged(completion, row("17"), contract(), verdicts)
+    return evaluate.judged(completion, row(), contract(), *Grader(contract=contract()).verdicts([completion], [row()]))
 
 
 OWN = "tests.stages.test_evaluate:fond_of_letters"
@@ -341,9 +340,8 @@ def test_a_completion_is_judged_strictly_and_in_any_format(
 
 def test_the_first_wrong_step_and_mixed_prose_are_marked() -> None:
     found = judged(text := "First 12+3=15. 再算15+2=18。")
-    start, end = found["wrong_step"]
+    start, end = json.loads(json.dumps(found))["wrong_step"]
     assert found["mixed"] is True and text[start:end] == "15+2=18"
-    assert json.loads(json.dumps(found))["wrong_step"] == [start, end]
 
 
 @pytest.mark.parametrize(
