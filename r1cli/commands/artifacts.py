@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_OUTSIDE = ("model", "prompts", "conversations", "preferences")
+_OUTSIDE = ("model", "endpoint", "prompts", "conversations", "preferences")
 Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="name@N, or a name for its newest.", autocompletion=stored_artifacts)
 ]
@@ -216,7 +216,10 @@ def unpack(
 @app.command("import", epilog="Example: r1 artifacts import model.gguf --name smollm2")
 def bring(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="hf:owner/name[@revision], a folder, a .gguf or a file.")
+        str,
+        typer.Argument(
+            metavar="SOURCE", help="hf:owner/name[@revision], openai:URL#model, a folder, a .gguf or a file."
+        ),
     ],
     kind: Annotated[str, typer.Option("--kind", help=f"What it is: {', '.join(_OUTSIDE)}.")] = "model",
     name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
@@ -226,7 +229,7 @@ def bring(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a model, prompts, conversations or preferences into the store."""
+    """Bring a model, an endpoint, prompts, conversations or preferences into the store."""
     from stages.core.artifact import KINDS
     from stages.core.errors import InputError, nearest
     from stages.core.sources import resolve

@@ -50,7 +50,7 @@ def show_mask(
     node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
     check_required(node)
     kinds = input_kinds("sft")
-    given: dict[str, Any] = {key: resolve(text, kinds[key][0], store) for key, text in node.inputs.items()}
+    given: dict[str, Any] = {key: resolve(text, kinds[key].kinds, store) for key, text in node.inputs.items()}
     inputs = sft.Inputs(**given)
     contract = chat.contract_for(node.recipe.template, inputs.model)
     all_rows = inputs.conversations.rows()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from stages.core.contract import Contract
 from stages.core.errors import TamperedError
@@ -111,6 +111,34 @@ class Model(Artifact):
         return Contract.read(self.path / "contract.json")
 
 
+class Endpoint(Artifact):
+    """A model that only speaks, behind an OpenAI-compatible server: endpoint.json says where, and what it said of
+    itself when it was first asked."""
+
+    kind = "endpoint"
+
+    @property
+    def declared(self) -> dict[str, Any]:
+        """`address` (openai:URL#model) and `said` (what the server lists and answers as)."""
+        found: dict[str, Any] = json.loads((self.path / "endpoint.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def contract(self) -> Contract:
+        """How it is asked and read: the bare problem is the user's message, its reasoning stands between the usual
+        marks, and tokens are known to its server alone."""
+        listed = self.declared["said"].get("listed") or {}
+        positions = listed.get("max_model_len")
+        return Contract(
+            template="{prompt}",
+            template_name="chat",
+            eos_ids=[],
+            pad_id=-1,
+            tokenizer_sha256="",
+            max_positions=positions if isinstance(positions, int) and positions > 0 else 0,
+        )
+
+
 class Prompts(Artifact):
     """Problems with gold answers: prompts.jsonl."""
 
@@ -191,10 +219,28 @@ class Divergence(Artifact):
 KINDS: dict[str, type[Artifact]] = {
     kind.kind: kind
     for kind in (
-        *(Model, Prompts, Rollouts, Conversations, Preferences),
+        *(Model, Endpoint, Prompts, Rollouts, Conversations, Preferences),
         *(Logprobs, Judge, Scores, Divergence),
     )
 }
+
+
+class InputKind(NamedTuple):
+    """What a stage takes as one of its inputs."""
+
+    kinds: tuple[type[Artifact], ...]
+    """Any one of these."""
+    required: bool
+
+    @property
+    def said(self) -> str:
+        """The kinds in words: `model or endpoint`."""
+        return said(self.kinds)
+
+
+def said(kinds: tuple[type[Artifact], ...]) -> str:
+    """Kinds in words: `model or endpoint`."""
+    return " or ".join(kind.kind for kind in kinds)
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,13 @@ class Contract:
     answer_tags: tuple[str, str] = ("<answer>", "</answer>")
     """Opening and closing mark of the committed answer."""
     eos_ids: list[int]
-    """Token ids that end a completion; never empty."""
+    """Token ids that end a completion; never empty, but where only a server knows its tokens (then `pad_id` is -1)."""
     pad_id: int
     """Token id of padding; never one of `eos_ids`, or the model is trained not to stop."""
     tokenizer_sha256: str
     """Hash of the tokenizer the ids belong to, as hex."""
     max_positions: int
-    """Tokens of prompt and completion together the model can hold."""
+    """Tokens of prompt and completion together the model can hold; 0 where only its server knows."""
 
     def render(self, problem: str) -> str:
         """The prompt text for one problem (braces in the problem are kept as they are), ending in the prefill."""

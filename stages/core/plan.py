@@ -84,7 +84,7 @@ def _step(node: Loaded, store: Store, earlier: dict[str, Step], numbers: dict[st
 def _input(key: str, text: str, node: Loaded, store: Store, earlier: dict[str, Step]) -> _Input:
     if text in earlier:
         return _Input(earlier[text].address, earlier[text].fingerprint)
-    known = sources.identity(text, input_kinds(node.stage)[key][0], store)
+    known = sources.identity(text, input_kinds(node.stage)[key].kinds, store)
     return _Input(known.shown, known.fingerprint)
 
 

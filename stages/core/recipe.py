@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
 from stages.core import schema
-from stages.core.artifact import Artifact
+from stages.core.artifact import Artifact, InputKind
 from stages.core.errors import MissingError, RecipeError, nearest
 from stages.core.fingerprint import default_of, plain
 from stages.core.runtime import Runtime
@@ -126,15 +126,16 @@ def keys(stage: str) -> list[Key]:
     return schema.describe(module.Recipe) + inputs + runtime
 
 
-def input_kinds(stage: str) -> dict[str, tuple[type[Artifact], bool]]:
-    """Input key -> (kind, required), read from the annotations of the stage's Inputs."""
+def input_kinds(stage: str) -> dict[str, InputKind]:
+    """Input key -> the kinds it may be and whether it is required, read from the annotations of the stage's Inputs."""
     inputs = stage_module(stage).Inputs
     hints = get_type_hints(inputs)
-    found: dict[str, tuple[type[Artifact], bool]] = {}
+    found: dict[str, InputKind] = {}
     for each in dataclasses.fields(inputs):
         hint = hints[each.name]
-        kind = next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and issubclass(part, Artifact))
-        found[each.name] = (kind, default_of(each) is dataclasses.MISSING)
+        parts = (hint, *get_args(hint))
+        kinds = tuple(part for part in parts if isinstance(part, type) and issubclass(part, Artifact))
+        found[each.name] = InputKind(kinds, default_of(each) is dataclasses.MISSING)
     return found
 
 

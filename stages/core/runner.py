@@ -83,9 +83,9 @@ def payload_of(node: Loaded, inputs: Mapping[str, str]) -> dict[str, Any]:
 
 def check_required(node: Loaded) -> None:
     """Raises RecipeError when an input the stage cannot do without is not given."""
-    for key, (kind, required) in input_kinds(node.stage).items():
-        if required and key not in node.inputs:
-            what = f"`{node.stage}` needs the input `{key}` ({kind.kind})"
+    for key, wanted in input_kinds(node.stage).items():
+        if wanted.required and key not in node.inputs:
+            what = f"`{node.stage}` needs the input `{key}` ({wanted.said})"
             hint = f"add inputs.{key}=ADDRESS; what there is: `r1 artifacts list`"
             raise RecipeError(what, where=shown_path(node.path) if node.path else "", hint=hint)
 
@@ -95,10 +95,11 @@ def _resolve_inputs(node: Loaded, store: Store, built: Mapping[str, Artifact]) -
     kinds = input_kinds(node.stage)
     found: dict[str, Artifact] = {}
     for key, text in node.inputs.items():
-        kind = kinds[key][0]
-        artifact = built[text] if text in built else sources.resolve(text, kind, store)
-        if artifact.kind != kind.kind:
-            what = f"`{node.name}` takes {kind.kind} as `{key}`, and `{text}` gives {artifact.kind}"
+        wanted = kinds[key]
+        given = built.get(text)
+        artifact = given or sources.resolve(text, wanted.kinds, store, endpoint=node.runtime.endpoint)
+        if artifact.kind not in (kind.kind for kind in wanted.kinds):
+            what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {artifact.kind}"
             raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
         found[key] = artifact
     return found

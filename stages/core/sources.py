@@ -1,4 +1,4 @@
-"""Where inputs come from: the store, the embedded world, the hub, a folder or a file.
+"""Where inputs come from: the store, the embedded world, the hub, a server, a folder or a file.
 
 What enters: the text a recipe gives for an input and the kind the stage takes. What leaves: a sealed artifact. Outside
 things enter once: the first use builds an artifact (stage `import`) whose record holds the commit or hashes that were
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.core import disk, provenance
-from stages.core.artifact import Artifact, Conversations, Judge, Model, Preferences, Prompts, Record
+from stages.core.artifact import Artifact, Conversations, Endpoint, Judge, Model, Preferences, Prompts, Record, said
 from stages.core.contract import Contract
+from stages.core.endpoint import SCHEME, Address, EndpointSettings
 from stages.core.errors import InputError, MissingError, nearest
 from stages.core.events import Events
 from stages.core.fingerprint import fingerprint, node_payload
@@ -29,8 +30,12 @@ from stages.core.store import Store
 VERSION = 1
 """Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
 
-OWNERS = {"world": "stages.world.sources", "model": "stages.policy.importing"}
-"""What is read -> the module that reads it: loaded by name on first use, since both lie above this one."""
+OWNERS = {
+    "world": "stages.world.sources",
+    "model": "stages.policy.importing",
+    "endpoint": "stages.policy.engines.endpoint_import",
+}
+"""What is read -> the module that reads it: loaded by name on first use, since all lie above this one."""
 
 _MODEL_FILES = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja")
 _ROWS: dict[type[Artifact], tuple[str, Any]] = {
@@ -67,12 +72,17 @@ class _Outside:
     fetch: Callable[[Path], Mapping[str, Any]]
 
 
-def identity(text: str, kind: type[Artifact], store: Store) -> Identity:
+Kinds = type[Artifact] | tuple[type[Artifact], ...]
+"""A kind, or several of which any will do."""
+
+
+def identity(text: str, kinds: Kinds, store: Store) -> Identity:
     """What `resolve` would give, cheaply: nothing is downloaded and nothing written, though local files are hashed.
 
     Raises InputError for the wrong kind and MissingError for something nobody knows.
     """
-    here = _in_store(text, kind, store)
+    kind, wanted = _meant(text, kinds)
+    here = _in_store(text, wanted, store)
     if here is not None:
         return Identity(text, here.fingerprint, here)
     if text.startswith("hf:"):
@@ -85,19 +95,26 @@ def identity(text: str, kind: type[Artifact], store: Store) -> Identity:
 
 
 def resolve(
-    text: str, kind: type[Artifact], store: Store, *, name: str | None = None, pad_token: str | None = None
+    text: str,
+    kinds: Kinds,
+    store: Store,
+    *,
+    name: str | None = None,
+    pad_token: str | None = None,
+    endpoint: EndpointSettings | None = None,
 ) -> Artifact:
     """The sealed artifact an input's text means, importing it on first use.
 
     `name@N` or `name` in the store; `world:…`; `hf:owner/name[@revision]`; a local folder or .gguf (Model) or
-    .jsonl (Prompts, Conversations, Preferences). `name` and `pad_token` are for an import only. Raises InputError for
-    the wrong kind, MissingError for something nobody knows, and whatever the import finds wrong; nothing is sealed
-    then.
+    .jsonl (Prompts, Conversations, Preferences); `openai:URL#model` (Endpoint). `name`, `pad_token` and `endpoint` are
+    for an import only. Raises InputError for the wrong kind, MissingError for something nobody knows, and whatever the
+    import finds wrong; nothing is sealed then.
     """
-    here = _in_store(text, kind, store) if not pad_token else None
+    kind, wanted = _meant(text, kinds)
+    here = _in_store(text, wanted, store) if not pad_token else None
     if here is not None:
         return here
-    outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {})
+    outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
     print_ = fingerprint(outside.payload)
     found = store.find(print_, name)
     if found is not None:
@@ -140,10 +157,21 @@ def _import(text: str, kind: type[Artifact], store: Store, place: tuple[Path, st
     return store.seal(folder, record)
 
 
-def _in_store(text: str, kind: type[Artifact], store: Store) -> Artifact | None:
+def _meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact], ...]]:
+    """The kind that something from outside would become, and all that are wanted."""
+    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not text.startswith(SCHEME):
+        return next((kind for kind in wanted if kind is not Endpoint), Endpoint), wanted
+    if Endpoint not in wanted:
+        what = f"`{Address.parse(text).text}` only speaks, and {said(wanted)} is needed here"
+        raise InputError(what, hint="give a model whose weights can be read here, e.g. hf:owner/name or a folder")
+    return Endpoint, wanted
+
+
+def _in_store(text: str, wanted: tuple[type[Artifact], ...], store: Store) -> Artifact | None:
     """The artifact `text` already means, or None when it is something outside; raises for a kind that does not fit."""
     if text.startswith("hf:"):
-        return _hub_import(text, kind, store)
+        return _hub_import(text, _meant(text, wanted)[0], store)
     if ":" in text or "/" in text:
         return None
     try:
@@ -152,9 +180,11 @@ def _in_store(text: str, kind: type[Artifact], store: Store) -> Artifact | None:
         if Path(text).expanduser().exists():
             return None
         raise
-    if artifact.kind != kind.kind:
-        hint = f"choose one of kind {kind.kind}: `r1 artifacts list`"
-        raise InputError(f"`{artifact.address}` is of kind {artifact.kind}, and {kind.kind} is needed here", hint=hint)
+    if artifact.kind not in (kind.kind for kind in wanted):
+        hint = f"choose one of kind {said(wanted)}: `r1 artifacts list`"
+        raise InputError(
+            f"`{artifact.address}` is of kind {artifact.kind}, and {said(wanted)} is needed here", hint=hint
+        )
     return artifact
 
 
@@ -172,11 +202,19 @@ def _hub_import(text: str, kind: type[Artifact], store: Store) -> Artifact | Non
     return asked[-1] if asked else None
 
 
-def _outside(text: str, kind: type[Artifact], store: Store, options: dict[str, str]) -> _Outside:
+def _outside(
+    text: str,
+    kind: type[Artifact],
+    store: Store,
+    options: dict[str, str],
+    endpoint: EndpointSettings | None = None,
+) -> _Outside:
     if text.startswith("world:"):
         return _world(text, kind)
     if text.startswith("hf:"):
         return _hub(text, kind, options)
+    if kind is Endpoint:
+        return _endpoint(text, endpoint or EndpointSettings())
     return _local(text, kind, store, options)
 
 
@@ -185,6 +223,20 @@ def _world(text: str, kind: type[Artifact]) -> _Outside:
     payload = _payload(kind, {"world": world.key(text)}, {})
     name = _slug(text.removeprefix("world:").partition("?")[0])
     return _Outside(name, payload, lambda folder: world.fetch(text, kind.kind, folder))
+
+
+def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
+    """URL, model and declared revision are all it is: nobody here can see which weights answer."""
+    address = Address.parse(text)
+    payload = _payload(
+        Endpoint, {"openai": {"url": address.url, "model": address.model, "revision": address.revision}}, {}
+    )
+
+    def ask(folder: Path) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = import_module(OWNERS["endpoint"]).import_endpoint(address, settings, folder)
+        return found
+
+    return _Outside(_slug(address.model.rpartition("/")[2]), payload, ask)
 
 
 def _hub(text: str, kind: type[Artifact], options: dict[str, str]) -> _Outside:

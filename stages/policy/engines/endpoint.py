@@ -118,7 +118,7 @@ class EndpointEngine:
             raise EngineError(f"the server {self.address.url} answers a request with: {completion.fault}", hint=hint)
         versions = list(self.spent.versions)
         return {
-            "listed": self._listed.entry,
+            "listed": None if self._listed.entry is None else self._server.plain(self._listed.entry),
             "model": self._said.get("model"),
             "system_fingerprint": versions[0] if versions else None,
         }

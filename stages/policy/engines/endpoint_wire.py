@@ -24,6 +24,7 @@ import httpx
 
 from stages.core.endpoint import KEY_ENV, Address, EndpointSettings
 from stages.core.errors import EngineError
+from stages.core.fingerprint import plain
 from stages.core.sampling import Finish
 
 OPENING, CLOSING = "<think>", "</think>"
@@ -53,6 +54,11 @@ class Server:
         text = self.without_key(text[: 8 * most])
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         return line if len(line) <= most else line[: most - 1] + "…"
+
+    def plain(self, said: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the first plain values of a map that it sent, fit to be written down."""
+        flat = [(name, value) for name, value in said.items() if isinstance(value, str | int | float | bool)]
+        return {self.shown(name, 60): self.shown(v) if isinstance(v, str) else plain(v) for name, v in flat[:20]}
 
     def without_key(self, text: str) -> str:
         """Return a text in which the key is blotted out."""
