@@ -75,8 +75,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
-    pupil = distill_modes.Pupil(recipe, inputs, work, contract, where)
-    figures = pupil.learn(taken(Tuning, recipe, learning_rate=rate))
+    run = distill_modes.DistillationRun(recipe, inputs, work, contract, where)
+    figures = run.train(taken(Tuning, recipe, learning_rate=rate))
     return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
 

@@ -142,7 +142,7 @@ def _measured(inputs: Inputs, where: str, work: Work) -> dict[str, Any]:
     if inputs.student is not None:
         against = inputs.student.address
         student = models.load_model(inputs.student.path, device=where)
-        error = distill_exam.Exam(written, [], written.vocabulary, work.runtime.micro_batch).hidden(student)
+        error = distill_exam.HeldoutTraces(written, [], written.vocabulary, work.runtime.micro_batch).hidden(student)
     else:
         against = f"{inputs.teacher.address} at temperature {distill_exam.FLATTENED:g}"
         error = distill_exam.tail_error(whole, distill_exam.flattened(whole), written.facts["top_k"])

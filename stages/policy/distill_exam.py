@@ -36,7 +36,7 @@ def cached_loss(cache: Cache, rows: Sequence[int], vocabulary: int) -> Loss:
     return loss
 
 
-class Exam:
+class HeldoutTraces:
     """Traces of a cache that a student is measured on, never trained on."""
 
     def __init__(self, cache: Cache, rows: Sequence[int], vocabulary: int, at_once: int | None) -> None:

@@ -19,7 +19,7 @@ from stages.core.errors import InputError
 from stages.core.parts import Tuning
 from stages.policy import distill_onpolicy, models, sft
 from stages.policy.distill_cache import Cache
-from stages.policy.distill_exam import Exam, cached_loss, held_out
+from stages.policy.distill_exam import HeldoutTraces, cached_loss, held_out
 from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabulary_of
 from stages.policy.generate import Sampling
 from stages.policy.policy_weights import Policy
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from stages.core.runner import Work
 
 
-class Pupil:
-    """A student in its lesson: its model and tokenizer, what it learns from, and on what it is measured."""
+class DistillationRun:
+    """A student in training: its model and tokenizer, what it learns from, and on what it is measured."""
 
     def __init__(self, recipe: Distillation, inputs: Inputs, work: Work, contract: Contract, where: str) -> None:
         self.recipe, self.inputs, self.work, self.contract, self.where = recipe, inputs, work, contract, where
@@ -47,7 +47,7 @@ class Pupil:
         return policy
 
     @cached_property
-    def exam(self) -> Exam | None:
+    def heldout(self) -> HeldoutTraces | None:
         """The held-out traces; None where no log-probabilities are given or none are held out."""
         if self.inputs.logprobs is None:
             return None
@@ -59,13 +59,13 @@ class Pupil:
                 hint="resize the student's embedding to its tokenizer, and import it again",
             )
         held = held_out([one.id for one in cache.examples], self.recipe.heldout_share, self.work.seed)
-        return Exam(cache, sorted(held), cache.vocabulary, self.work.runtime.micro_batch)
+        return HeldoutTraces(cache, sorted(held), cache.vocabulary, self.work.runtime.micro_batch)
 
-    def learn(self, tuning: Tuning) -> dict[str, Any]:
+    def train(self, tuning: Tuning) -> dict[str, Any]:
         """Train the student in the recipe's mode, write it, and return figures."""
-        lesson = _MODES[self.recipe.mode](self, tuning)
+        training = _MODES[self.recipe.mode](self, tuning)
         before = self.measured(0)
-        figures = lesson()
+        figures = training()
         after = self.measured(figures["steps"])
         self.policy.save(self.work.path, self.recipe.dtype)
         figures |= {f"{name}_before": value for name, value in before.items()}
@@ -73,10 +73,10 @@ class Pupil:
 
     def measured(self, step: int) -> dict[str, float]:
         """`heldout_kl` of the student in nats a token and `tail_error`, told as an event too; empty without traces."""
-        if self.exam is None or not self.exam.rows:
+        if self.heldout is None or not self.heldout.rows:
             return {}
         with self.precision():
-            held, hidden = self.exam.kl(self.policy.module), self.exam.hidden(self.policy.module)
+            held, hidden = self.heldout.kl(self.policy.module), self.heldout.hidden(self.policy.module)
         self.work.emit("eval", step=step, kl=held, **hidden)
         if not hidden:
             return {"heldout_kl": held}
@@ -92,11 +92,11 @@ class Pupil:
     def after_step(self, report: StepReport) -> None:
         """Measure the student every `eval_every` steps, besides the first and the last."""
         every = self.recipe.eval_every
-        if self.exam is None or not self.exam.rows or not every:
+        if self.heldout is None or not self.heldout.rows or not every:
             return
         if report.step % every == 0 and report.step < report.steps:
             with self.precision():
-                self.work.emit("eval", step=report.step, kl=self.exam.kl(self.policy.module))
+                self.work.emit("eval", step=report.step, kl=self.heldout.kl(self.policy.module))
 
     def within(self, made: Any) -> tuple[list[imitation.Example], int]:
         """The traces that the student has room for, and how many it had not; see `students.within`."""
@@ -114,77 +114,75 @@ class Pupil:
         return kept, dropped
 
 
-Lesson = Callable[[], dict[str, Any]]
+Training = Callable[[], dict[str, Any]]
 """Trains, and returns figures."""
 
 
-def on_traces(pupil: Pupil, tuning: Tuning) -> Lesson:
+def on_traces(run: DistillationRun, tuning: Tuning) -> Training:
     """SFT on the teacher's conversations, as DeepSeek-R1's students learned; held-out traces are left out."""
-    conversations = pupil.inputs.conversations
+    conversations = run.inputs.conversations
     assert conversations is not None  # the stage refuses its absence
-    held = {pupil.exam.cache.examples[row].id for row in pupil.exam.rows} if pupil.exam else set()
+    held = {run.heldout.cache.examples[row].id for row in run.heldout.rows} if run.heldout else set()
     rows = [row for row in conversations.rows() if row.id not in held]
-    made = imitation.examples(rows, pupil.contract, imitation.read_tokenizer(pupil.inputs.student.path))
-    kept, dropped = pupil.within(made)
+    made = imitation.examples(rows, run.contract, imitation.read_tokenizer(run.inputs.student.path))
+    kept, dropped = run.within(made)
 
-    def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.policy, kept, tuning, work=pupil.work, after_step=pupil.after_step)
+    def train() -> dict[str, Any]:
+        figures = sft.train(run.policy, kept, tuning, work=run.work, after_step=run.after_step)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(conversations)}
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(held), "flops": flops}
 
-    return lesson
+    return train
 
 
-def on_logprobs(pupil: Pupil, tuning: Tuning) -> Lesson:
+def on_logprobs(run: DistillationRun, tuning: Tuning) -> Training:
     """The same traces in the same steps, but each token's loss is the KL of the cached teacher to the student."""
-    exam, logprobs = pupil.exam, pupil.inputs.logprobs
-    assert exam is not None and logprobs is not None  # the stage refuses their absence
-    everything = exam.cache.examples
+    heldout, logprobs = run.heldout, run.inputs.logprobs
+    assert heldout is not None and logprobs is not None  # the stage refuses their absence
+    everything = heldout.cache.examples
     number = {example.id: row for row, example in enumerate(everything)}
-    kept, dropped = pupil.within(one for row, one in enumerate(everything) if row not in set(exam.rows))
-    loss = cached_loss(exam.cache, [number[one.id] for one in kept], exam.vocabulary)
+    kept, dropped = run.within(one for row, one in enumerate(everything) if row not in set(heldout.rows))
+    loss = cached_loss(heldout.cache, [number[one.id] for one in kept], heldout.vocabulary)
 
-    def lesson() -> dict[str, Any]:
-        figures = sft.train(pupil.policy, kept, tuning, work=pupil.work, loss=loss, after_step=pupil.after_step)
+    def train() -> dict[str, Any]:
+        figures = sft.train(run.policy, kept, tuning, work=run.work, loss=loss, after_step=run.after_step)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(logprobs)}
-        return {**figures, "dropped_too_long": dropped, "heldout_rows": len(exam.rows), "flops": flops}
+        return {**figures, "dropped_too_long": dropped, "heldout_rows": len(heldout.rows), "flops": flops}
 
-    return lesson
+    return train
 
 
-def on_policy(pupil: Pupil, tuning: Tuning) -> Lesson:
+def on_policy(run: DistillationRun, tuning: Tuning) -> Training:
     """The student answers prompts and the teacher reads its answers; both are cut to the vocabulary they share."""
-    recipe, teaching, prompts = pupil.recipe, pupil.inputs.teacher, pupil.inputs.prompts
+    recipe, teaching, prompts = run.recipe, run.inputs.teacher, run.inputs.prompts
     assert teaching is not None and prompts is not None  # the stage refuses their absence
-    positions = min(pupil.contract.max_positions, teaching.contract.max_positions)
-    vocabulary = vocabulary_of(pupil.inputs.student.path, teaching.path)
-    lesson = distill_onpolicy.Lesson(
-        prompts=[pupil.contract.render(row.problem) for row in prompts.rows()],
-        contract=replace(pupil.contract, max_positions=positions),
-        tokenizer=pupil.tokenizer,
+    positions = min(run.contract.max_positions, teaching.contract.max_positions)
+    vocabulary = vocabulary_of(run.inputs.student.path, teaching.path)
+    plan = distill_onpolicy.OnPolicyPlan(
+        prompts=[run.contract.render(row.problem) for row in prompts.rows()],
+        contract=replace(run.contract, max_positions=positions),
+        tokenizer=run.tokenizer,
         sampling=Sampling(temperature=recipe.temperature, max_tokens=recipe.max_completion_tokens),
         steps=recipe.steps,
         batch_size=recipe.batch_size,
         divergence=recipe.divergence,
-        seed=pupil.work.seed,
-        device=pupil.where,
+        seed=run.work.seed,
+        device=run.where,
     )
-    distill_onpolicy.refuse_without_room(lesson)
+    distill_onpolicy.refuse_without_room(plan)
 
-    def taught() -> dict[str, Any]:
-        teacher = models.load_model(teaching.path, dtype=recipe.dtype, device=pupil.where)
+    def train() -> dict[str, Any]:
+        teacher = models.load_model(teaching.path, dtype=recipe.dtype, device=run.where)
         trim(teacher, vocabulary)
-        cut = trim(pupil.policy.module, vocabulary)
-        figures = distill_onpolicy.train(
-            pupil.policy, teacher, lesson, tuning, work=pupil.work, after_step=pupil.after_step
-        )
-        restore(pupil.policy.module, cut)
+        cut = trim(run.policy.module, vocabulary)
+        figures = distill_onpolicy.train(run.policy, teacher, plan, tuning, work=run.work, after_step=run.after_step)
+        restore(run.policy.module, cut)
         return figures
 
-    return taught
+    return train
 
 
-_MODES: dict[str, Callable[[Pupil, Tuning], Lesson]] = {
+_MODES: dict[str, Callable[[DistillationRun, Tuning], Training]] = {
     "traces": on_traces,
     "logprobs": on_logprobs,
     "on-policy": on_policy,

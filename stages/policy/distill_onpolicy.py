@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lesson:
+class OnPolicyPlan:
     """What the student is asked, and how it answers."""
 
     prompts: Sequence[str]
@@ -73,13 +73,13 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         student: Policy,
         teacher: Any,
         *,
-        lesson: Lesson,
+        plan: OnPolicyPlan,
         config: DistillationConfig,
         checkpoints: Checkpoints,
         callback: StepCallback,
     ) -> None:
-        self.lesson = lesson
-        self.order = PromptOrder(len(lesson.prompts), lesson.batch_size, lesson.seed)
+        self.plan = plan
+        self.order = PromptOrder(len(plan.prompts), plan.batch_size, plan.seed)
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
         super().__init__(
@@ -91,9 +91,9 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
             callback=callback,
             processing_class=student.tokenizer,
             # TRL wants a dataset; which prompts a step asks is decided by its number (see `_prepare_inputs`).
-            train_dataset=Dataset.from_dict({"prompt": list(lesson.prompts)}),
+            train_dataset=Dataset.from_dict({"prompt": list(plan.prompts)}),
         )
-        self.eos_token_ids = list(lesson.contract.eos_ids)
+        self.eos_token_ids = list(plan.contract.eos_ids)
 
     # ---- overridden: TRL and transformers call these ----
 
@@ -101,7 +101,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         """Turn a micro-batch's number into its rows; the first one of a step lets the student answer."""
         step, part = divmod(generation_batch[0], self.args.gradient_accumulation_steps)
         if part == 0:
-            asked = [{"prompt": self.lesson.prompts[index]} for index in self.order.rollout(step)]
+            asked = [{"prompt": self.plan.prompts[index]} for index in self.order.rollout(step)]
             made = self._generate_and_score_completions(asked)
             self.counted = (
                 int(made["prompt_mask"].sum() + made["completion_mask"].sum()),
@@ -114,14 +114,14 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
     ) -> list[list[int]]:
         """Sample with the house's generator, whose draws depend on the seed and the step alone."""
-        lesson = self.lesson
+        plan = self.plan
         with self.accelerator.autocast():
             drawn = generate(
                 self.model,
                 prompt_ids,
-                lesson.sampling,
-                contract=lesson.contract,
-                seed=derive(lesson.seed, "on-policy", self.state.global_step),
+                plan.sampling,
+                contract=plan.contract,
+                seed=derive(plan.seed, "on-policy", self.state.global_step),
             )
         return [one.ids for one in drawn]
 
@@ -137,15 +137,15 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         return {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
 
 
-def longest_prompt(lesson: Lesson) -> int:
+def longest_prompt(plan: OnPolicyPlan) -> int:
     """Tokens of the longest prompt."""
-    return max(len(ids) for ids in lesson.tokenizer(list(lesson.prompts))["input_ids"])
+    return max(len(ids) for ids in plan.tokenizer(list(plan.prompts))["input_ids"])
 
 
-def refuse_without_room(lesson: Lesson) -> None:
+def refuse_without_room(plan: OnPolicyPlan) -> None:
     """Raise InputError when the longest prompt leaves no room for an answer of the longest kind."""
-    positions, wanted = lesson.contract.max_positions, lesson.sampling.max_tokens
-    room = positions - longest_prompt(lesson)
+    positions, wanted = plan.contract.max_positions, plan.sampling.max_tokens
+    room = positions - longest_prompt(plan)
     if room < wanted:
         raise InputError(
             f"the longest prompt leaves {room} of {positions} positions, and answers may have {wanted} tokens",
@@ -156,13 +156,13 @@ def refuse_without_room(lesson: Lesson) -> None:
 def train(
     student: Policy,
     teacher: Any,
-    lesson: Lesson,
+    plan: OnPolicyPlan,
     tuning: Tuning,
     *,
     work: Work,
     after_step: Callable[[StepReport], None] | None = None,
 ) -> dict[str, Any]:
-    """Train `student` in place, `lesson.steps` times; both models have the shared vocabulary and nothing beyond it.
+    """Train `student` in place, `plan.steps` times; both models have the shared vocabulary and nothing beyond it.
 
     Resumes from `work.scratch / "checkpoints"`; on a CPU it then ends in the same bits. Returns plain figures: `steps`,
     `trained_tokens` (the student's own), `loss` (of the last step, nats a token), `flops` ({"sampling": 2·N·tokens,
@@ -170,17 +170,17 @@ def train(
     `progress`; `after_step` is called when a step was told. Raises StageError when a gradient is no number. Saving the
     model is the caller's.
     """
-    tokens = longest_prompt(lesson) + lesson.sampling.max_tokens
+    tokens = longest_prompt(plan) + plan.sampling.max_tokens
     micro = settings.micro_rows(
-        lesson.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student.module, tokens)
+        plan.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student.module, tokens)
     )
-    work.emit("note", text=f"{lesson.steps} steps of {lesson.batch_size} prompts, {micro} rows at once")
+    work.emit("note", text=f"{plan.steps} steps of {plan.batch_size} prompts, {micro} rows at once")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     trainer = OnPolicyTrainer(
         student,
         teacher,
-        lesson=lesson,
-        config=configuration(tuning, lesson, checkpoints.fresh_draft(), micro, work),
+        plan=plan,
+        config=configuration(tuning, plan, checkpoints.fresh_draft(), micro, work),
         checkpoints=checkpoints,
         callback=StepLogger(work, live=("loss", "length", "entropy"), then=after_step),
     )
@@ -188,7 +188,7 @@ def train(
     mine, state = student.parameters, trainer.run_state
     read = state.read_tokens
     return {
-        "steps": lesson.steps,
+        "steps": plan.steps,
         "trained_tokens": state.trained_tokens,
         "loss": state.loss,
         "flops": {
@@ -199,21 +199,21 @@ def train(
     }
 
 
-def configuration(tuning: Tuning, lesson: Lesson, folder: Path, micro: int, work: Work) -> DistillationConfig:
-    """Translate a `Tuning` and a `Lesson` into TRL's own words; `micro` must divide the prompts of a step."""
+def configuration(tuning: Tuning, plan: OnPolicyPlan, folder: Path, micro: int, work: Work) -> DistillationConfig:
+    """Translate a `Tuning` and an `OnPolicyPlan` into TRL's own words; `micro` must divide the prompts of a step."""
     return DistillationConfig(
         **settings.unattended(
             tuning,
             folder=folder,
             seed=work.seed,
-            save_steps=settings.save_steps(lesson.steps, work),
-            cpu=lesson.device == "cpu",
+            save_steps=settings.save_steps(plan.steps, work),
+            cpu=plan.device == "cpu",
         ),
-        max_steps=lesson.steps,
+        max_steps=plan.steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=lesson.batch_size // micro,
-        max_completion_length=lesson.sampling.max_tokens,
-        temperature=lesson.sampling.temperature,
-        beta=lesson.divergence,
+        gradient_accumulation_steps=plan.batch_size // micro,
+        max_completion_length=plan.sampling.max_tokens,
+        temperature=plan.sampling.temperature,
+        beta=plan.divergence,
         disable_dropout=True,
     )

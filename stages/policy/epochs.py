@@ -19,7 +19,7 @@ from transformers import TrainingArguments
 from stages.core.parts import JudgeTuning, Passes, Tuning
 from stages.policy import memory, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.feed import Feed, Room
+from stages.policy.feed import BatchSchedule, TokenBudget
 from stages.policy.policy_weights import Policy
 from stages.policy.resumable import ResumableTrainer
 from stages.policy.steps import RunState, StepCallback
@@ -50,7 +50,7 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         self,
         policy: Policy,
         *,
-        schedule: Feed,
+        schedule: BatchSchedule,
         args: TrainingArguments,
         checkpoints: Checkpoints,
         callback: StepCallback,
@@ -84,8 +84,8 @@ class EpochTrainer(ResumableTrainer[EpochState]):
 
     def _prepare_inputs(self, inputs: list[int]) -> Any:
         """Turn a micro-batch's number into its examples."""
-        step, number = divmod(inputs[0], self.schedule.passes)
-        return self.batch(self.schedule.cut(step)[number])
+        step, number = divmod(inputs[0], self.schedule.accumulation)
+        return self.batch(self.schedule.micro_batches(step)[number])
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -99,9 +99,9 @@ class EpochTrainer(ResumableTrainer[EpochState]):
 
     # ---- steps ----
 
-    def micro_batches(self) -> int:
+    def total_micro_batches(self) -> int:
         """Those of the schedule: the last step may have fewer than the others."""
-        return self.schedule.tickets()
+        return self.schedule.total_micro_batches()
 
     def begin_step(self) -> None:
         """Forget the last step; its seconds count from now."""
@@ -120,20 +120,20 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         return means | self.counts(step - 1) | rates | {"seconds_update": round(time.perf_counter() - self.began, 4)}
 
 
-def schedule_of(lengths: Sequence[int], passes: Passes, policy: Policy, work: Work, *, each: int = 1) -> Feed:
+def schedule_of(lengths: Sequence[int], passes: Passes, policy: Policy, work: Work, *, each: int = 1) -> BatchSchedule:
     """Cut a run over examples of these lengths in tokens, `each` texts long, into steps and micro-batches; say how."""
     rows = work.runtime.micro_batch or max(1, memory.rows_that_fit(policy.module, max(lengths)) // each)
-    room = Room(rows, 10**12 if work.runtime.micro_batch else rows * max(lengths))
-    made = Feed(lengths, work.seed, epochs=passes.epochs, batch=passes.batch_size, room=room)
+    budget = TokenBudget(rows, 10**12 if work.runtime.micro_batch else rows * max(lengths))
+    made = BatchSchedule(lengths, work.seed, epochs=passes.epochs, batch=passes.batch_size, budget=budget)
     said = f"{len(lengths)} rows, {passes.epochs} times, in {made.steps} steps of {passes.batch_size} rows, each in "
     narrow = not memory.row_fits(policy.module, each * max(lengths))
     twice = ", layers computed twice for lack of memory" if narrow else ""
-    work.emit("note", text=f"{said}{made.passes} passes{twice}")
+    work.emit("note", text=f"{said}{made.accumulation} micro-batches{twice}")
     return made
 
 
 def configuration(
-    recipe: Tuning | JudgeTuning, schedule: Feed, policy: Policy, work: Work, *, longest: int
+    recipe: Tuning | JudgeTuning, schedule: BatchSchedule, policy: Policy, work: Work, *, longest: int
 ) -> TrainingArguments:
     """Translate what is asked for into transformers' own words; `longest`: most tokens that must fit at once."""
     made = TrainingArguments(
@@ -146,7 +146,7 @@ def configuration(
         ),
         max_steps=schedule.steps,
         per_device_train_batch_size=1,  # of numbers: each stands for a whole micro-batch
-        gradient_accumulation_steps=schedule.passes,
+        gradient_accumulation_steps=schedule.accumulation,
     )
     made.gradient_checkpointing = not memory.row_fits(policy.module, longest)
     return made

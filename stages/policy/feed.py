@@ -1,8 +1,8 @@
-"""Which examples a step trains on, and in which forward passes: pure functions of (seed, epoch) and of lengths.
+"""Which examples a step trains on, and in which micro-batches: pure functions of (seed, epoch) and of lengths.
 
 Lengths and a seed enter; places of examples leave. Nothing is remembered between calls, so a resumed run, in whatever
 epoch, trains on what an uninterrupted one would have. Rows that form a step are chosen blind to their lengths; inside
-it they are sorted by length and cut into passes that fit into memory, which changes sums by rounding alone.
+it they are sorted by length and cut into micro-batches that fit into memory, which changes sums by rounding alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from stages.policy.sampler import derive, permutation
 
 
 @dataclass(frozen=True)
-class Room:
+class TokenBudget:
     """What one forward and backward pass may hold."""
 
     rows: int
@@ -24,13 +24,13 @@ class Room:
     """Most tokens, padding included; one row may always pass."""
 
 
-class Feed:
+class BatchSchedule:
     """The steps of a run: epochs one after the other, each a permutation of its own, cut into batches of equal size.
 
-    A batch may reach across the end of an epoch; only the last may be smaller. Steps and passes count from 0.
+    A batch may reach across the end of an epoch; only the last may be smaller. Steps and micro-batches count from 0.
     """
 
-    def __init__(self, lengths: Sequence[int], seed: int, *, epochs: int, batch: int, room: Room) -> None:
+    def __init__(self, lengths: Sequence[int], seed: int, *, epochs: int, batch: int, budget: TokenBudget) -> None:
         count = len(lengths)
         orders = (permutation(count, seed=derive(seed, "epoch", epoch)) for epoch in range(epochs))
         self._lengths = lengths
@@ -38,37 +38,37 @@ class Feed:
         self._batch = batch
         self.steps = math.ceil(len(self._order) / batch)
         self.steps_an_epoch = math.ceil(count / batch)
-        self._room = room
-        self.passes = max(len(fewest_passes(self._sorted(step), room)) for step in range(self.steps))
-        """Passes of every step but the last, which may have fewer: transformers accumulates a fixed number."""
+        self._budget = budget
+        self.accumulation = max(len(fewest_micro_batches(self._sorted(step), budget)) for step in range(self.steps))
+        """Micro-batches of every step but the last, which may have fewer: transformers accumulates a fixed number."""
 
     def rows(self, step: int) -> list[int]:
         """The examples of one step, in their random order; an example may come twice where two epochs meet."""
         return self._order[step * self._batch : (step + 1) * self._batch]
 
-    def cut(self, step: int) -> list[list[int]]:
-        """The same examples as passes: `passes` of them, or as many as there are rows."""
+    def micro_batches(self, step: int) -> list[list[int]]:
+        """The same examples as micro-batches: `accumulation` of them, or as many as there are rows."""
         rows = sorted(self.rows(step), key=lambda row: self._lengths[row], reverse=True)
-        sizes = fewest_passes([self._lengths[row] for row in rows], self._room)
-        while len(sizes) < min(self.passes, len(rows)):
+        sizes = fewest_micro_batches([self._lengths[row] for row in rows], self._budget)
+        while len(sizes) < min(self.accumulation, len(rows)):
             largest = sizes.index(max(sizes))
             sizes[largest : largest + 1] = [math.ceil(sizes[largest] / 2), sizes[largest] // 2]
         starts = [sum(sizes[:number]) for number in range(len(sizes))]
         return [rows[start : start + size] for start, size in zip(starts, sizes, strict=True)]
 
-    def tickets(self) -> int:
-        """Passes in the whole run; pass number n belongs to step n // `passes`."""
-        return (self.steps - 1) * self.passes + len(self.cut(self.steps - 1))
+    def total_micro_batches(self) -> int:
+        """Micro-batches of the whole run; number n belongs to step n // `accumulation`."""
+        return (self.steps - 1) * self.accumulation + len(self.micro_batches(self.steps - 1))
 
     def _sorted(self, step: int) -> list[int]:
         return sorted((self._lengths[row] for row in self.rows(step)), reverse=True)
 
 
-def fewest_passes(lengths: Sequence[int], room: Room) -> list[int]:
-    """Cut rows, longest first, into consecutive passes; returns the number of rows of each, longest rows first."""
+def fewest_micro_batches(lengths: Sequence[int], budget: TokenBudget) -> list[int]:
+    """Cut rows, longest first, into consecutive micro-batches; returns the number of rows of each, in order."""
     sizes: list[int] = []
     done = 0
     while done < len(lengths):
-        sizes.append(min(len(lengths) - done, room.rows, max(1, room.tokens // lengths[done])))
+        sizes.append(min(len(lengths) - done, budget.rows, max(1, budget.tokens // lengths[done])))
         done += sizes[-1]
     return sizes

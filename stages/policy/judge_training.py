@@ -20,7 +20,7 @@ from transformers import Trainer, TrainingArguments
 from stages.policy import epochs, judge, resumable
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.epochs import EpochTrainer
-from stages.policy.feed import Feed
+from stages.policy.feed import BatchSchedule
 from stages.policy.policy_weights import Policy
 from stages.policy.steps import StepCallback, StepLogger
 
@@ -44,11 +44,11 @@ class Example:
         return sum(map(len, self.texts))
 
 
-Outcome = tuple[Tensor, Tensor]
+LossAndHits = tuple[Tensor, Tensor]
 """The sum of the losses over rows, with its gradient, and how many rows came out right (a tie counts half)."""
 
 
-def pairwise_loss(scores_B2: Tensor, labels_B: Tensor) -> Outcome:
+def pairwise_loss(scores_B2: Tensor, labels_B: Tensor) -> LossAndHits:
     """-log sigmoid(s_chosen - s_rejected), summed: the chance that the chosen one wins (InstructGPT 2203.02155, eq. 1).
 
     `scores_B2` holds chosen and rejected; pairs have no labels.
@@ -57,7 +57,7 @@ def pairwise_loss(scores_B2: Tensor, labels_B: Tensor) -> Outcome:
     return -functional.logsigmoid(margin_B).sum(), 0.5 * ((margin_B > 0).sum() + (margin_B >= 0).sum())
 
 
-def pointwise_loss(scores_B1: Tensor, labels_B: Tensor) -> Outcome:
+def pointwise_loss(scores_B1: Tensor, labels_B: Tensor) -> LossAndHits:
     """Binary cross-entropy between sigmoid(s) and the label (1 = safe), summed over rows."""
     scores_B = scores_B1[:, 0]
     loss = functional.binary_cross_entropy_with_logits(scores_B, labels_B, reduction="sum")
@@ -101,7 +101,7 @@ class JudgeTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
         scorer: Policy,
         examples: Sequence[Example],
         *,
-        schedule: Feed,
+        schedule: BatchSchedule,
         args: TrainingArguments,
         checkpoints: Checkpoints,
         callback: StepCallback,

@@ -64,10 +64,10 @@ class ResumableTrainer(Generic[StateT]):
     # ---- overridden: TRL and transformers call these ----
 
     def get_train_dataloader(self) -> DataLoader:
-        """Serve 0, 1, 2 … below `micro_batches()`, one at a time, the way transformers serves rows: one pass is the
-        whole run."""
+        """Serve 0, 1, 2 … below `total_micro_batches()`, one at a time, the way transformers serves rows: one pass over
+        them is the whole run."""
         make: Any = self._get_dataloader  # type: ignore[attr-defined]
-        numbers = range(self.micro_batches())
+        numbers = range(self.total_micro_batches())
         return make(numbers, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
 
     def _send_telemetry(self) -> None:
@@ -99,7 +99,7 @@ class ResumableTrainer(Generic[StateT]):
 
     # ---- what a trainer says ----
 
-    def micro_batches(self) -> int:
+    def total_micro_batches(self) -> int:
         """How many micro-batches the whole run has; one is one number of the loader."""
         return int(self.args.max_steps * self.args.gradient_accumulation_steps)
 

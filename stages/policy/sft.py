@@ -1,11 +1,9 @@
-"""Supervised fine-tuning on TRL's trainer: a model and examples enter, the model with other weights and figures leave.
+"""Supervised fine-tuning: a policy and examples enter; the policy leaves with other weights, and figures.
 
-TRL and transformers keep the loop, the optimizer, the schedule and the file formats; the subclass replaces what they
-would do with the data: TRL cuts rows at 1,024 tokens, renders them through a chat template that may strip reasoning,
-shuffles by a state that a resumed run does not have, and runs the template, which all rows share, once for each of
-them. Here examples are token ids already (`stages.core.imitation`), steps are a function of seed and epoch (`feed`),
-the common start is computed once (`prefix`), and checkpoints hold everything (`resumable`). A test pins the methods
-overridden here.
+transformers keeps the loop, the optimizer, the schedule and the file formats. Examples are token ids already
+(`stages.core.imitation`): nothing cuts them, renders them through a chat template that may strip reasoning, or
+shuffles them by a state that a resumed run does not have. Steps are a function of seed and epoch (`feed`), the common
+start of all prompts is computed once (`prefix`), and checkpoints hold everything (`resumable`).
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from stages.core.parts import Tuning
 from stages.policy import epochs, resumable
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.epochs import EpochTrainer
-from stages.policy.feed import Feed
+from stages.policy.feed import BatchSchedule
 from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
 from stages.policy.steps import StepCallback, StepLogger, StepReport
@@ -117,7 +115,7 @@ class SupervisedTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
         examples: Sequence[Example],
         *,
         loss: Loss,
-        schedule: Feed,
+        schedule: BatchSchedule,
         args: TrainingArguments,
         checkpoints: Checkpoints,
         callback: StepCallback,

@@ -1,4 +1,4 @@
-"""Rooms a reader can hold in mind: functions of 80 lines, files of 400, 6 parameters by place, 8 by name, none over 9 MB."""
+"""Rooms a reader can hold in mind: functions of 80 lines, files of 400, 6 parameters by place, 8 by name, and 9 MB."""
 
 from __future__ import annotations
 

@@ -154,9 +154,9 @@ def test_the_exam_is_the_mean_over_tokens_and_the_tail_s_error_is_the_difference
         if row in rows:
             total += bucketed_kl(cache.top([row]), logits, 262).sum().item()
             tokens += len(one.completion_ids)
-    exam = distill_exam.Exam(cache, rows, 262, at_once=2)
-    assert exam.kl(student) == pytest.approx(total / tokens, rel=1e-4)
-    hidden = exam.hidden(student)
+    heldout = distill_exam.HeldoutTraces(cache, rows, 262, at_once=2)
+    assert heldout.kl(student) == pytest.approx(total / tokens, rel=1e-4)
+    hidden = heldout.hidden(student)
     every = sum(len(one.completion_ids) for one in cache.examples)
     assert hidden["full_kl"] == pytest.approx(full / every, rel=1e-4)
     assert hidden["tail_error"] == pytest.approx(hidden["full_kl"] - hidden["bucketed_kl"])

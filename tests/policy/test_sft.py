@@ -22,7 +22,7 @@ from stages.core.errors import StageError
 from stages.core.imitation import Example
 from stages.core.parts import Tuning
 from stages.policy import memory, models, sft
-from stages.policy.feed import Feed, Room, fewest_passes
+from stages.policy.feed import BatchSchedule, TokenBudget, fewest_micro_batches
 from stages.policy.generate import Sampling, generate
 from tests.policy import tiny, tiny_sft
 from tests.policy.test_resume import dies_after
@@ -115,7 +115,7 @@ def test_rows_too_wide_for_memory_are_computed_twice_and_end_in_the_same_weights
     monkeypatch.setattr(memory, "memory", lambda device: 1)
     narrow = Run(home, tmp_path / "narrow", examples)
     notes = events.read(tmp_path / "narrow" / "events.jsonl", "note")
-    assert any("4 passes" in note["text"] and "twice" in note["text"] for note in notes)
+    assert any("4 micro-batches" in note["text"] and "twice" in note["text"] for note in notes)
     same_weights(wide.model, narrow.model)
 
 
@@ -188,50 +188,50 @@ def test_nothing_is_printed_while_training(home: Path, tmp_path: Path, capfd: py
     assert capfd.readouterr() == ("", "")
 
 
-# ---- which rows, in which passes ----
+# ---- which rows, in which micro-batches ----
 
 LENGTHS = st.lists(st.integers(1, 50), min_size=1, max_size=30)
-ROOM = st.builds(Room, st.integers(1, 9), st.integers(1, 120))
+BUDGET = st.builds(TokenBudget, st.integers(1, 9), st.integers(1, 120))
 
 
-@given(lengths=LENGTHS, batch=st.integers(1, 40), epochs=st.integers(1, 3), room=ROOM)
+@given(lengths=LENGTHS, batch=st.integers(1, 40), epochs=st.integers(1, 3), budget=BUDGET)
 @law(max_examples=100, deadline=None)
 def test_every_epoch_holds_every_row_once_and_passes_hold_a_step(
-    lengths: list[int], batch: int, epochs: int, room: Room
+    lengths: list[int], batch: int, epochs: int, budget: TokenBudget
 ) -> None:
-    feed = Feed(lengths, 1, epochs=epochs, batch=batch, room=room)
-    stream = [row for step in range(feed.steps) for row in feed.rows(step)]
+    schedule = BatchSchedule(lengths, 1, epochs=epochs, batch=batch, budget=budget)
+    stream = [row for step in range(schedule.steps) for row in schedule.rows(step)]
     count = len(lengths)
     for epoch in range(epochs):
         assert sorted(stream[epoch * count : (epoch + 1) * count]) == list(range(count))
     assert len(stream) == epochs * count
-    for step in range(feed.steps):
-        passes = feed.cut(step)
-        assert sorted(row for one in passes for row in one) == sorted(feed.rows(step))
-        assert len(passes) == min(feed.passes, len(feed.rows(step))) and all(passes)
+    for step in range(schedule.steps):
+        passes = schedule.micro_batches(step)
+        assert sorted(row for one in passes for row in one) == sorted(schedule.rows(step))
+        assert len(passes) == min(schedule.accumulation, len(schedule.rows(step))) and all(passes)
         for one in passes:
             widest = max(lengths[row] for row in one)
-            assert len(one) <= room.rows and (len(one) == 1 or widest * len(one) <= room.tokens)
-    assert feed.tickets() == sum(len(feed.cut(step)) for step in range(feed.steps))
+            assert len(one) <= budget.rows and (len(one) == 1 or widest * len(one) <= budget.tokens)
+    assert schedule.total_micro_batches() == sum(len(schedule.micro_batches(step)) for step in range(schedule.steps))
 
 
 def test_epochs_have_orders_of_their_own_and_need_no_memory() -> None:
-    feed = Feed([1] * 50, 1, epochs=3, batch=50, room=Room(50, 50))
-    again = Feed([9] * 50, 1, epochs=2, batch=50, room=Room(3, 50))
-    assert feed.rows(0) != feed.rows(1) != feed.rows(2)
-    assert [feed.rows(0), feed.rows(1)] == [again.rows(0), again.rows(1)], "lengths and room do not move rows"
-    assert feed.rows(0) != Feed([1] * 50, 2, epochs=1, batch=50, room=Room(50, 50)).rows(0)
+    schedule = BatchSchedule([1] * 50, 1, epochs=3, batch=50, budget=TokenBudget(50, 50))
+    again = BatchSchedule([9] * 50, 1, epochs=2, batch=50, budget=TokenBudget(3, 50))
+    assert schedule.rows(0) != schedule.rows(1) != schedule.rows(2)
+    assert [schedule.rows(0), schedule.rows(1)] == [again.rows(0), again.rows(1)], "lengths and budget do not move rows"
+    assert schedule.rows(0) != BatchSchedule([1] * 50, 2, epochs=1, batch=50, budget=TokenBudget(50, 50)).rows(0)
 
 
 def test_long_rows_take_more_passes_than_short_ones() -> None:
-    assert fewest_passes([10, 9, 5, 5, 2, 2, 2], Room(rows=4, tokens=20)) == [2, 4, 1]
-    assert fewest_passes([100], Room(rows=4, tokens=20)) == [1]
+    assert fewest_micro_batches([10, 9, 5, 5, 2, 2, 2], TokenBudget(rows=4, tokens=20)) == [2, 4, 1]
+    assert fewest_micro_batches([100], TokenBudget(rows=4, tokens=20)) == [1]
 
 
 # ---- killed and run again ----
 
 SETTINGS = {**tiny_sft.SETTINGS, "batch_size": 5}
-RUNTIME = {"micro_batch": 2, "checkpoint_every": 2}  # three passes a step, two in the last; 11 rows make 5 steps
+RUNTIME = {"micro_batch": 2, "checkpoint_every": 2}  # three micro-batches a step, two in the last; 11 rows make 5 steps
 ROWS = 11  # the third step reaches into the second epoch
 
 
@@ -289,7 +289,7 @@ def uninterrupted(home: Path) -> dict[str, Any]:
     "places",
     [
         pytest.param(["step 1"], id="before the first checkpoint"),
-        pytest.param(["gradient 8"], id="between two passes of a step"),
+        pytest.param(["gradient 8"], id="between two micro-batches of a step"),
         pytest.param(["step 4"], id="in a later epoch, after an update and before its checkpoint"),
         pytest.param(["writing 4"], id="while a checkpoint's files are written"),
         pytest.param(["sealing 4"], id="right after a checkpoint took its name"),
