@@ -1,4 +1,4 @@
-"""vLLM for real, on the CPU, beside transformers: tokens, log-probabilities, seeds, renewal, reading, refusals."""
+"""vLLM for real, on the CPU or a GPU, beside transformers: tokens, log-probabilities, seeds, renewal, reading, refusals."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
     return Base.fetched(tmp_path_factory.mktemp("base"))
 
 
-@pytest.fixture(scope="module")
-def opened(base: Base) -> Iterator[VllmEngine]:
-    """One engine for the whole module: its first opening takes half a minute."""
-    engine = VllmEngine(base.folder, base.contract, dtype="float32", device="cpu")
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def opened(base: Base, request: pytest.FixtureRequest) -> Iterator[VllmEngine]:
+    """One engine for the whole module: its first opening takes half a minute. A GPU is shared, as beside a trainer."""
+    engine = VllmEngine(base.folder, base.contract, dtype="float32", device=request.param, memory=0.3)
     yield engine
     engine.close()
 
