@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Draft, Judge, Model, Prompts
 from stages.core.errors import InputError, RecipeError
-from stages.core.parts import Objective, Reinforcement, taken
+from stages.core.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
 from stages.core.ranges import Rule, at_least, check
 from stages.core.reflection import first_spike
 from stages.core.rows import JUDGES, RULES, Prompt
@@ -109,13 +109,20 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
-    """Return what the fingerprint cannot see in the recipe: the source of rewards from outside this project.
+    """Return what the fingerprint cannot see in the recipe: the source of rewards and of a loss from outside this
+    project.
 
-    Raises RecipeError for a reward that does not exist, before anything is spent.
+    Raises RecipeError for a reward that does not exist and for a loss that cannot be trained with, before anything is
+    spent.
     """
     from stages.rewards.registry import outside_sources
 
-    return outside_sources(recipe.rewards, recipe.reward_options)
+    found = outside_sources(recipe.rewards, recipe.reward_options)
+    if recipe.loss in LOSSES:
+        return found
+    from stages.policy import own_loss
+
+    return found | {recipe.loss: own_loss.identity(recipe.loss, taken(Objective, recipe))}
 
 
 def policy_contract(recipe: Recipe, base: Contract) -> Contract:
@@ -257,5 +264,8 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(
             "a group of 1 has no advantage: `group_size` must be 2 or more", hint="R1-Zero uses 16: `group_size=16`"
         )
-    summed = not recipe.normalise_rewards or recipe.algorithm == "grpo"
-    check(recipe, "rl", [*at_least(recipe, 0, "seed"), Rule("normalise_rewards", summed, "false under `ppo`")])
+    rules = at_least(recipe, 0, "seed")
+    if recipe.algorithm == "ppo":
+        rules.append(Rule("normalise_rewards", not recipe.normalise_rewards, "false under `ppo`"))
+        rules.append(Rule("loss", recipe.loss in TOKEN_LOSSES, f"{', '.join(TOKEN_LOSSES)} under `ppo`"))
+    check(recipe, "rl", rules)

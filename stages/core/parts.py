@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+from stages.core.errors import nearest
 from stages.core.ranges import Rule, above_zero, at_least, betas, or_none
 
 PartT = TypeVar("PartT")
@@ -201,16 +202,25 @@ class RewardPlan(RewardOptions):
         return [Rule("rewards", fit, "weights of 0 or more, at least one above 0")]
 
 
+TOKEN_LOSSES = ("grpo", "dr_grpo", "dapo")
+"""Losses whose clipped objective is of single tokens: those that PPO's advantages fit."""
+LOSSES = (*TOKEN_LOSSES, "grpo_sequence", "gspo", "cispo")
+"""What `loss` may name besides a user's own."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """What is maximised: the shape of the loss, the clip range and the KL term."""
+    """What is maximised: the loss, the clip range, the KL term and the correction for another sampler."""
 
-    loss: Literal["grpo", "dr_grpo", "dapo"] = "grpo"
-    """How tokens are averaged: grpo within each completion, then over completions; dr_grpo by the limit; dapo over all
-    tokens.
+    loss: str = "grpo"
+    """`grpo`: tokens averaged within each completion, then over completions; `dr_grpo`: divided by the token limit;
+    `dapo`: averaged over all tokens; `grpo_sequence`: R1's printed equation, ratio and KL of whole completions; `gspo`:
+    the ratio a completion's mean; `cispo`: the clipped ratio only a weight; or your own `package.module:function`.
     """
     clip_epsilon: float = 0.2
-    """How far a token's ratio to the sampling policy may leave 1 and still count, 0 or more."""
+    """How far the ratio to the sampling policy may leave 1 and still count, 0 or more. gspo wants far less than a
+    token's ratio: its paper 3e-4, and 4e-4 above; cispo's has no lower bound: 1 here.
+    """
     clip_epsilon_high: float | None = None
     """The same for ratios above 1; None = clip_epsilon."""
     kl_weight: float = 0.001
@@ -220,10 +230,20 @@ class Objective:
     kl_correction: bool = False
     """Multiply the KL by the ratio to the sampling policy (DeepSeek-V3.2), which makes its gradient exact; R1 did not.
     """
+    importance: Literal["truncate", "mask", "none"] = "truncate"
+    """What a token counts where the sampler's probability is not the trainer's, k = trainer / sampler: `truncate`
+    min(k, cap) (Yao et al. 2025); `mask` k, and 0 outside 1/cap to cap (IcePop); `none` 1. An exact sampler has k = 1.
+    RL has no top-p: it draws from the tokens that it keeps alone, and every ratio would be biased by what it cuts.
+    """
+    importance_cap: float = 2.0
+    """That cap, 1 or more."""
 
     def rules(self) -> list[Rule]:
         """Ranges of these keys."""
-        return at_least(self, 0, "kl_weight", "clip_epsilon") + or_none(at_least(self, 0, "clip_epsilon_high"))
+        known = f"{', '.join(LOSSES)} or your own `package.module:function`"
+        rules = at_least(self, 0, "kl_weight", "clip_epsilon") + or_none(at_least(self, 0, "clip_epsilon_high"))
+        rules += at_least(self, 1, "importance_cap")
+        return [*rules, Rule("loss", self.loss in LOSSES or ":" in self.loss, known, nearest(self.loss, LOSSES))]
 
 
 @dataclass(frozen=True, kw_only=True)

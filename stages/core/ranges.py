@@ -18,6 +18,8 @@ class Rule(NamedTuple):
     key: str
     fits: bool
     wanted: str
+    hint: str = ""
+    """A way out that is nearer than the list of keys."""
 
 
 def at_least(recipe: Any, least: int, *keys: str) -> list[Rule]:
@@ -46,11 +48,10 @@ def check(recipe: Any, stage: str, rules: Iterable[Rule] = ()) -> None:
     `stage` is the command whose keys the hint shows.
     """
     parts = [vars(part)["rules"](recipe) for part in type(recipe).__mro__ if "rules" in vars(part)]
-    for key, fits, wanted in chain(rules, *parts):
+    for key, fits, wanted, hint in chain(rules, *parts):
         if not fits:
-            raise RecipeError(
-                f"`{key}` must be {wanted}, not {getattr(recipe, key)}", hint=f"see: `r1 recipes keys {stage}`"
-            )
+            what = f"`{key}` must be {wanted}, not {getattr(recipe, key)}"
+            raise RecipeError(what, hint=hint or f"see: `r1 recipes keys {stage}`")
 
 
 def _given(recipe: Any, key: str, default: float) -> float:

@@ -22,9 +22,12 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
+from stages.core.parts import Objective
 from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.losses import Objective, Share, Tokens, grpo_loss
+from stages.policy.importance import MISMATCH, mismatch
+from stages.policy.losses import LossInputs, LossNormaliser, policy_loss
+from stages.policy.own_loss import load_loss
 from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
 from stages.policy.resumable import ResumableTrainer
@@ -87,6 +90,8 @@ class Tally:
         self.began = time.perf_counter()
         self.seconds: dict[str, float] = {"rollout": 0.0, "reward": 0.0, "logprobs": 0.0}
         self.sums: dict[str, float] = defaultdict(float)
+        self.log_ratios: list[Tensor] = []
+        """Trainer to sampler, of each token that met the weights it was drawn with."""
         self.low, self.high = math.inf, -math.inf
 
     @contextmanager
@@ -97,7 +102,7 @@ class Tally:
         self.seconds[name] += time.perf_counter() - start
 
     def add(self, sums: dict[str, Tensor]) -> None:
-        """Add one micro-batch's detached sums, as `grpo_loss` returns them."""
+        """Add one micro-batch's detached sums, as `policy_loss` returns them."""
         values = {name: value.item() for name, value in sums.items()}
         self.low = min(self.low, values.pop("ratio_min"))
         self.high = max(self.high, values.pop("ratio_max"))
@@ -106,11 +111,12 @@ class Tally:
 
     def figures(self, tokens: int) -> dict[str, float]:
         """Return the step's means over its `tokens` trained tokens, the extremes of the ratio, and the seconds."""
-        named = {"ratio": "ratio_mean", "clipped": "clip_fraction", "gap": "logprob_gap"}
+        named = {"ratio": "ratio_mean", "clipped": "clip_fraction"}
         means = {named.get(name, name): value / max(tokens, 1) for name, value in self.sums.items()}
         update = time.perf_counter() - self.began - sum(self.seconds.values())
         seconds = {f"seconds_{name}": round(value, 4) for name, value in (self.seconds | {"update": update}).items()}
-        return means | {"ratio_min": self.low, "ratio_max": self.high} | seconds
+        apart = mismatch(torch.cat(self.log_ratios)) if self.log_ratios else {}
+        return means | apart | {"ratio_min": self.low, "ratio_max": self.high} | seconds
 
 
 class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[misc]
@@ -133,6 +139,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.reference: Policy | None = None
         self.asker = asker
         self.objective = objective
+        self.loss = load_loss(objective.loss)
         self.validation = validation
         self.tally = Tally()
         self.rollout: Rollout | None = None
@@ -160,8 +167,10 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             self.rollout = self._roll_out(number, step)
         whole = range(minibatch * self.sizes.step, (minibatch + 1) * self.sizes.step)
         rows = whole[part * self.sizes.micro : (part + 1) * self.sizes.micro]
-        share = Share(rows=len(whole), tokens=self.rollout.tokens(whole), max_tokens=self.rollout.max_tokens)
-        return {**self._batch(self.rollout, rows), "share": share, "fresh": minibatch == 0 and not self._rounds}
+        tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
+        normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
+        batch = self._batch(self.rollout, rows)
+        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and not self._rounds}
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -171,17 +180,17 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
         if inputs.get("fresh"):
             old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
-            self.tally.sums["gap"] += (old_BT - drawn_BT).abs().masked_fill(~inputs["completion_mask"], 0).sum().item()
-        tokens = Tokens(
+            self.tally.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
+        given = LossInputs(
             logprobs_BT=logprobs_BT,
             old_logprobs_BT=old_BT,
+            sampler_logprobs_BT=inputs.get("sampler_logprobs"),
             ref_logprobs_BT=inputs.get("ref_logprobs"),
-            advantages_B=inputs["advantages"],
+            advantages=inputs["advantages"],
             mask_BT=inputs["completion_mask"],
+            normaliser=inputs["normaliser"],
         )
-        loss, sums = grpo_loss(tokens, self.objective, inputs["share"])
-        if self.reference is None:
-            del sums["kl"]  # not taken, which is not the same as zero
+        loss, sums = policy_loss(self.loss, given, self.objective)
         self.tally.add(sums | {"entropy": entropy_BT.sum()})
         return loss
 
@@ -206,9 +215,10 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def _measure(self, rollout: Rollout) -> None:
         """Add the reference's log-probabilities, and replace the sampler's by the trainer's where they may differ.
 
-        In float32 they are the same to rounding, which the first minibatch shows (`logprob_gap`): its rows meet the
-        weights they were drawn with, so its ratios are 1. In bfloat16 they are taken again, in the very micro-batches
-        that will be trained on, for the last bits of a matrix product depend on its shape.
+        In float32 they are the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
+        the weights they were drawn with, so its ratios are 1. In bfloat16 they are taken again, in the very
+        micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the sampler's
+        then go into the loss beside them (`importance`).
         """
         old: list[Tensor] = [] if self._rounds else rollout.old_logprobs
         ref: list[Tensor] = []
@@ -221,8 +231,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             if self.reference is not None:
                 ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
         if self._rounds:
-            gaps = [(mine - drawn).abs() for mine, drawn in zip(old, rollout.old_logprobs, strict=True)]
-            rollout.facts["logprob_gap"] = torch.cat(gaps).mean().item()
+            rollout.sampler_logprobs = rollout.old_logprobs
+            rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
 
     @property
@@ -304,7 +314,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
         rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
         figures: dict[str, Any] = rollout.facts | self.tally.figures(rollout.tokens(rows))
-        rollout.facts["logprob_gap"] = figures["logprob_gap"]  # of its first minibatch, for the others too
+        # Of its first minibatch, for the others too.
+        rollout.facts |= {name: figures[name] for name in MISMATCH if name in figures}
         figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
         if self.reference is not None:
             age = step - 1 - reference_step(rollout.reference)

@@ -27,7 +27,7 @@ ALARMS = (
     ("truncated", 0.3, "completions are cut before their answer: raise `max_completion_tokens`"),
     ("flat_groups", 0.999, "no group holds better and worse answers, so nothing is learned: take other prompts"),
     ("unjudged", 0.1, "the rewards could not judge so many completions: the reasons are in completions/"),
-    ("logprob_gap", 0.01, "sampler and trainer disagree on log-probabilities: use one number type for both"),
+    ("sampler_mismatch", 0.01, "nats a token between sampler and trainer: use one number type for both"),
 )
 """Figures of a rollout, the value above which they are worth a warning, and what to do."""
 QUIET = 2.0

@@ -84,7 +84,7 @@ class PPOTrainer(PolicyTrainer):
             self._values(inputs), returns_BT, inputs["values"], known_BT, self.asker.recipe.value_clip
         )
         with torch.autocast(errors_BT.device.type, enabled=False):
-            (errors_BT.sum() / max(inputs["share"].tokens, 1)).backward()
+            (errors_BT.sum() / max(inputs["normaliser"].tokens, 1)).backward()
         self.tally.sums["value_loss"] += errors_BT.sum().item()
         return super().compute_loss(model, inputs)
 

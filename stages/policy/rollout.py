@@ -81,7 +81,9 @@ class Rollout:
     ref_logprobs: list[Tensor]
     """One [T] tensor a row; empty when no KL is taken."""
     facts: dict[str, float]
-    """What a step reports about the rollout: rewards, lengths, shares, the sampler's gap."""
+    """What a step reports about the rollout: rewards, lengths, shares, how far the sampler is from the trainer."""
+    sampler_logprobs: list[Tensor] = field(default_factory=list)
+    """The sampler's own, one [T] tensor a row, where `old_logprobs` are the trainer's; empty where both agree."""
     traces: dict[str, list[Tensor]] = field(default_factory=dict)
     """More figures for each token by name, one [T] tensor a row: PPO's values, returns and advantages."""
 
@@ -98,7 +100,8 @@ class Rollout:
             "completion_mask": completion_mask,
             "advantages": self.advantages_B[rows.start : rows.stop],
         }
-        traces = {"old_logprobs": self.old_logprobs, "ref_logprobs": self.ref_logprobs, **self.traces}
+        names = ("old_logprobs", "sampler_logprobs", "ref_logprobs")
+        traces = {name: getattr(self, name) for name in names} | self.traces
         for name, per_row in traces.items():
             if per_row:
                 batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)

@@ -154,7 +154,19 @@ def test_the_policy_learns_what_is_rewarded_and_nothing_when_rewards_are_shuffle
 
 
 def test_sampler_and_trainer_agree_on_log_probabilities(home: Path, tmp_path: Path) -> None:
-    assert max(step["logprob_gap"] for step in train(home, tmp_path, steps=4).steps) < 1e-5
+    assert max(step["sampler_mismatch"] for step in train(home, tmp_path, steps=4).steps) < 1e-5
+
+
+def test_a_sampler_of_another_number_type_weighs_each_token_in_the_loss(home: Path, tmp_path: Path) -> None:
+    exact = train(home, tmp_path / "float32", steps=2).steps[0]
+    witness = train(home, tmp_path / "bfloat16", steps=4, minibatches=2, dtype="bfloat16")
+    assert "importance" not in exact and exact["sampler_ratio_outside"] == 0
+    made, steps = witness.rollouts[0], witness.steps
+    apart = [(mine - drawn).abs() for mine, drawn in zip(made.old_logprobs, made.sampler_logprobs, strict=True)]
+    assert steps[0]["sampler_mismatch"] == steps[1]["sampler_mismatch"] == pytest.approx(torch.cat(apart).mean().item())
+    assert 0 < steps[0]["sampler_mismatch"] <= steps[0]["sampler_mismatch_p95"]
+    assert all(step["importance"] != 1 and step["importance"] == pytest.approx(1, abs=0.05) for step in steps)
+    assert all(step["importance_cut"] == 0 for step in steps)
 
 
 def test_a_checkpoint_without_some_weights_is_refused_and_tied_ones_are_not_missed(home: Path, tmp_path: Path) -> None:
@@ -294,7 +306,8 @@ def test_events_of_a_run_can_be_read_as_curves(home: Path, tmp_path: Path) -> No
     assert [line["step"] for line in steps] == [1, 2, 3, 4]
     promised = (
         "reward reward_std flat_groups length truncated format accuracy kl entropy ratio_mean ratio_min ratio_max "
-        "clip_fraction reference reference_age learning_rate grad_norm logprob_gap mixed "
+        "clip_fraction reference reference_age learning_rate grad_norm mixed "
+        "sampler_mismatch sampler_mismatch_p95 sampler_ratio_outside "
         "seconds_rollout seconds_logprobs seconds_reward seconds_update"
     )
     assert set(promised.split()) | {f"reward_{tiny.REWARD}"} <= set(steps[0])

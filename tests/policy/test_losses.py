@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from types import SimpleNamespace
 
-import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.core.parts import Objective
 from stages.policy.losses import (
-    Share,
-    Tokens,
-    clipped_objective,
     flat_groups,
     group_advantages,
-    grpo_loss,
     kl_k1,
     kl_k2,
     kl_k3,
@@ -31,24 +23,6 @@ NAN = float("nan")
 
 def close(left: Tensor, right: list | Tensor | float, tolerance: float = 1e-6) -> None:
     torch.testing.assert_close(left, torch.as_tensor(right, dtype=left.dtype), rtol=tolerance, atol=tolerance)
-
-
-def random_tokens(seed: int, rows: int = 4, width: int = 6) -> Tokens:
-    generator = torch.Generator().manual_seed(seed)
-    draw = lambda: -2.0 * torch.rand((rows, width), generator=generator) - 0.1  # noqa: E731
-    lengths = torch.randint(1, width + 1, (rows, 1), generator=generator)
-    old = draw()
-    return Tokens(
-        logprobs_BT=(old + 0.4 * torch.randn(old.shape, generator=generator)).requires_grad_(),
-        old_logprobs_BT=old,
-        ref_logprobs_BT=draw(),
-        advantages_B=torch.randn(rows, generator=generator),
-        mask_BT=torch.arange(width) < lengths,
-    )
-
-
-def share_of(tokens: Tokens, max_tokens: int = 6) -> Share:
-    return Share(rows=tokens.mask_BT.shape[0], tokens=int(tokens.mask_BT.sum()), max_tokens=max_tokens)
 
 
 # ---- advantages ----
@@ -169,153 +143,9 @@ def test_k1_and_k3_average_to_the_kl_and_only_k2_points_down_the_reverse_kl() ->
     close(torch.autograd.grad(corrected, logits)[0], wanted, 1e-12)
 
 
-# ---- the clipped objective and the loss ----
-
-
-def test_the_clip_holds_gains_and_lets_losses_through() -> None:
-    ratio = torch.tensor([[0.5, 1.0, 1.5], [0.5, 1.0, 1.5]])
-    value = clipped_objective(ratio, torch.tensor([1.0, -1.0]), 0.2, 0.2)
-    close(value, [[0.5, 1.0, 1.2], [-0.8, -1.0, -1.5]])
-
-
-def test_the_loss_of_two_rows_by_hand() -> None:
-    # Row 0: A = 1, two tokens of ratio 1: -(1 + 1)/2. Row 1: A = -1, one token of ratio 2: +2. Their mean: (-1 + 2)/2.
-    tokens = Tokens(
-        logprobs_BT=torch.tensor([[-1.0, -2.0], [math.log(0.5), -9.0]]),
-        old_logprobs_BT=torch.tensor([[-1.0, -2.0], [math.log(0.25), 0.0]]),
-        ref_logprobs_BT=None,
-        advantages_B=torch.tensor([1.0, -1.0]),
-        mask_BT=torch.tensor([[True, True], [True, False]]),
-    )
-    by_form = {
-        form: grpo_loss(tokens, Objective(loss=form), share_of(tokens, 10))[0] for form in ("grpo", "dr_grpo", "dapo")
-    }
-    close(by_form["grpo"], 0.5)
-    close(by_form["dr_grpo"], 0.0)  # (-2 + 2) / (2 rows * 10)
-    close(by_form["dapo"], 0.0)  # (-2 + 2) / 3 tokens
-    sums = grpo_loss(tokens, Objective(), share_of(tokens))[1]
-    assert (sums["ratio_min"], sums["ratio_max"]) == (1.0, 2.0)
-    assert sums["ratio"] == 4.0
-    assert sums["clipped"] == 0  # A < 0 and ρ > 1: the clip does not shelter it
-
-
-def test_padding_may_hold_anything() -> None:
-    tokens = random_tokens(3)
-    clean, _ = grpo_loss(tokens, Objective(kl_weight=0.1), share_of(tokens))
-    mask = tokens.mask_BT
-    dirty = Tokens(
-        logprobs_BT=tokens.logprobs_BT.detach().masked_fill(~mask, -1e4).requires_grad_(),
-        old_logprobs_BT=tokens.old_logprobs_BT.masked_fill(~mask, 3e4),
-        ref_logprobs_BT=tokens.ref_logprobs_BT.masked_fill(~mask, 1e4),
-        advantages_B=tokens.advantages_B,
-        mask_BT=mask,
-    )
-    loss, _ = grpo_loss(dirty, Objective(kl_weight=0.1), share_of(tokens))
-    loss.backward()
-    assert loss == clean
-    assert dirty.logprobs_BT.grad[~mask].abs().sum() == 0
-
-
-@pytest.mark.parametrize("form", ["grpo", "dr_grpo", "dapo"])
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 1000))
-def test_micro_batches_add_up_to_the_minibatch(form: str, seed: int) -> None:
-    tokens = random_tokens(seed, rows=6)
-    objective = Objective(loss=form, kl_weight=0.05)
-    whole, _ = grpo_loss(tokens, objective, share_of(tokens))
-    parts = [
-        grpo_loss(
-            Tokens(**{name: value[start : start + 2] for name, value in vars(tokens).items()}),
-            objective,
-            share_of(tokens),
-        )[0]
-        for start in (0, 2, 4)
-    ]
-    close(sum(parts).detach(), whole.detach())
-
-
-def trl_loss(tokens: Tokens, objective: Objective, max_tokens: int) -> Tensor:
-    """TRL's `_compute_loss`, unbound, on given log-probabilities: everything after its forward pass."""
-    from trl import GRPOTrainer
-
-    rows = tokens.mask_BT.shape[0]
-    accelerator = SimpleNamespace(
-        num_processes=1,
-        gather=lambda x: x,
-        reduce=lambda x, reduction: x,
-        gather_for_metrics=lambda x: x,
-        sync_gradients=True,
-    )
-    trainer = SimpleNamespace(
-        _get_per_token_logps_and_entropies=lambda *_, **__: (
-            tokens.logprobs_BT,
-            torch.zeros_like(tokens.mask_BT).float(),
-            None,
-        ),
-        args=SimpleNamespace(use_bias_correction_kl=objective.kl_correction, delta=None, steps_per_generation=1),
-        model=SimpleNamespace(training=True),
-        accelerator=accelerator,
-        beta=objective.kl_weight,
-        epsilon_low=objective.clip_epsilon,
-        epsilon_high=objective.clip_epsilon_high or objective.clip_epsilon,
-        loss_type=objective.loss,
-        max_completion_length=max_tokens,
-        importance_sampling_level="token",
-        top_entropy_quantile=1.0,
-        off_policy_mask_threshold=None,
-        use_vllm=False,
-        aux_loss_enabled=False,
-        use_adaptive_entropy=False,
-        _entropy_bonus_enabled=False,
-        current_gradient_accumulation_steps=1,
-        _metrics={"train": defaultdict(list)},
-    )
-    inputs = {
-        "prompt_ids": torch.zeros((rows, 1), dtype=torch.long),
-        "prompt_mask": torch.ones((rows, 1), dtype=torch.long),
-        "completion_ids": torch.zeros(tokens.mask_BT.shape, dtype=torch.long),
-        "completion_mask": tokens.mask_BT.long(),
-        "advantages": tokens.advantages_B,
-        "old_per_token_logps": tokens.old_logprobs_BT,
-        "ref_per_token_logps": tokens.ref_logprobs_BT,
-        "num_items_in_batch": tokens.mask_BT.sum(),
-    }
-    return GRPOTrainer._compute_loss(trainer, None, inputs)
-
-
-@pytest.mark.parametrize("form", ["grpo", "dr_grpo", "dapo"])
-@pytest.mark.parametrize("correction", [False, True])
-@pytest.mark.parametrize("high", [None, 0.28])
-def test_loss_and_gradient_equal_trl_s_own(form: str, correction: bool, high: float | None) -> None:
-    objective = Objective(loss=form, kl_weight=0.3, kl_correction=correction, clip_epsilon=0.15, clip_epsilon_high=high)
-    ours, theirs = random_tokens(11), random_tokens(11)
-    loss, _ = grpo_loss(ours, objective, share_of(ours, 9))
-    expected = trl_loss(theirs, objective, 9)
-    loss.backward()
-    expected.backward()
-    close(loss.detach(), expected.detach())
-    close(ours.logprobs_BT.grad, theirs.logprobs_BT.grad)
-
-
 def test_advantages_equal_trl_s_own() -> None:
     from trl.trainer.utils import nanstd
 
     values = torch.tensor([[1.0, 0.0, NAN, 2.0], [0.5, 0.5, 0.0, 1.0]])
     mean, std = values.nanmean(dim=1, keepdim=True), nanstd(values, dim=1, keepdim=True)
     close(group_advantages(values), torch.nan_to_num((values - mean) / (std + 1e-4), nan=0.0))
-
-
-def test_one_step_moves_each_choice_the_way_its_advantage_points() -> None:
-    logits = torch.zeros(4, requires_grad=True)
-    old = logits.detach().log_softmax(0)
-    advantages = group_advantages(torch.tensor([[1.0, 0.0, 0.0, 1.0]]))[0]
-    tokens = Tokens(
-        logprobs_BT=logits.log_softmax(0).unsqueeze(1),
-        old_logprobs_BT=old.unsqueeze(1),
-        ref_logprobs_BT=old.unsqueeze(1),
-        advantages_B=advantages,
-        mask_BT=torch.ones((4, 1), dtype=torch.bool),
-    )
-    grpo_loss(tokens, Objective(), share_of(tokens))[0].backward()
-    moved = (logits.detach() - 0.1 * logits.grad).log_softmax(0) - old
-    assert torch.equal(moved.sign(), advantages.sign())

@@ -170,16 +170,16 @@ def test_a_completion_that_cannot_be_judged_moves_neither_model(home: Path, tmp_
     assert everything.mean().item() == pytest.approx(0, abs=1e-6)
     assert everything.std().item() == pytest.approx(1, abs=1e-5)
     assert len(kept) == 8 and made.advantages_B[3] == 0
-    inputs = {**trainer._batch(made, range(3, 4)), "share": rollout_share(made)}
+    inputs = {**trainer._batch(made, range(3, 4)), "normaliser": normaliser_of(made)}
     trainer.value.module.zero_grad()
     trainer.compute_loss(trainer.model, inputs)
     assert all(part.grad is None or part.grad.abs().sum() == 0 for part in trainer.value.module.parameters())
 
 
-def rollout_share(made: rollout.Rollout) -> Any:
-    from stages.policy.losses import Share
+def normaliser_of(made: rollout.Rollout) -> Any:
+    from stages.policy.losses import LossNormaliser
 
-    return Share(rows=1, tokens=made.tokens(range(3, 4)), max_tokens=made.max_tokens)
+    return LossNormaliser(rows=1, tokens=made.tokens(range(3, 4)), max_tokens=made.max_tokens)
 
 
 # ---- costs ----

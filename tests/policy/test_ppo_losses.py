@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from stages.core.parts import Objective
-from stages.policy.losses import Share, Tokens, clipped_objective, grpo_loss
+from stages.policy.losses import LossInputs, LossNormaliser, clipped_objective, grpo, policy_loss
 from stages.policy.ppo_losses import explained_variance, gae, kl_rewards, value_loss, whiten
 
 NAN = float("nan")
@@ -154,10 +154,9 @@ def test_equal_advantages_along_a_row_give_the_loss_of_one_for_the_row() -> None
     old = torch.tensor([[-1.0, -2.0], [-0.5, -1.5]])
     parts = {"logprobs_BT": old + 0.1, "old_logprobs_BT": old, "ref_logprobs_BT": None}
     mask, row = torch.tensor([[True, True], [True, False]]), torch.tensor([1.0, -0.5])
-    share = Share(rows=2, tokens=3, max_tokens=2)
-
+    share = LossNormaliser(rows=2, tokens=3, max_tokens=2)
     one, each = (
-        grpo_loss(Tokens(**parts, advantages_B=given, mask_BT=mask), Objective(), share)[0]
+        policy_loss(grpo, LossInputs(**parts, advantages=given, mask_BT=mask, normaliser=share), Objective())[0]
         for given in (row, row.unsqueeze(1).expand(2, 2))
     )
     assert one == each

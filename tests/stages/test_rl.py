@@ -371,10 +371,9 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stages.core.errors import StageError
-    from stages.policy import grpo
+    from stages.policy import losses
 
-    plain = grpo.grpo_loss
-    monkeypatch.setattr(grpo, "grpo_loss", lambda *given: (plain(*given)[0] * float("nan"), plain(*given)[1]))
+    monkeypatch.setitem(losses.LOSSES, "grpo", lambda *given: (losses.grpo(*given)[0] * float("nan"), {}))
     with pytest.raises(StageError, match="step 1 is not a number"):
         tiny.run(tmp_path / "run", inputs())
 
