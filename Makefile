@@ -3,12 +3,14 @@
 #   PYTHON=python3.12  what creates it
 #   TORCH_INDEX=url    an extra index for torch; `auto` (the default) asks for the CPU build on a machine without an NVIDIA
 #                      GPU, if PyTorch's CPU index answers; empty leaves it to pip's own configuration
+#   VLLM=no            leaves vLLM out; else the build that this machine can run is installed, where there is one
 #   ARGS="..."         added to the command of zero, pipeline, test, fuzz, bench and study: `make test ARGS="-k recipe"`
 #   JOBS=2             how many nodes of the study are built side by side
 #   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
 PYTHON ?= python3
 TORCH_INDEX ?= auto
+VLLM ?= yes
 ARGS ?=
 SCALE ?=
 JOBS ?= 2
@@ -61,7 +63,7 @@ clean: ## remove build leftovers; the artifact store is never touched
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Torch goes first and alone: everything after it then finds it there and brings no CUDA build along.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt tools/install_vllm.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: $(PYTHON) is older than Python 3.11"; echo "hint:  make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -73,4 +75,5 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install -q -c constraints.txt torch $${index:+--extra-index-url "$$index"}
 	@echo "installing r1 ..."
 	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf]'
+	@test "$(VLLM)" = no || $(BIN)/python tools/install_vllm.py
 	@touch $@

