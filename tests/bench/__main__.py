@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -20,26 +18,13 @@ import torch
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.policy.generate import Sampling, generate
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
-from tests.bench import rewards
+from tests.bench import engines, rewards
+from tests.bench.pairs import Pair, paired
 
 VOCABULARY, WIDTH, LAYERS = 512, 128, 4
 SHARED, OWN, LONGEST = 80, 12, 160  # tokens: of the template, of a problem, of a completion at most
 # A random model says every token about as often, so 12 of 512 end tokens give a geometric length of about 42 tokens.
 ENDS = list(range(2, 14))
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Ours against plain: seconds of each run, and the ratio plain / ours (above 1: ours is faster)."""
-
-    what: str
-    tokens: int
-    ours: list[float]
-    plain: list[float]
-
-    @property
-    def ratios(self) -> list[float]:
-        return [theirs / mine for mine, theirs in zip(self.ours, self.plain, strict=True)]
 
 
 def model_and_prompts(prompts: int, copies: int) -> tuple[Any, list[list[int]]]:
@@ -62,19 +47,6 @@ def model_and_prompts(prompts: int, copies: int) -> tuple[Any, list[list[int]]]:
     common = torch.randint(14, VOCABULARY, (SHARED,)).tolist()
     own = torch.randint(14, VOCABULARY, (prompts, OWN)).tolist()
     return Qwen2ForCausalLM(config).eval(), [common + problem for problem in own for _ in range(copies)]
-
-
-def paired(what: str, repeats: int, ours: Callable[[], int], plain: Callable[[], int]) -> Pair:
-    """Time both `repeats` times after one warm-up each; each returns the tokens it made."""
-    tokens = ours()
-    plain()
-    seconds: dict[Callable[[], int], list[float]] = {ours: [], plain: []}
-    for repeat in range(repeats):
-        for run in (ours, plain) if repeat % 2 else (plain, ours):
-            began = time.perf_counter()
-            run()
-            seconds[run].append(time.perf_counter() - began)
-    return Pair(what, tokens, seconds[ours], seconds[plain])
 
 
 def sampling_pair(repeats: int, rows: int) -> Pair:
@@ -135,7 +107,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    found = [sampling_pair(asked.repeats, 256), logprobs_pair(asked.repeats, 64)]
+    found = [sampling_pair(asked.repeats, 256), logprobs_pair(asked.repeats, 64), *engines.pairs(asked.repeats, 512)]
     if asked.json:
         pairs = [{**asdict(pair), "ratio": statistics.median(pair.ratios)} for pair in found]
         print(json.dumps({"torch": torch.__version__, "threads": asked.threads, "pairs": pairs}, indent=2))

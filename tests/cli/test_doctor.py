@@ -73,7 +73,8 @@ def test_the_engine_runs_what_the_matrix_says_was_tried() -> None:
     """A row is either inside the engine's range and tried, with the pinned versions, or outside and never run."""
     from packaging.specifiers import SpecifierSet
 
-    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if "==" in line)
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
     for minor, fit in VLLM_FITS.items():
         assert bool(fit.tried) == SpecifierSet(VLLM_RANGE).contains(f"{minor}.0"), minor
         for name in ("torch", "transformers", "numpy", "trl") if fit.tried else ():

@@ -75,7 +75,7 @@ def open_vllm(folder: Path, *, dtype: str, device: str, longest: int, memory: fl
         os.environ.setdefault(name, value)
     with _undisturbed(), own_random_state():
         try:
-            engine = _built(device, _settings(folder, dtype, device, longest, memory))
+            engine = _built(device, settings(folder, dtype, device, longest, memory))
             engine.collective_rpc(_keep_logprobs_before_top_p)
         except Exception as error:
             raise EngineError(f"vLLM cannot open `{folder.name}`: {told(error)}", hint=SWITCH) from error
@@ -131,7 +131,7 @@ def own_random_state() -> Iterator[None]:
             numpy.random.set_state(array)
 
 
-def _settings(folder: Path, dtype: str, device: str, longest: int, memory: float) -> dict[str, Any]:
+def settings(folder: Path, dtype: str, device: str, longest: int, memory: float) -> dict[str, Any]:
     # vLLM always leaves room for one token after a prompt: with one more than there is, a text as long as the model can
     # hold may still be read. `VllmEngine` refuses whoever would sample it.
     settings: dict[str, Any] = {
