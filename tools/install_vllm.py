@@ -75,7 +75,7 @@ def main() -> None:
         why = (said or error.stderr.splitlines() or [f"pip ended with {error.returncode}"])[0]
         if not gpu:
             subprocess.run([sys.executable, "-m", "pip", "uninstall", "-q", "-y", name], check=False)
-        print(f"{name} is not installed, and runtime.engine=vllm will not work: {why}")
+        print(f"{name} is not installed, and runtime.engine=vllm will not work: {why.partition(' (from versions')[0]}")
 
 
 if __name__ == "__main__":

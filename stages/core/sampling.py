@@ -1,8 +1,8 @@
 """The words in which a model is asked for completions, whichever engine answers: no torch, no model, no network.
 
 A stage says what it wants as a stream of `Request`s; an `Engine` answers each with a `Completion`, in any order. The
-transformers sampler, vLLM and an OpenAI-compatible endpoint are engines; no stage knows which of them it asks. A request
-carries its own seed, so what is drawn for it depends on no neighbour.
+transformers sampler, vLLM and an OpenAI-compatible endpoint are engines; no stage knows which of them it asks. A
+request carries its own seed, so what is drawn for it depends on no neighbour.
 """
 
 from __future__ import annotations

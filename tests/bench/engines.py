@@ -1,4 +1,4 @@
-"""Our vLLM engine against the bare `LLM.generate`: the same requests, seeds and log-probabilities, on the embedded base."""
+"""Our vLLM engine against the bare `LLM.generate`: the same requests and settings, on the embedded base."""
 
 from __future__ import annotations
 

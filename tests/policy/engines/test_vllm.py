@@ -1,4 +1,4 @@
-"""vLLM for real, on the CPU or a GPU, beside transformers: tokens, log-probabilities, seeds, renewal, reading, refusals."""
+"""vLLM for real, on the CPU or a GPU, beside transformers: tokens, log-probabilities, seeds, renewal, refusals."""
 
 from __future__ import annotations
 
