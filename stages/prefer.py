@@ -147,6 +147,9 @@ def cases_of(recipe: Recipe, rollouts: Rollouts, counts: Counter[str]) -> Iterab
         if sample.id not in rows:
             counts["other prompts"] += 1
             continue
+        if sample.failed:
+            counts["failed by the engine"] += 1
+            continue
         response = text.whole(sample.completion, think_tags)
         shown = response.strip()
         if recipe.kind == "pairs":

@@ -87,6 +87,8 @@ class Sample:
     """Reward name -> 0..1, or None where it could not judge."""
     reasons: dict[str, Any] = field(default_factory=dict)
     """Reward name -> why, in a few words."""
+    failed: bool = False
+    """Whether the engine failed: then this is no sample of the model, and no reward judged it."""
 
 
 @dataclass(frozen=True)

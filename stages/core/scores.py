@@ -9,7 +9,8 @@ problem, so there is no accuracy), correct (0..1; None: could not be judged, cou
 (the committed answer, None: none), reason (why strict is 0, else ""), tokens, truncated, mixed (prose in English and
 Chinese), wrong_step ([start, end) in characters, or None), reflective (words of reflection), language (share of the
 thinking's words in the problem's language; None: no words), readable, rewards (name -> 0..1 for each extra reward that
-applies; None: could not judge).
+applies; None: could not judge), and only where the engine failed: failed (true). Such a completion is no sample of the
+model: it is counted, and plays no part in any figure.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ def read_scores(folder: Path) -> dict[str, Any]:
     return scores
 
 
+def completed(rows: Iterable[Row]) -> list[Row]:
+    """Return the completions that the engine did not fail."""
+    return [row for row in rows if not row.get("failed")]
+
+
 def tally(rows: Iterable[Row], pass_k: Sequence[int] = ()) -> Tally:
     """Return metric -> problem id -> (numerator, denominator) over one sampling's completions.
 
@@ -69,7 +75,7 @@ def tally(rows: Iterable[Row], pass_k: Sequence[int] = ()) -> Tally:
     reward where it does not apply) the pair is (0, 0): the problem plays no part in it.
     """
     by_problem: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
+    for row in completed(rows):
         by_problem[row["id"]].append(row)
     everything = [row for samples in by_problem.values() for row in samples]
     fewest = min((len(samples) for samples in by_problem.values()), default=0)
@@ -87,11 +93,13 @@ def tally(rows: Iterable[Row], pass_k: Sequence[int] = ()) -> Tally:
 
 
 def measure(rows: Sequence[Row], pass_k: Sequence[int], seed: int) -> dict[str, Any]:
-    """Return {"completions", "unjudged", "overall", "families"}: every figure of one sampling with its interval."""
+    """Return {"completions", "failed", "unjudged", "overall", "families"}: every figure of one sampling with its
+    interval, and how many completions there are, how many of them the engine failed and no rule could judge."""
     columns = tally(rows, pass_k)
     families = estimators.by_group(columns, _family_of(rows))
     return {
         "completions": len(rows),
+        "failed": len(rows) - len(completed(rows)),
         "unjudged": sum(row["correct"] is None and row["strict"] is not None for row in rows),
         "overall": _as_dicts(estimators.intervals(columns, seed=seed)),
         "families": {name: _as_dicts(estimators.intervals(part, seed=seed)) for name, part in families.items()},

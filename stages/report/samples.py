@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.core.scores import Row
+from stages.core.scores import Row, completed
 
 RULE = (
     "The first two problems of each family in the order of their ids' hashes, and the first one the model still "
@@ -54,8 +54,7 @@ class Pair:
 
 def pairs(after: Sequence[Row], before: Sequence[Row], problems: Mapping[str, Mapping[str, Any]]) -> list[Pair]:
     """Return the problems the RULE names, family by family. Both sides hold rows of one sampling, in file order."""
-    new = {row["id"]: row for row in after if row["sample"] == 0}
-    old = {row["id"]: row for row in before if row["sample"] == 0}
+    new, old = ({row["id"]: row for row in completed(side) if row["sample"] == 0} for side in (after, before))
     by_family: dict[str, list[str]] = {}
     for one, row in new.items():
         by_family.setdefault(row["family"], []).append(one)

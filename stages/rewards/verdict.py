@@ -5,12 +5,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-
-class Verdict(NamedTuple):
-    """A reward's word on one completion: `value` in 0..1, or None for "cannot judge"; `reason` in a few words."""
-
-    value: float | None
-    reason: str
+from stages.core.judged import Verdict as Verdict
 
 
 class Example(NamedTuple):

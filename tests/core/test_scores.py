@@ -52,6 +52,13 @@ def test_every_figure_equals_what_one_counts_by_hand() -> None:
     assert (found["completions"], found["unjudged"]) == (8, 2)
 
 
+def test_what_the_engine_failed_is_counted_and_changes_no_figure() -> None:
+    lost = row("s1", 0, None, None, 0, truncated=True) | {"failed": True, "strict": None, "format": None}
+    found, alone = scores.measure([*ROWS, lost], [1, 2, 4], seed=0), scores.measure(ROWS, [1, 2, 4], seed=0)
+    assert (found["completions"], found["failed"], found["unjudged"]) == (9, 1, 2)
+    assert (found["overall"], found["families"]) == (alone["overall"], alone["families"])
+
+
 def test_families_are_measured_apart() -> None:
     families = scores.measure(ROWS, [1], seed=0)["families"]
     assert list(families) == ["c", "s"]
