@@ -41,17 +41,14 @@ def show_mask(
     """Show which tokens of conversations `r1 sft` would train on, with the very code that it trains with."""
     from stages import sft
     from stages.core import imitation
-    from stages.core.recipe import input_kinds, load
-    from stages.core.runner import check_required
-    from stages.core.sources import resolve
+    from stages.core.recipe import load
+    from stages.core.runner import given, resolve
     from stages.core.store import Store
     from stages.policy import chat
 
     node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
-    check_required(node)
-    kinds = input_kinds("sft")
-    given: dict[str, Any] = {key: resolve(text, kinds[key].kinds, store) for key, text in node.inputs.items()}
-    inputs = sft.Inputs(**given)
+    taken: dict[str, Any] = {**given(resolve(node, store, {}, fetch=True))}
+    inputs = sft.Inputs(**taken)
     contract = chat.contract_for(node.recipe.template, inputs.model)
     all_rows = inputs.conversations.rows()
     shown = all_rows[:rows]

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from stages.core import sources
 from stages.core.artifact import Artifact
-from stages.core.fingerprint import completed, fingerprint
-from stages.core.recipe import Loaded, input_kinds
-from stages.core.runner import check_required, payload_of
+from stages.core.fingerprint import completed
+from stages.core.recipe import Loaded
+from stages.core.runner import Resolved, resolve
+from stages.core.sources import Identity
 from stages.core.store import Store, flatten, parse_address
 
 _SHOWN_CHANGES = 3
@@ -42,30 +42,17 @@ class Step:
         return f"{self.action} {shown}" + (f"  ({self.reason})" if self.reason else "")
 
 
-@dataclass(frozen=True)
-class _Input:
-    """An input as the plan knows it: its address (or text) and fingerprint."""
-
-    shown: str
-    fingerprint: str | None
-
-
 def plan(nodes: Sequence[Loaded], store: Store) -> list[Step]:
     """One step per node. Raises for inputs nobody knows or of the wrong kind, before anything is built."""
     steps: dict[str, Step] = {}
-    numbers: dict[str, int] = {}
     for node in nodes:
-        steps[node.name] = _step(node, store, steps, numbers)
+        steps[node.name] = _step(node, store, steps)
     return list(steps.values())
 
 
-def _step(node: Loaded, store: Store, earlier: dict[str, Step], numbers: dict[str, int]) -> Step:
-    check_required(node)
-    inputs = {key: _input(key, text, node, store, earlier) for key, text in node.inputs.items()}
-    prints = {key: each.fingerprint for key, each in inputs.items()}
-    unknown = [key for key, value in prints.items() if value is None]
-    payload = payload_of(node, {key: value or "" for key, value in prints.items()})
-    print_ = None if unknown else fingerprint(payload)
+def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
+    known = resolve(node, store, {name: Identity(step.address, step.fingerprint) for name, step in earlier.items()})
+    print_ = known.fingerprint
     twin = next((step for step in earlier.values() if print_ and step.fingerprint == print_), None)
     if twin is not None:
         return Step(node, "reuse", twin.address, f"the same as {twin.node.name}", print_)
@@ -76,22 +63,16 @@ def _step(node: Loaded, store: Store, earlier: dict[str, Step], numbers: dict[st
     address = store.next_address(node.name)
     if print_ and (store.workspace_path(node.name, print_) / "recipe.yaml").is_file():
         return Step(node, "resume", address, "unsealed work found", print_)
-    fetched = [node.inputs[key] for key in unknown if node.inputs[key] not in earlier]
+    unknown = [node.inputs[key] for key, each in known.inputs.items() if each.fingerprint is None]
+    fetched = [text for text in unknown if text not in earlier]
     reason = f"{', '.join(fetched)} unknown until fetched" if fetched else ""
-    return Step(node, "build", address, reason or _reason(node, payload, inputs, store.newest(node.name)), print_)
+    return Step(node, "build", address, reason or _reason(node, known, store.newest(node.name)), print_)
 
 
-def _input(key: str, text: str, node: Loaded, store: Store, earlier: dict[str, Step]) -> _Input:
-    if text in earlier:
-        return _Input(earlier[text].address, earlier[text].fingerprint)
-    known = sources.identity(text, input_kinds(node.stage)[key].kinds, store)
-    return _Input(known.shown, known.fingerprint)
-
-
-def _reason(node: Loaded, payload: dict[str, Any], inputs: dict[str, _Input], newest: Artifact | None) -> str:
+def _reason(node: Loaded, known: Resolved, newest: Artifact | None) -> str:
     if newest is None:
         return "new"
-    old = newest.record
+    old, payload, inputs = newest.record, known.payload, known.inputs
     changes: list[str] = []
     if old.stage != node.stage:
         changes.append(f"stage {old.stage} → {node.stage}")

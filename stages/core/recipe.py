@@ -241,8 +241,8 @@ def _override(text: str, stage: str) -> Entry:
     section, dot, rest = key.partition(".")
     if section not in _SECTIONS or not dot:
         section, rest = "recipe", key
-    if section == "inputs":  # a path may hold anything, so it is never read as YAML
-        return _wrap("inputs", _wrap(rest, Entry(value, COMMAND_LINE, quoted=bool(value))))
+    if section == "inputs":  # a path may hold anything, so nothing but null is read as YAML
+        return _wrap("inputs", _wrap(rest, Entry(value, COMMAND_LINE, quoted=value not in ("", "null"))))
     leaf = dataclasses.replace(parse(value, COMMAND_LINE), where=COMMAND_LINE, note="")
     cls = Runtime if section == "runtime" else stage_module(stage).Recipe
     head = rest.partition(".")[0]
@@ -277,6 +277,9 @@ def _inputs(tree: Entry, stage: str) -> dict[str, str]:
             hint = f"{nearest(key, known)}It takes: {', '.join(known) or 'none'}"
             raise RecipeError(f"unknown input `{key}` of the stage `{stage}`", where=entry.where, hint=hint)
         if entry.is_null:
+            if known[key].required and entry.where == COMMAND_LINE:
+                what = f"`{stage}` cannot do without the input `{key}` ({known[key].said})"
+                raise RecipeError(what, where=COMMAND_LINE, hint=f"leave inputs.{key} out, or give an address")
             continue
         if not isinstance(entry.value, str):
             what = f"`inputs.{key}` should be one address, path or source, not {entry.shown}"

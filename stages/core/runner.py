@@ -21,6 +21,7 @@ from stages.core.events import Events, Listener
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe import Loaded, input_kinds, resolved, shown_path, stage_module
 from stages.core.runtime import Runtime
+from stages.core.sources import Identity
 from stages.core.store import Store
 
 
@@ -44,6 +45,55 @@ class Work:
         self.events.emit(event, **fields)
 
 
+@dataclass(frozen=True)
+class Resolved:
+    """What a node takes, and what it therefore is."""
+
+    inputs: dict[str, Identity]
+    payload: dict[str, Any]
+    """What is hashed; of an input that must be fetched first it holds an empty fingerprint."""
+    fingerprint: str | None
+    """None = unknown until an input is fetched."""
+
+
+def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch: bool = False) -> Resolved:
+    """What a node takes and is: a plan looks, so far as that can be said cheaply; a run fetches what is not there.
+
+    `built` holds earlier nodes by name. Raises RecipeError for an input that is needed and not given, InputError for
+    one of the wrong kind, MissingError for one that nobody knows.
+    """
+    kinds = input_kinds(node.stage)
+    for key, wanted in kinds.items():
+        if wanted.required and key not in node.inputs:
+            what = f"`{node.stage}` needs the input `{key}` ({wanted.said})"
+            hint = f"add inputs.{key}=ADDRESS; what there is: `r1 artifacts list`"
+            raise RecipeError(what, where=shown_path(node.path) if node.path else "", hint=hint)
+    inputs: dict[str, Identity] = {}
+    for key, text in node.inputs.items():
+        wanted = kinds[key]
+        if text in built:
+            found = built[text]
+        elif fetch:
+            found = Identity.of(sources.resolve(text, wanted.kinds, store, endpoint=node.runtime.endpoint))
+        else:
+            found = sources.identity(text, wanted.kinds, store)
+        inputs[key], artifact = found, found.artifact
+        if artifact is not None and artifact.kind not in (kind.kind for kind in wanted.kinds):
+            what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {artifact.kind}"
+            raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
+    module = stage_module(node.stage)
+    # A stage whose recipe names outside files tells what they really are.
+    outside = module.identity(node.recipe) if hasattr(module, "identity") else None
+    prints = {key: found.fingerprint or "" for key, found in inputs.items()}
+    payload = node_payload(node.stage, module.VERSION, node.recipe, prints, outside)
+    return Resolved(inputs, payload, fingerprint(payload) if all(prints.values()) else None)
+
+
+def given(resolved: Resolved) -> dict[str, Artifact]:
+    """The inputs of a node that are sealed, by key: all of them once they were fetched."""
+    return {key: each.artifact for key, each in resolved.inputs.items() if each.artifact is not None}
+
+
 def run_node(
     node: Loaded, store: Store, listener: Listener | None = None, built: Mapping[str, Artifact] | None = None
 ) -> Artifact:
@@ -53,17 +103,17 @@ def run_node(
     `sealed` with the address. Raises TamperedError when an artifact it would use is not what was sealed, DiskError when
     the disk is full, LockedError when another process builds the same; after each the same call resumes.
     """
-    inputs = _resolve_inputs(node, store, built or {})
-    payload = payload_of(node, {key: artifact.fingerprint for key, artifact in inputs.items()})
-    print_ = fingerprint(payload)
+    earlier = {name: Identity.of(artifact) for name, artifact in (built or {}).items()}
+    known = resolve(node, store, earlier, fetch=True)
+    print_ = fingerprint(known.payload)
     found = store.find(print_, node.name)
     if found is None:
-        for artifact in inputs.values():
+        for artifact in given(known).values():
             store.trust(artifact)
         with store.workspace(node.name, print_) as folder:
             found = store.find(print_, node.name)  # sealed by another process before the lock was ours
             if found is None:
-                sealed = _build(node, store, (folder, payload, print_), inputs, listener)
+                sealed = _build(node, store, known, folder=folder, listener=listener)
                 _tell(listener, "sealed", sealed)
                 return sealed
             shutil.rmtree(folder)
@@ -71,48 +121,8 @@ def run_node(
     return found
 
 
-def payload_of(node: Loaded, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """What is hashed for a node whose inputs have these fingerprints.
-
-    A stage whose recipe names outside files has a function `identity(recipe)`, which tells what they really are.
-    """
-    module = stage_module(node.stage)
-    outside = module.identity(node.recipe) if hasattr(module, "identity") else None
-    return node_payload(node.stage, module.VERSION, node.recipe, inputs, outside)
-
-
-def check_required(node: Loaded) -> None:
-    """Raises RecipeError when an input the stage cannot do without is not given."""
-    for key, wanted in input_kinds(node.stage).items():
-        if wanted.required and key not in node.inputs:
-            what = f"`{node.stage}` needs the input `{key}` ({wanted.said})"
-            hint = f"add inputs.{key}=ADDRESS; what there is: `r1 artifacts list`"
-            raise RecipeError(what, where=shown_path(node.path) if node.path else "", hint=hint)
-
-
-def _resolve_inputs(node: Loaded, store: Store, built: Mapping[str, Artifact]) -> dict[str, Artifact]:
-    check_required(node)
-    kinds = input_kinds(node.stage)
-    found: dict[str, Artifact] = {}
-    for key, text in node.inputs.items():
-        wanted = kinds[key]
-        given = built.get(text)
-        artifact = given or sources.resolve(text, wanted.kinds, store, endpoint=node.runtime.endpoint)
-        if artifact.kind not in (kind.kind for kind in wanted.kinds):
-            what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {artifact.kind}"
-            raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
-        found[key] = artifact
-    return found
-
-
-def _build(
-    node: Loaded,
-    store: Store,
-    place: tuple[Path, dict[str, Any], str],
-    inputs: dict[str, Artifact],
-    listener: Listener | None,
-) -> Artifact:
-    folder, payload, print_ = place
+def _build(node: Loaded, store: Store, known: Resolved, *, folder: Path, listener: Listener | None) -> Artifact:
+    inputs, print_ = given(known), fingerprint(known.payload)
     module = stage_module(node.stage)
     addresses = {key: artifact.address for key, artifact in inputs.items()}
     _write_recipe(folder / "recipe.yaml", {**resolved(node), "inputs": addresses})
@@ -135,7 +145,7 @@ def _build(
         name=node.name,
         number=0,
         fingerprint=print_,
-        payload=payload,
+        payload=known.payload,
         inputs=addresses,
         stage=node.stage,
         version=module.VERSION,

@@ -54,8 +54,13 @@ class Identity:
     """As the recipe wrote it."""
     fingerprint: str | None
     """None = unknown until fetched."""
-    artifact: Artifact | None
+    artifact: Artifact | None = None
     """The sealed artifact, when it is already in the store."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Identity:
+        """Of an artifact that is there."""
+        return cls(artifact.address, artifact.fingerprint, artifact)
 
     @property
     def shown(self) -> str:
@@ -127,11 +132,10 @@ def resolve(
             return sealed
         for leftover in folder.iterdir():  # of an import that was killed
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-        return _import(text, kind, store, (folder, name, print_, outside))
+        return _import(text, kind, store, outside, folder=folder, name=name)
 
 
-def _import(text: str, kind: type[Artifact], store: Store, place: tuple[Path, str, str, _Outside]) -> Artifact:
-    folder, name, print_, outside = place
+def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *, folder: Path, name: str) -> Artifact:
     try:
         with Events(folder / "events.jsonl") as events:
             events.emit("attempt", source=text)
@@ -146,7 +150,7 @@ def _import(text: str, kind: type[Artifact], store: Store, place: tuple[Path, st
         kind=kind.kind,
         name=name,
         number=0,
-        fingerprint=print_,
+        fingerprint=fingerprint(outside.payload),
         payload=outside.payload,
         inputs={},
         stage="import",

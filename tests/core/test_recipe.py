@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from stages.core.errors import MissingError, RecipeError
-from stages.core.recipe import Loaded, bundled, keys, load, recipes_dir, resolved
+from stages.core.recipe import Loaded, bundled, keys, load, load_pipeline, recipes_dir, resolved
 from stages.core.schema import REQUIRED
 from tests.core import toy_make
 
@@ -172,7 +172,25 @@ def test_an_input_is_taken_as_it_is_written_and_paths_in_a_recipe_start_at_the_r
     path = _write(tmp_path, "s.yaml", "stage: score\ninputs: {prompts: ./rows.jsonl, parent: null}\n")
     assert load(path).inputs == {"prompts": str(tmp_path / "rows.jsonl")}
     assert load(path, overrides=["inputs.prompts=a: #b.jsonl"]).inputs == {"prompts": "a: #b.jsonl"}
-    assert load(path, overrides=["inputs.prompts="]).inputs == {}
+
+
+def test_an_optional_input_of_a_recipe_is_unset_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "score.yaml"
+    path.write_text("stage: score\ninputs: {prompts: held@1, parent: before@2}\n", encoding="utf-8")
+    for unset in ("inputs.parent=null", "inputs.parent="):
+        assert load(path, overrides=[unset]).inputs == {"prompts": "held@1"}
+    assert load(path, overrides=["inputs.parent=./null"]).inputs["parent"] == "./null"
+    (tmp_path / "all.yaml").write_text("nodes:\n  one: {recipe: score.yaml}\n", encoding="utf-8")
+    assert load_pipeline(tmp_path / "all.yaml", ["one.inputs.parent=null"])[0].inputs == {"prompts": "held@1"}
+
+
+def test_an_input_that_a_stage_needs_cannot_be_unset(tmp_path: Path) -> None:
+    path = tmp_path / "score.yaml"
+    path.write_text("stage: score\ninputs: {prompts: held@1}\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load(path, overrides=["inputs.prompts=null"])
+    assert caught.value.what == "`score` cannot do without the input `prompts` (prompts)"
+    assert caught.value.where == "command line" and "inputs.prompts" in caught.value.hint
 
 
 def test_the_name_is_the_flag_else_the_recipes_else_the_files(tmp_path: Path) -> None:

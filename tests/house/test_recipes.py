@@ -19,7 +19,7 @@ from stages.core.recipe import Loaded, bundled, input_kinds, stage_module
 from stages.core.runtime import Runtime
 from stages.core.store import Store
 from tests.house import lock
-from tests.house.rooms import ROOT, dotted, sources, tree
+from tests.house.rooms import ROOT, sources, tree
 
 YAML = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.y*ml"))
 
@@ -51,13 +51,13 @@ def test_every_recipe_says_what_it_is_on_its_first_line() -> None:
     assert not bare, "\n".join(bare)
 
 
+CHECKS = ("_check", "rules", "__post_init__")
+"""Functions that hold a value to its range or bring it into form: to be looked at there alone is not to be used."""
+
+
 def unread(recipe: type[Any], modules: Iterable[Path]) -> set[str]:
-    """The keys of a recipe that no code in the modules reads, outside the classes that only declare and check it."""
-    declaring = {(cls.__module__, cls.__qualname__) for cls in classes_of(recipe)}
-    read: set[str] = set()
-    for path in modules:
-        mine = {name for module, name in declaring if module == dotted(path)}
-        read |= _attributes(tree(path), mine)
+    """The keys of a recipe that no code in the modules reads, outside what only checks it."""
+    read = set[str]().union(*(_attributes(tree(path)) for path in modules))
     return {field.name for cls in classes_of(recipe) if is_dataclass(cls) for field in fields(cls)} - read
 
 
@@ -68,16 +68,14 @@ def classes_of(recipe: type[Any]) -> set[type[Any]]:
     return found.union(*(classes_of(cls) for cls in inner if cls is not None))
 
 
-def _attributes(node: ast.AST, declaring: set[str]) -> set[str]:
+def _attributes(node: ast.AST) -> set[str]:
     found: set[str] = set()
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.ClassDef) and child.name in declaring:
+        if isinstance(child, ast.FunctionDef) and child.name in CHECKS:
             continue
-        if isinstance(child, ast.FunctionDef) and child.name == "_check":
-            continue  # a range check alone does not use a value
         if isinstance(child, ast.Attribute) and isinstance(child.ctx, ast.Load):
             found.add(child.attr)
-        found |= _attributes(child, declaring)
+        found |= _attributes(child)
     return found
 
 
