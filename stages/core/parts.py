@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
 from stages.core.errors import nearest
+from stages.core.fingerprint import later
 from stages.core.ranges import Rule, above_zero, at_least, betas, or_none
 
 PartT = TypeVar("PartT")
@@ -230,12 +231,12 @@ class Objective:
     kl_correction: bool = False
     """Multiply the KL by the ratio to the sampling policy (DeepSeek-V3.2), which makes its gradient exact; R1 did not.
     """
-    importance: Literal["truncate", "mask", "none"] = "truncate"
+    importance: Literal["truncate", "mask", "none"] = later("truncate")
     """What a token counts where the sampler's probability is not the trainer's, k = trainer / sampler: `truncate`
     min(k, cap) (Yao et al. 2025); `mask` k, and 0 outside 1/cap to cap (IcePop); `none` 1. An exact sampler has k = 1.
     RL has no top-p: it draws from the tokens that it keeps alone, and every ratio would be biased by what it cuts.
     """
-    importance_cap: float = 2.0
+    importance_cap: float = later(2.0)
     """That cap, 1 or more."""
 
     def rules(self) -> list[Rule]:
