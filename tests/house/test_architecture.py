@@ -31,7 +31,7 @@ CAMEL = re.compile(r"\b(?:[A-Z]+[a-z]+[A-Z]|[A-Z]{2,}[a-z]{2})[A-Za-z]*\b")
 
 def spans(page: str) -> list[str]:
     """What stands in backticks in a page, fenced blocks left out."""
-    text = re.sub(r"^```.*?^```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^ *```.*?^ *```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", text)]
 
 

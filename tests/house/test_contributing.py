@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from r1cli.commands.recipes import load_any
+from stages import rl
 from tests.house.rooms import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -27,3 +30,11 @@ def test_its_recipes_resolve(tmp_path: Path) -> None:
 def test_the_laws_are_all_listed() -> None:
     files = {path.name for path in (ROOT / "tests" / "house").glob("test_*.py")} - {Path(__file__).name}
     assert files == set(re.findall(r"`tests/house/(test_\w+\.py)`", PAGE))
+
+
+def test_its_loss_is_one_that_can_be_trained_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [each for each in blocks("python") if each.startswith("# my_losses.py")]
+    monkeypatch.chdir(tmp_path)
+    Path("my_losses.py").write_text(block, encoding="utf-8")
+    known = rl.identity(rl.Recipe(loss="my_losses:reinforce"))
+    assert len(known["my_losses:reinforce"]) == 64
