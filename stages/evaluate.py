@@ -7,8 +7,8 @@ cons@n is the majority vote. General prompts have no right answer: they are judg
 function of one's own). Language, readability and words of reflection are read off every completion. With `parent`
 scores the gain is a paired difference, problem by problem.
 
-The work is cut into shards (a sampling and a chunk of problems), each seeded on its own and written whole: a killed run
-finds its shards again and repeats nothing.
+The work is cut into shards (a sampling and a chunk of problems), written whole: a killed run finds them again and
+repeats nothing. Each completion is seeded by its problem and its number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import disk, reflection, scores, scripts, shards, templates, text
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
@@ -35,7 +35,8 @@ from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.policy.asking import Speaker
+    from stages.core.sampling import Completion, Request
+    from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
 
 VERSION = 4
@@ -101,17 +102,26 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     Raises InputError for a prompt that leaves no room to answer, RecipeError for a judge without its reward or a reward
     without its judge.
     """
-    from stages.policy import asking
+    from stages.policy.engines.client import Client
 
     registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     contract = templates.dressed(inputs.model.contract, recipe.template)
-    asker = Asker(recipe, inputs, rows, asking.Speaker(inputs.model, contract, recipe.dtype, work))
-    answers = {sampling.name: _sampled(asker, sampling) for sampling in recipe.samplings}
+    with Client(inputs.model, contract, recipe.dtype, work) as client:
+        evaluator = Evaluator(recipe, inputs, rows, client)
+        drawn = shards.Sharded(
+            folder=work.scratch / "shards",
+            chunks=evaluator.chunks(),
+            requests=evaluator.requests,
+            rows=evaluator.judged,
+            tell=lambda done: _tell(evaluator, done),
+            name=lambda _, chunk: f"{chunk.sampling.name}/{chunk.number:05d}",
+        ).done(client)
+    answers = {one.name: [row for row in drawn if row["sampling"] == one.name] for one in recipe.samplings}
     shards.write_lines(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
     before = scores.read_completions(inputs.parent.path) if inputs.parent else None
     found = summary(recipe, rows, answers, before)
-    found |= {"max_tokens": asker.max_tokens, "template": asker.contract.template_name}
+    found |= {"max_tokens": evaluator.max_tokens, "template": contract.template_name}
     disk.write_atomically(work.path / scores.SCORES_FILE, json.dumps(found, ensure_ascii=False, indent=1))
     for part in found["samplings"]:
         if before is not None and part["difference"] is None:
@@ -212,14 +222,23 @@ def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
     return text.canonical(answer)
 
 
-class Asker:
-    """The model, its rendered prompts and its judges; weights are loaded when the first missing shard asks for them."""
+class Chunk(NamedTuple):
+    """What one shard asks: some problems under one sampling."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], speaker: Speaker) -> None:
+    sampling: Sampling
+    number: int
+    """Of the chunk under that sampling, from 0."""
+    rows: Sequence[Prompt]
+
+
+class Evaluator:
+    """The model's rendered prompts and its judges, and how completions become rows."""
+
+    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows = recipe, inputs, rows
-        self.speaker, self.work, self.contract = speaker, speaker.work, speaker.contract
-        self.prompt_ids = speaker.prompt_ids(rows)
-        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
+        self.client, self.work, self.contract = client, client.work, client.contract
+        self.prompt_ids = client.prompt_ids(rows)
+        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -229,24 +248,31 @@ class Asker:
         where = str(device.place(self.work.runtime))
         return judge.load_judges(self.inputs, where)
 
-    def chunks(self) -> list[Sequence[Prompt]]:
-        """Return the problems in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
+    def chunks(self) -> list[Chunk]:
+        """Return the problems under each sampling in the order they are asked, cut so that a chunk makes about
+        CHUNK_ROWS completions."""
         size = max(1, CHUNK_ROWS // self.recipe.samples)
-        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+        cut = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+        return [Chunk(one, number, rows) for one in self.recipe.samplings for number, rows in enumerate(cut)]
 
-    def draw(self, sampling: Sampling, number: int, chunk: Sequence[Prompt]) -> list[Row]:
-        """Return the judged completions of one chunk, problem by problem. Its seed is its own, so any chunk can be
-        drawn alone.
-        """
-        from stages.policy import generate, sampler
+    def requests(self, chunk: Chunk) -> list[Request]:
+        """Return the requests of one chunk, problem by problem."""
+        from stages.core import sampling
+        from stages.policy.engines.client import requests
+        from stages.policy.sampler import derive
 
-        wanted = generate.Sampling(temperature=sampling.temperature, top_p=sampling.top_p, max_tokens=self.max_tokens)
-        asked = [row for row in chunk for _ in range(self.recipe.samples)]
-        seed = sampler.derive(self.work.seed, "eval", sampling.name, number)
-        drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
-        texts = [self.speaker.text(one) for one in drawn]
-        counted = [scoring.Counted(text, len(one.ids)) for text, one in zip(texts, drawn, strict=True)]
+        wanted = sampling.Sampling(
+            temperature=chunk.sampling.temperature, top_p=chunk.sampling.top_p, max_tokens=self.max_tokens
+        )
+        seed = derive(self.work.seed, "eval", chunk.sampling.name)
+        return requests(chunk.rows, self.prompt_ids, self.recipe.samples, wanted, seed)
+
+    def judged(self, chunk: Chunk, drawn: Sequence[Completion]) -> list[Row]:
+        """Return the judged completions of one chunk, problem by problem."""
         recipe = self.recipe
+        asked = [row for row in chunk.rows for _ in range(recipe.samples)]
+        texts = [self.client.text(one) for one in drawn]
+        counted = [scoring.Counted(text, one.length) for text, one in zip(texts, drawn, strict=True)]
         grader = Grader(
             contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
@@ -254,11 +280,11 @@ class Asker:
             {
                 "id": row.id,
                 "family": row.family,
-                "sampling": sampling.name,
+                "sampling": chunk.sampling.name,
                 "sample": index % self.recipe.samples,
                 "completion": completion,
                 **judged(completion, row, self.contract, verdicts),
-                "tokens": len(one.ids),
+                "tokens": one.length,
                 "truncated": one.truncated,
                 "rewards": {name: verdicts[name].value for name in recipe.rewards if name in verdicts},
             }
@@ -268,30 +294,20 @@ class Asker:
         ]
 
 
-def _sampled(asker: Asker, sampling: Sampling) -> list[Row]:
-    """Return all judged completions of one sampling, from the shards that exist and by drawing those that do not."""
-    return shards.in_shards(
-        asker.work.scratch / "shards" / sampling.name,
-        asker.chunks(),
-        lambda number, chunk: asker.draw(sampling, number, chunk),
-        lambda done: _tell(asker, sampling, done),
-    )
-
-
-def _tell(asker: Asker, sampling: Sampling, done: Sequence[Row]) -> None:
-    names = [one.name for one in asker.recipe.samplings]
-    each = len(asker.rows) * asker.recipe.samples
-    ruled = [row for row in done if row["strict"] is not None]
+def _tell(evaluator: Evaluator, done: Sequence[Row]) -> None:
+    recipe, sampling = evaluator.recipe, done[-1]["sampling"]
+    own = [row for row in done if row["sampling"] == sampling]
+    ruled = [row for row in own if row["strict"] is not None]
     figures = {
-        "format": sum(row["format"] for row in done) / len(done),
-        "length": sum(row["tokens"] for row in done) / len(done),
-        "temperature": sampling.temperature,
+        "format": sum(row["format"] for row in own) / len(own),
+        "length": sum(row["tokens"] for row in own) / len(own),
+        "temperature": next(one.temperature for one in recipe.samplings if one.name == sampling),
     }
     if ruled:
         figures["strict"] = sum(row["strict"] for row in ruled) / len(ruled)
         figures["pass@1"] = sum(row["correct"] or 0.0 for row in ruled) / len(ruled)
-    before = names.index(sampling.name) * each
-    asker.work.emit("progress", done=before + len(done), total=len(names) * each, unit="completions", figures=figures)
+    total = len(recipe.samplings) * len(evaluator.rows) * recipe.samples
+    evaluator.work.emit("progress", done=len(done), total=total, unit="completions", figures=figures)
 
 
 def _summed_up(

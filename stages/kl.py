@@ -7,7 +7,8 @@ loss, there corrected by the ratio (DeepSeek-V3.2, arXiv 2512.02556), and as a p
 by the logits of one token given what stands before it; what a token changes in the KL of later ones is in none of them
 (arXiv 2506.09477).
 
-The work is cut into shards (chunks of prompts), each seeded on its own and written whole: a killed run repeats none.
+The work is cut into shards (chunks of prompts), written whole: a killed run repeats none. Each completion is seeded by
+its prompt and its number.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from stages.core.errors import ContractError
 from stages.core.parts import Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, chosen
+from stages.core.sampling import Sampling
 from stages.core.templates import dressed, template_text
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.policy.asking import Speaker
+    from stages.core.sampling import Completion, Request
+    from stages.policy.engines.client import Client
 
 VERSION = 1
 CHUNK_ROWS = 128
@@ -70,17 +73,21 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Raises ContractError when the two models have different tokenizers, InputError for a prompt without room to answer.
     """
-    from stages.policy.asking import Speaker
     from stages.policy.divergence import GRADIENTS, gaussian_table
+    from stages.policy.engines.client import Client
 
     _check_tokenizers(inputs)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
-    speaker = Speaker(inputs.policy, dressed(inputs.policy.contract, recipe.template), recipe.dtype, work)
-    comparer = Comparer(recipe, inputs.reference, rows, speaker)
     total = len(rows) * recipe.samples
-    found = shards.in_shards(
-        work.scratch / "shards", comparer.chunks(), comparer.draw, lambda done: _tell(done, total, work)
-    )
+    with Client(inputs.policy, dressed(inputs.policy.contract, recipe.template), recipe.dtype, work) as client:
+        comparer = Comparer(recipe, inputs, rows, client)
+        found = shards.Sharded(
+            folder=work.scratch / "shards",
+            chunks=comparer.chunks(),
+            requests=comparer.requests,
+            rows=comparer.compared,
+            tell=lambda done: _tell(done, total, work),
+        ).done(client)
     shards.write_lines(work.path / divergence.ROWS_FILE, found)
     table = divergence.summary(found, GRADIENTS, recipe.lambdas, recipe.seed)
     table |= {"temperature": recipe.temperature, "max_tokens": comparer.max_tokens}
@@ -92,39 +99,47 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 class Comparer:
     """The prompts as token ids, and how one shard of them is answered and compared."""
 
-    def __init__(self, recipe: Recipe, reference: Model, rows: Sequence[Prompt], speaker: Speaker) -> None:
-        self.recipe, self.rows, self.speaker = recipe, rows, speaker
-        self._reference_path = reference.path
-        self.prompt_ids = speaker.prompt_ids(rows)
-        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
+    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
+        self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
+        self.prompt_ids = client.prompt_ids(rows)
+        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
 
     @cached_property
-    def reference(self) -> Any:
-        """The reference's weights, beside the policy's."""
+    def pair(self) -> tuple[Any, Any]:
+        """The weights of policy and reference, whose whole distributions are compared."""
         from stages.policy import models
 
-        return models.load_model(self._reference_path, dtype=self.recipe.dtype, device=str(self.speaker.model.device))
+        policy = self.client.module
+        return policy, models.load_model(self.inputs.reference.path, self.recipe.dtype, str(policy.device))
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the prompts in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
         size = max(1, CHUNK_ROWS // self.recipe.samples)
         return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
 
-    def draw(self, number: int, chunk: Sequence[Prompt]) -> list[dict[str, Any]]:
-        """Return a row for each completion of one shard, problem by problem; its seed is its own."""
-        from stages.policy import divergence as exact
-        from stages.policy import generate, sampler
+    def requests(self, chunk: Sequence[Prompt]) -> list[Request]:
+        """Return the requests of one shard, problem by problem."""
+        from stages.policy.engines.client import requests
+        from stages.policy.sampler import derive
 
-        recipe, speaker = self.recipe, self.speaker
-        asked = [row for row in chunk for _ in range(recipe.samples)]
-        ids = [self.prompt_ids[row.id] for row in asked]
-        wanted = generate.Sampling(temperature=recipe.temperature, max_tokens=self.max_tokens)
-        said = speaker.say(ids, wanted, sampler.derive(speaker.work.seed, "kl", number))
-        pair = (speaker.model, self.reference)
-        sums = exact.completion_sums(pair, ids, said, speaker.contract.pad_id, recipe.temperature)
+        wanted = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens)
+        seed = derive(self.client.work.seed, "kl")
+        return requests(chunk, self.prompt_ids, self.recipe.samples, wanted, seed)
+
+    def compared(self, chunk: Sequence[Prompt], said: Sequence[Completion]) -> list[dict[str, Any]]:
+        """Return a row for each completion of one shard that did not fail, problem by problem."""
+        from stages.policy import divergence as exact
+
+        recipe = self.recipe
+        asked = [(row, number) for row in chunk for number in range(recipe.samples)]
+        kept = [(row, number, one) for (row, number), one in zip(asked, said, strict=True) if not one.failed]
+        if not kept:
+            return []
+        ids, drawn = [self.prompt_ids[row.id] for row, _, _ in kept], [one for _, _, one in kept]
+        sums = exact.completion_sums(self.pair, ids, drawn, self.client.contract.pad_id, recipe.temperature)
         return [
-            {"id": row.id, "sample": index % recipe.samples, "tokens": len(one.ids), **found}
-            for index, (row, one, found) in enumerate(zip(asked, said, sums, strict=True))
+            {"id": row.id, "sample": number, "tokens": len(one.ids), **found}
+            for (row, number, one), found in zip(kept, sums, strict=True)
         ]
 
 

@@ -72,7 +72,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Raises InputError for traces longer than the teacher's positions, and for a student of another tokenizer.
     """
-    from stages.policy import asking, device, distill_cache, distill_vocab, models
+    from stages.policy import device, distill_cache, distill_vocab, models
+    from stages.policy.engines.client import parameters
 
     if inputs.student is not None:
         distill_vocab.refuse_other_tokenizer(
@@ -99,7 +100,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     disk.write_atomically(work.path / distill_cache.FACTS, json.dumps(facts, indent=1) + "\n")
     teacher.cache_clear()  # a student may need its place
     measured = _measured(inputs, where, work)
-    flops = 2.0 * asking.parameters(inputs.teacher.path) * sum(one.tokens for one in made)
+    flops = 2.0 * parameters(inputs.teacher.path) * sum(one.tokens for one in made)
     variant = lineage.variant(inputs.teacher)
     if variant:
         work.emit("note", text=f"{inputs.teacher.address}: {variant}")

@@ -73,9 +73,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy import device, judge, models, ppo, resumable, settings
     from stages.policy.checkpoint import Checkpoints
+    from stages.policy.engines.opening import open_engine
     from stages.policy.logbook import Logbook
     from stages.policy.policy_weights import Policy
-    from stages.policy.rollout import Asker
+    from stages.policy.rollout import Collector
 
     _check_inputs(recipe, inputs)
     where = device.place(work.runtime)
@@ -87,10 +88,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     shared = {"contract": contract, "tokenizer": tokenizer, "judges": judge.load_judges(inputs, where)}
     asked = _asked([*reasoning, *general], recipe, shared)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
+    engine = open_engine(
+        inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module
+    )
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     trainer = ppo.TRAINERS[recipe.algorithm](
         policy,
-        asker=Asker(recipe=recipe, seed=work.seed, general=len(general), **asked),
+        collector=Collector(recipe=recipe, seed=work.seed, general=len(general), **asked),
+        engine=engine,
         objective=taken(Objective, recipe),
         config=settings.configuration(
             recipe,
@@ -104,7 +109,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         callback=Logbook(recipe, work),
         validation=_validation(recipe, inputs, shared, work),
     )
-    resumable.train(trainer, work)
+    try:
+        resumable.train(trainer, work)
+    finally:
+        engine.close()
     return _finish(trainer, recipe, inputs, work)
 
 

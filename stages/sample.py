@@ -4,8 +4,8 @@ DeepSeek-R1 drew several completions a prompt twice: from R1-Zero for its cold s
 first RL stage for its 600,000 reasoning samples (arXiv 2501.12948v2, B.3.2 and B.3.3). Nothing is left out here; what
 is kept is `r1 curate`'s to say.
 
-The work is cut into shards (chunks of prompts), each seeded on its own and written whole: a killed run finds its
-shards again and draws nothing twice.
+The work is cut into shards (chunks of prompts), written whole: a killed run finds them again and draws nothing twice.
+Each completion is seeded by its prompt and its number.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
 from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
+from stages.core.sampling import Sampling
 from stages.core.templates import dressed, template_text
 from stages.rewards import registry
 from stages.rewards.grading import Grader
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.policy.asking import Speaker
+    from stages.core.sampling import Completion, Request
+    from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
 
 VERSION = 3
@@ -75,25 +77,30 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Raises InputError for a prompt that leaves no room to answer and RecipeError for a reward whose judge is not given.
     """
-    from stages.policy.asking import Speaker
+    from stages.policy.engines.client import Client
 
     for name in recipe.rewards:
         if getattr(inputs, name, None) is None:  # not a judge that is given
             registry.load(name)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
-    speaker = Speaker(inputs.model, dressed(inputs.model.contract, recipe.template), recipe.dtype, work)
-    drawer = Drawer(recipe, inputs, rows, speaker)
     total = len(rows) * recipe.samples
-    found = shards.in_shards(
-        work.scratch / "shards", drawer.chunks(), drawer.draw, lambda done: _tell(done, total, work)
-    )
+    contract = dressed(inputs.model.contract, recipe.template)
+    with Client(inputs.model, contract, recipe.dtype, work) as client:
+        drawer = Drawer(recipe, inputs, rows, client)
+        found = shards.Sharded(
+            folder=work.scratch / "shards",
+            chunks=drawer.chunks(),
+            requests=drawer.requests,
+            rows=drawer.judged,
+            tell=lambda done: _tell(done, total, work),
+        ).done(client)
     samples = [Sample(**row) for row in found]
     write_rows(work.path / "prompts.jsonl", rows)
     write_rows(work.path / "samples.jsonl", samples)
-    speaker.contract.write(work.path / "contract.json")
+    contract.write(work.path / "contract.json")
     read = drawer.prompt_tokens()
     tokens = sum(sample.tokens for sample in samples)
-    return Draft(Rollouts, {**figures(found), "tokens": tokens, "flops": {"sampling": speaker.flops(read + tokens)}})
+    return Draft(Rollouts, {**figures(found), "tokens": tokens, "flops": {"sampling": client.flops(read + tokens)}})
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -107,10 +114,10 @@ def identity(recipe: Recipe) -> dict[str, str]:
 class Drawer:
     """The prompts as token ids, and how one shard of them is answered and judged."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], speaker: Speaker) -> None:
-        self.recipe, self.inputs, self.rows, self.speaker = recipe, inputs, rows, speaker
-        self.prompt_ids = speaker.prompt_ids(rows)
-        self.max_tokens = speaker.room(self.prompt_ids, recipe.max_tokens)
+    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
+        self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
+        self.prompt_ids = client.prompt_ids(rows)
+        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
 
     def prompt_tokens(self) -> int:
         """Return the tokens of all prompts, each once, and the start that they share once in all."""
@@ -124,34 +131,39 @@ class Drawer:
         """The learned judges by the name of their reward, on the device of the model."""
         from stages.policy import device, judge
 
-        return judge.load_judges(self.inputs, str(device.place(self.speaker.work.runtime)))
+        return judge.load_judges(self.inputs, str(device.place(self.client.work.runtime)))
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the prompts in the order they are asked, cut into shards."""
         size = self.recipe.shard_prompts or max(1, CHUNK_ROWS // self.recipe.samples)
         return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
 
-    def draw(self, number: int, chunk: Sequence[Prompt]) -> list[dict[str, Any]]:
-        """Return the samples of one shard as plain rows, prompt by prompt; its seed is its own."""
-        from stages.policy import generate, rollout, sampler
+    def requests(self, chunk: Sequence[Prompt]) -> list[Request]:
+        """Return the requests of one shard, prompt by prompt."""
+        from stages.policy.engines.client import requests
+        from stages.policy.sampler import derive
 
         recipe = self.recipe
-        wanted = generate.Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)
+        wanted = Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)
+        return requests(chunk, self.prompt_ids, recipe.samples, wanted, derive(self.client.work.seed, "sample"))
+
+    def judged(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
+        """Return the samples of one shard as plain rows, prompt by prompt."""
+        from stages.policy import rollout
+
+        recipe, client = self.recipe, self.client
         asked = [row for row in chunk for _ in range(recipe.samples)]
-        seed = sampler.derive(self.speaker.work.seed, "sample", number)
-        drawn = self.speaker.say([self.prompt_ids[row.id] for row in asked], wanted, seed)
-        speaker = self.speaker
         grader = Grader(
-            contract=speaker.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
+            contract=client.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
-        scored = rollout.judged(speaker.tokenizer, asked, drawn, grader)
+        scored = rollout.judged(client.tokenizer, asked, drawn, grader)
         return [
             asdict(
                 Sample(
                     id=row.id,
                     sample=index % recipe.samples,
                     completion=one.text,
-                    tokens=len(completion.ids),
+                    tokens=completion.length,
                     truncated=completion.truncated,
                     rewards={name: verdict.value for name, verdict in one.verdicts.items()},
                     reasons={name: verdict.reason for name, verdict in one.verdicts.items()},

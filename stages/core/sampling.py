@@ -142,10 +142,30 @@ class Reading:
 class Engine(Protocol):
     """A model that completes prompts."""
 
-    name: str
-    """Key of ENGINES, or `openai`."""
-    exact: bool
-    """Whether its log-probabilities are the trainer's up to float32 rounding, so that they need not be taken again."""
+    @property
+    def name(self) -> str:
+        """Key of ENGINES, or `openai`."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its log-probabilities are the trainer's up to float32 rounding, and need not be taken again."""
+
+    @property
+    def apart(self) -> bool:
+        """Whether it computes elsewhere than on this machine's cores, so that judging may run meanwhile."""
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the last bits of a completion depend on what runs beside it: an interrupted shard is then made again
+        whole, to the same bits; otherwise completions are kept one by one."""
+
+    @property
+    def weights(self) -> int:
+        """Version of the weights it samples from: 0 as opened, then as `renew` said."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know of how it samples, a sentence each; whoever opened it tells them, and clears them."""
 
     def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
         """Yield each request with its completion, in any order; reads the stream no further ahead than keeps it full.

@@ -1,46 +1,180 @@
-"""Long work in shards: chunks of rows and a way to make them enter, all rows leave, and a kill costs one shard.
+"""Long work in shards: chunks of rows and a way to make them enter, all rows leave, and a kill loses nothing finished.
 
-Each shard is a JSON-lines file written whole or not at all, so a run that is started again finds what is done and
-repeats none of it. Whatever draws a shard must depend on the chunk and its number alone.
+A shard is a JSON-lines file written whole or not at all: a unit of restart, and no barrier. Where an engine makes the
+rows, the requests of all missing shards go to it as one stream, which keeps it full, and a shard is finished when its
+last completion has come, whatever the order. What a shard holds depends on its chunk alone.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar, cast
+
+from stages.core.sampling import Completion, Finish, Request
 
 Row = dict[str, Any]
+Chunk = TypeVar("Chunk")
+
+
+class Asked(Protocol):
+    """What answers the requests of shards: a client, or an engine itself."""
+
+    @property
+    def apart(self) -> bool:
+        """As `Engine.apart`."""
+
+    @property
+    def coupled(self) -> bool:
+        """As `Engine.coupled`."""
+
+    def sample(self, requests: Iterable[Request], /) -> Iterator[tuple[Request, Completion]]:
+        """As `Engine.sample`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharded(Generic[Chunk]):
+    """Work for an engine that is cut into chunks, one shard each."""
+
+    folder: Path
+    chunks: Sequence[Chunk]
+    requests: Callable[[Chunk], Sequence[Request]]
+    """The requests of a chunk; their keys are replaced."""
+    rows: Callable[[Chunk, list[Completion]], Iterable[Row]]
+    """The rows of a shard, from its chunk and the completions of its requests in order."""
+    tell: Callable[[list[Row]], None]
+    """Hears all rows so far, in order, after each shard."""
+    name: Callable[[int, Chunk], str] = lambda number, _: f"{number:05d}"
+    """A shard's file name without its ending: let it hold a hash of the chunk where an older run may have had other
+    chunks."""
+
+    def done(self, asked: Asked) -> list[Row]:
+        """Return the rows of all chunks in order: from the shards that are there, and by asking for those that are not.
+
+        Rows are made beside an engine that computes elsewhere than on these cores. Completions whose last bits depend
+        on no neighbour are kept as they come, so that a kill repeats none of them.
+        """
+        paths = self._paths()
+        missing = [number for number, path in enumerate(paths) if not path.exists()]
+        found = {number: _read(path) for number, path in enumerate(paths) if path.exists()}
+        rows = _joined(found)
+        if rows:
+            self.tell(rows)
+        for number in _Writing(self, paths, asked).written(missing) if missing else ():
+            found[number] = _read(paths[number])
+            rows = _joined(found)
+            if found[number]:
+                self.tell(rows)
+        return rows
+
+    def _paths(self) -> list[Path]:
+        return [self.folder / f"{self.name(number, chunk)}.jsonl" for number, chunk in enumerate(self.chunks)]
+
+
+class _Writing:
+    """The missing shards while their completions come."""
+
+    def __init__(self, work: Sharded[Any], paths: Sequence[Path], asked: Asked) -> None:
+        self.work, self.paths, self.asked = work, paths, asked
+        self.came: dict[int, dict[int, Completion]] = {}
+        self.sizes: dict[int, int] = {}
+        self.whole: list[int] = []
+        """Shards that have all their completions and are not written yet."""
+
+    def written(self, missing: Sequence[int]) -> Iterator[int]:
+        """Write the shards `missing`, and yield the number of each that is written."""
+        aside, keeping = self.asked.apart, not self.asked.coupled
+        writing: list[Future[int]] = []
+        with ThreadPoolExecutor(1) as beside:
+            for request, completion in self.asked.sample(self._requests(missing, keeping)):
+                self._take(request, completion, keeping)
+                while self.whole and not aside:
+                    yield self._write(self.whole.pop(0))
+                writing += [beside.submit(self._write, number) for number in self.whole]
+                self.whole.clear()
+                while writing and writing[0].done():
+                    yield writing.pop(0).result()
+            yield from (one.result() for one in writing)
+        yield from map(self._write, self.whole)  # shards that had nothing left to ask at the end of the stream
+
+    def _requests(self, missing: Sequence[int], keeping: bool) -> Iterator[Request]:
+        for number in missing:
+            made = self.work.requests(self.work.chunks[number])
+            self.sizes[number], self.came[number] = len(made), self._kept(number) if keeping else {}
+            if len(self.came[number]) == len(made):
+                self.whole.append(number)
+            for place, request in enumerate(made):
+                if place not in self.came[number]:
+                    yield replace(request, key=(number, place), shard=number)
+
+    def _take(self, request: Request, completion: Completion, keeping: bool) -> None:
+        number, place = cast(tuple[int, int], request.key)
+        self.came[number][place] = completion
+        if keeping:
+            path = self._journal(number)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as out:
+                out.write(json.dumps([place, asdict(completion)], ensure_ascii=False) + "\n")
+        if len(self.came[number]) == self.sizes[number]:
+            self.whole.append(number)
+
+    def _write(self, number: int) -> int:
+        completions = [completion for _, completion in sorted(self.came.pop(number).items())]
+        write_lines(self.paths[number], self.work.rows(self.work.chunks[number], completions))
+        self._journal(number).unlink(missing_ok=True)
+        return number
+
+    def _journal(self, number: int) -> Path:
+        return self.paths[number].with_suffix(".came")
+
+    def _kept(self, number: int) -> dict[int, Completion]:
+        """What came before a kill; its last line may be torn."""
+        path = self._journal(number)
+        if not path.exists():
+            return {}
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [json.loads(line) for line in lines if line.endswith("\n")]
+        path.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
+        return {place: Completion(**{**fields, "finish": Finish(fields["finish"])}) for place, fields in whole}
 
 
 def in_shards(
     folder: Path,
-    chunks: Sequence[Any],
-    draw: Callable[[int, Any], Iterable[Row]],
+    chunks: Sequence[Chunk],
+    make: Callable[[int, Chunk], Iterable[Row]],
     tell: Callable[[list[Row]], None],
-    name: Callable[[int, Any], str] = lambda number, _: f"{number:05d}",
+    name: Callable[[int, Chunk], str] = lambda number, _: f"{number:05d}",
 ) -> list[Row]:
-    """Return the rows of all chunks in order: from the shards in `folder`, and by drawing those that are not there.
+    """Return the rows of all chunks in order, where no engine makes them: `make(number, chunk)` gives those of a shard.
 
-    `draw(number, chunk)` makes the rows of a shard; `tell` hears all rows so far after each. `name` is the shard's file
-    name without its ending: let it hold a hash of the chunk where an older run may have had other chunks.
+    `tell` and `name` are those of `Sharded`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     done: list[Row] = []
     for number, chunk in enumerate(chunks):
         path = folder / f"{name(number, chunk)}.jsonl"
         if not path.exists():
-            write_lines(path, draw(number, chunk))
-        with path.open(encoding="utf-8") as lines:
-            done += [json.loads(line) for line in lines]
+            write_lines(path, make(number, chunk))
+        done += _read(path)
         tell(done)
     return done
 
 
+def _joined(found: dict[int, list[Row]]) -> list[Row]:
+    return [row for number in sorted(found) for row in found[number]]
+
+
+def _read(path: Path) -> list[Row]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
 def write_lines(path: Path, rows: Iterable[Row]) -> None:
     """Write rows as JSON lines so that the file is whole or absent, even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     torn = path.with_suffix(".part")
     with torn.open("w", encoding="utf-8") as out:
         for row in rows:

@@ -17,11 +17,11 @@ from stages.core import imitation, lineage, students
 from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.parts import Tuning
+from stages.core.sampling import Sampling
 from stages.policy import distill_onpolicy, models, sft
 from stages.policy.distill_cache import Cache
 from stages.policy.distill_exam import HeldoutTraces, cached_loss, held_out
 from stages.policy.distill_vocab import embedding_rows, restore, trim, vocabulary_of
-from stages.policy.generate import Sampling
 from stages.policy.policy_weights import Policy
 from stages.policy.steps import StepReport
 

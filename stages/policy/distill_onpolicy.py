@@ -23,9 +23,11 @@ from trl.trainer.utils import split_tensor_dict
 from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.parts import Tuning
+from stages.core.sampling import Engine, Request, Sampling
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.generate import Sampling, generate
+from stages.policy.engines.client import in_order
+from stages.policy.engines.local import LocalEngine
 from stages.policy.policy_weights import Policy
 from stages.policy.resumable import ResumableTrainer
 from stages.policy.sampler import PromptOrder, derive
@@ -93,6 +95,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
             # TRL wants a dataset; which prompts a step asks is decided by its number (see `_prepare_inputs`).
             train_dataset=Dataset.from_dict({"prompt": list(plan.prompts)}),
         )
+        self.engine: Engine = LocalEngine(self.model, plan.contract, exact=not config.bf16)
         self.eos_token_ids = list(plan.contract.eos_ids)
 
     # ---- overridden: TRL and transformers call these ----
@@ -113,17 +116,14 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
     ) -> list[list[int]]:
-        """Sample with the house's generator, whose draws depend on the seed and the step alone."""
-        plan = self.plan
+        """Sample with our own engine, whose draws depend on the seed, the step and the row alone."""
+        plan, step = self.plan, self.state.global_step
+        asked = [
+            Request(prompt_ids=ids, sampling=plan.sampling, seed=derive(plan.seed, "on-policy", step, row), key=row)
+            for row, ids in enumerate(prompt_ids)
+        ]
         with self.accelerator.autocast():
-            drawn = generate(
-                self.model,
-                prompt_ids,
-                plan.sampling,
-                contract=plan.contract,
-                seed=derive(plan.seed, "on-policy", self.state.global_step),
-            )
-        return [one.ids for one in drawn]
+            return [one.ids for one in in_order(asked, self.engine.sample(asked))]
 
     # ---- steps ----
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from stages.policy.generate import Completion
+from stages.core.sampling import Completion
 from stages.policy.losses import KL_ESTIMATORS
 from stages.policy.prefix import LOGITS_AT_ONCE, selected_logits, shared_prefix_length
 

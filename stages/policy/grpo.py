@@ -1,6 +1,6 @@
 """GRPO as R1-Zero ran it, on transformers' trainer.
 
-A policy and an `Asker` (prompts, judges, template) enter; updated weights leave, and figures for every step.
+A policy and a `Collector` (prompts, judges, template) enter; updated weights leave, and figures for every step.
 transformers keeps the loop, the optimizer, the schedule and the file formats; here is what the recipe says: several
 minibatches a rollout with log-probabilities of their own, a reference policy that is replaced whole, rollouts that
 depend on their number alone, checkpoints that hold everything. A test pins the methods overridden here.
@@ -23,15 +23,17 @@ from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
 from stages.core.parts import Objective
+from stages.core.sampling import Engine
 from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
+from stages.policy.engines.renewal import renew
 from stages.policy.importance import MISMATCH, mismatch
 from stages.policy.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.own_loss import load_loss
 from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
 from stages.policy.resumable import ResumableTrainer
-from stages.policy.rollout import Asker, Kept, Rollout
+from stages.policy.rollout import Collector, Kept, Rollout
 from stages.policy.settings import Sizes
 from stages.policy.steps import RunState, StepCallback
 from stages.policy.validation import Validation
@@ -88,7 +90,7 @@ class Tally:
     def restart(self) -> None:
         """Forget the last step; its seconds count from now."""
         self.began = time.perf_counter()
-        self.seconds: dict[str, float] = {"rollout": 0.0, "reward": 0.0, "logprobs": 0.0}
+        self.seconds: dict[str, float] = {"renewal": 0.0, "rollout": 0.0, "reward": 0.0, "logprobs": 0.0}
         self.sums: dict[str, float] = defaultdict(float)
         self.log_ratios: list[Tensor] = []
         """Trainer to sampler, of each token that met the weights it was drawn with."""
@@ -128,7 +130,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self,
         policy: Policy,
         *,
-        asker: Asker,
+        collector: Collector,
+        engine: Engine,
         objective: Objective,
         config: TrainingArguments,
         checkpoints: Checkpoints,
@@ -137,7 +140,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     ) -> None:
         self.policy = policy
         self.reference: Policy | None = None
-        self.asker = asker
+        self.collector = collector
+        self.engine = engine
         self.objective = objective
         self.loss = load_loss(objective.loss)
         self.validation = validation
@@ -150,7 +154,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         )
         costs.restart_peak(self.accelerator.device)
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        self.sizes = Sizes(step, config.per_device_train_batch_size, asker.recipe.minibatches)
+        self.sizes = Sizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
 
     def copy_policy(self) -> None:
         """Make the models that start as the policy, before a trainer takes hold of its module (see `Policy.copy`)."""
@@ -170,7 +174,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
         normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
         batch = self._batch(self.rollout, rows)
-        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and not self._rounds}
+        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and self.engine.exact}
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -198,13 +202,16 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
 
     def _roll_out(self, number: int, step: int) -> Rollout:
         self._renew_reference(step)
+        engine = self.renewed_engine(step)
         with self.tally.timed("rollout"), self.accelerator.autocast():
-            completions = self.asker.ask(
-                self.model, number, step, lambda done, asked: self.callback.sampling(step, done, asked)
+            completions = self.collector.collect(
+                engine, number, step, lambda done, asked: self.callback.sampling(step, done, asked)
             )
         with self.tally.timed("reward"):
-            answers = self.asker.judge(number, completions)
-            rollout, kept = self.asker.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
+            answers = self.collector.judge(number, completions)
+            rollout, kept = self.collector.lay_out(
+                answers, number, step, reference_name(self.run_state.reference_step)
+            )
         with self.tally.timed("logprobs"):
             self._measure(rollout)
             kept = self._weigh(rollout, kept)
@@ -215,37 +222,38 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def _measure(self, rollout: Rollout) -> None:
         """Add the reference's log-probabilities, and replace the sampler's by the trainer's where they may differ.
 
-        In float32 they are the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
-        the weights they were drawn with, so its ratios are 1. In bfloat16 they are taken again, in the very
-        micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the sampler's
-        then go into the loss beside them (`importance`).
+        An exact engine says the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
+        the weights they were drawn with, so its ratios are 1. Of another (vLLM, or bfloat16) they are taken again, in
+        the very micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the
+        sampler's then go into the loss beside them (`importance`).
         """
-        old: list[Tensor] = [] if self._rounds else rollout.old_logprobs
+        old: list[Tensor] = rollout.old_logprobs if self.engine.exact else []
         ref: list[Tensor] = []
         for start in range(0, self.sizes.rollout, self.sizes.micro):
             rows = range(start, start + self.sizes.micro)
             batch = self._batch(rollout, rows)
             lengths = [len(rollout.completion_ids[row]) for row in rows]
-            if self._rounds:
+            if not self.engine.exact:
                 old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
             if self.reference is not None:
                 ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
-        if self._rounds:
+        if not self.engine.exact:
             rollout.sampler_logprobs = rollout.old_logprobs
             rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
 
-    @property
-    def _rounds(self) -> bool:
-        """Whether the trainer's log-probabilities differ from the sampler's by more than float32's last bits."""
-        return self.asker.recipe.dtype != "float32"
+    def renewed_engine(self, step: int) -> Engine:
+        """Return the engine with the weights that there are after `step` updates."""
+        with self.tally.timed("renewal"):
+            renew(self.engine, self.policy, step)
+        return self.engine
 
     def _weigh(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
         return kept
 
     def _batch(self, rollout: Rollout, rows: range) -> dict[str, Any]:
-        batch = rollout.batch(rows, self.asker.contract.pad_id, self.accelerator.device)
+        batch = rollout.batch(rows, self.collector.contract.pad_id, self.accelerator.device)
         return {**batch, "shared_prefix": rollout.shared_prefix}
 
     def _token_logprobs(self, model: Any, batch: dict[str, Any], *, with_entropy: bool = False) -> tuple[Tensor, Any]:
@@ -257,7 +265,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
                 batch["prompt_mask"],
                 batch["completion_ids"],
                 batch["completion_mask"],
-                temperature=self.asker.recipe.temperature,
+                temperature=self.collector.recipe.temperature,
                 shared_prefix=batch["shared_prefix"],
                 with_entropy=with_entropy,
             )
@@ -271,7 +279,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         It happens where the reference is next used, at the start of a rollout; R1's 400 steps are exactly 25 of its
         rollouts.
         """
-        every = self.asker.recipe.reference_steps
+        every = self.collector.recipe.reference_steps
         if self.reference is None or not every or step - step % every <= self.run_state.reference_step:
             return
         self.reference.renew(self.policy)
@@ -290,7 +298,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         if plan is None or not plan.due(step, self.args.max_steps):
             return
         with self.accelerator.autocast():
-            figures = plan.examination.sit(self.model, self.asker.max_tokens(step))
+            figures = plan.examination.sit(self.renewed_engine(step), self.collector.max_tokens(step))
         self.callback.validated(step, figures)
         state.base_validation = state.base_validation or figures
         if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:

@@ -81,7 +81,7 @@ class PPOTrainer(PolicyTrainer):
         returns_BT = inputs["returns"]
         known_BT = inputs["completion_mask"] & ~returns_BT.isnan()
         errors_BT = value_loss(
-            self._values(inputs), returns_BT, inputs["values"], known_BT, self.asker.recipe.value_clip
+            self._values(inputs), returns_BT, inputs["values"], known_BT, self.collector.recipe.value_clip
         )
         with torch.autocast(errors_BT.device.type, enabled=False):
             (errors_BT.sum() / max(inputs["normaliser"].tokens, 1)).backward()
@@ -107,7 +107,7 @@ class PPOTrainer(PolicyTrainer):
         Advantages are whitened over all tokens of the rollout; `scale_rewards` off leaves out the division. A row that
         could not be judged has advantage 0 and no return: it moves neither model.
         """
-        recipe = self.asker.recipe
+        recipe = self.collector.recipe
         lengths = [len(ids) for ids in rollout.completion_ids]
         mask_BT = torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
         old_BT, values_BT = _padded(rollout.old_logprobs), _padded(rollout.traces["values"])
@@ -155,7 +155,7 @@ class PPOTrainer(PolicyTrainer):
         self.value.restore(folder / VALUE_FILE)
 
     def _value_groups(self) -> list[dict[str, Any]]:
-        recipe = self.asker.recipe
+        recipe = self.collector.recipe
         rate = recipe.learning_rate if recipe.value_learning_rate is None else recipe.value_learning_rate
         decayed = set(self.get_decay_parameter_names(self.value.module))
         named = list(self.value.module.named_parameters())

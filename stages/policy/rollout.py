@@ -21,7 +21,8 @@ from stages.core import scripts, text
 from stages.core.contract import Contract
 from stages.core.reflection import reflective_words
 from stages.core.rows import JUDGES, Prompt
-from stages.policy.generate import Completion, Sampling, generate
+from stages.core.sampling import Completion, Engine, Sampling
+from stages.policy.engines.client import in_order, requests
 from stages.policy.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
@@ -118,7 +119,7 @@ class Rollout:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asker:
+class Collector:
     """What all rollouts of a run share, and how one is made."""
 
     recipe: Reinforcement
@@ -142,18 +143,18 @@ class Asker:
         switch = self.recipe.length_switch
         return self.recipe.max_completion_tokens if switch is None or step < switch.step else switch.tokens
 
-    def ask(self, model: Any, number: int, step: int, on_progress: Callable[[int, int], None]) -> list[Completion]:
+    def collect(
+        self, engine: Engine, number: int, step: int, on_progress: Callable[[int, int], None]
+    ) -> list[Completion]:
         """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
-        other.
+        other. Each completion has a seed of its own, from (seed, rollout, prompt, number). `on_progress` hears how many
+        of all are there.
         """
-        return generate(
-            model,
-            [self.prompt_ids[index] for index in self._chosen(number)],
-            Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step)),
-            contract=self.contract,
-            seed=derive(self.seed, "rollout", number),
-            on_progress=on_progress,
-        )
+        rows = [self.rows[index] for index in self._chosen(number)]
+        prompt_ids = {self.rows[index].id: self.prompt_ids[index] for index in self._chosen(number)}
+        sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
+        asked = requests(rows, prompt_ids, 1, sampling, derive(self.seed, "rollout", number))
+        return in_order(asked, engine.sample(asked), on_progress)
 
     def judge(self, number: int, completions: Sequence[Completion]) -> list[Answer]:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""

@@ -15,8 +15,9 @@ from typing import Any
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
+from stages.core.sampling import Engine, Sampling
 from stages.policy.checkpoint import Checkpoints, folder_fault
-from stages.policy.generate import Sampling, generate
+from stages.policy.engines.client import in_order, requests
 from stages.policy.policy_weights import Policy
 from stages.policy.rollout import judged, measured
 from stages.rewards.grading import Grader
@@ -41,21 +42,16 @@ class Examination:
     """What the recipe sets of rewards that programs are measured by, such as `code`'s limits."""
 
     def sit(
-        self, model: Any, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
+        self, engine: Engine, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
     ) -> dict[str, float]:
         """Return means over problems and samples, as `rollout.measured` describes them: `strict` (pass@1 of the tagged
         answer in the strict format), `accuracy` (in any format), `format`, `length` in tokens, `language`, `reflective`
         and others, and `strict_<family>` for each family that a rule judges."""
-        asked = [number for number in range(len(self.rows)) for _ in range(self.samples)]
-        completions = generate(
-            model,
-            [self.prompt_ids[number] for number in asked],
-            Sampling(temperature=1.0, max_tokens=max_tokens),
-            contract=self.contract,
-            seed=self.seed,
-            on_progress=on_progress,
-        )
-        rows = [self.rows[number] for number in asked]
+        prompt_ids = {row.id: ids for row, ids in zip(self.rows, self.prompt_ids, strict=True)}
+        sampling = Sampling(temperature=1.0, max_tokens=max_tokens)
+        asked = requests(self.rows, prompt_ids, self.samples, sampling, self.seed)
+        completions = in_order(asked, engine.sample(asked), on_progress)
+        rows = [row for row in self.rows for _ in range(self.samples)]
         grader = Grader(contract=self.contract, judges=self.judges, options=self.reward_options)
         scored = judged(self.tokenizer, rows, completions, grader)
         by_family: dict[str, list[float]] = defaultdict(list)

@@ -7,6 +7,7 @@ room, and a reply that was cut off, are told as a fault and never stop the other
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,11 +17,11 @@ from stages.core.artifact import Model
 from stages.core.fingerprint import fingerprint
 from stages.core.manner import Manner
 from stages.core.runner import Work
+from stages.core.sampling import Completion, Request, Sampling
 from stages.core.templates import dressed
 from stages.core.text import final_part
-from stages.policy.asking import Speaker
 from stages.policy.chat import chat_contract
-from stages.policy.generate import Sampling
+from stages.policy.engines.client import Client
 from stages.policy.sampler import derive
 
 __all__ = ["Answers", "Manner", "Reply", "ask"]
@@ -28,7 +29,8 @@ __all__ = ["Answers", "Manner", "Reply", "ask"]
 CHUNK = 256
 """Tasks a shard: small enough to lose little."""
 NO_ROOM, CUT_OFF, NO_END = "no room for a reply", "cut off", "its thinking never ended"
-"""The faults of a reply."""
+FAILED = "no reply"
+"""The faults of a reply; FAILED is followed by how the engine failed."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Reply:
     text: str
     """What stands after its thinking, without the answer tags; "" where there is a fault."""
     fault: str = ""
-    """NO_ROOM, CUT_OFF, NO_END, or "" for none."""
+    """NO_ROOM, CUT_OFF, NO_END, FAILED with its kind, or "" for none."""
     tokens: int = 0
     """Tokens processed: the prompt and all that was said, thinking too."""
 
@@ -55,48 +57,93 @@ class Answers:
 def ask(model: Model, tasks: Sequence[str], manner: Manner, work: Work, *, name: str) -> Answers:
     """Ask each task once and return the replies; repeat a task for several independent ones (at a temperature above 0).
 
-    Shards lie under `work.scratch/workers/NAME`, each seeded by (seed, name, number) and found again after a kill, so
-    `name` must differ between two uses in one run. Raises ContractError for a model that cannot be asked at all.
+    Shards lie under `work.scratch/workers/NAME` and are found again after a kill, so `name` must differ between two
+    uses in one run; a task's seed is that of (seed, name, task, how often it came before). Raises ContractError for a
+    model that cannot be asked at all.
     """
     contract = dressed(model.contract, manner.template) if manner.template else model.contract
-    speaker = Speaker(model, contract, manner.dtype, work)
-    if not contract.template and getattr(speaker.tokenizer, "chat_template", None):
-        speaker.contract = chat_contract(contract, speaker.tokenizer)
-    chunks = [list(tasks[start : start + CHUNK]) for start in range(0, len(tasks), CHUNK)]
+    numbered = [Task(text, count) for text, count in zip(tasks, _counted(tasks), strict=True)]
 
     def tell(done: list[shards.Row]) -> None:
         figures = {"length": sum(row["tokens"] for row in done) / len(done)}
         work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
 
-    found = shards.in_shards(
-        work.scratch / "workers" / name,
-        chunks,
-        lambda number, chunk: _drawn(speaker, manner, chunk, derive(work.seed, "worker", name, number)),
-        tell,
-        lambda number, chunk: f"{number:05d}-{_digest(chunk, manner)}",
-    )
-    replies = [Reply(**row) for row in found]
-    return Answers(replies, speaker.flops(sum(reply.tokens for reply in replies)))
+    with Client(model, contract, manner.dtype, work) as client:
+        if not contract.template and getattr(client.tokenizer, "chat_template", None):
+            client.contract = chat_contract(contract, client.tokenizer)
+        asking = _Asking(client, manner, derive(work.seed, "worker", name))
+        found = shards.Sharded(
+            folder=work.scratch / "workers" / name,
+            chunks=[numbered[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)],
+            requests=asking.requests,
+            rows=asking.replies,
+            tell=tell,
+            name=lambda number, chunk: f"{number:05d}-{_digest(chunk, manner)}",
+        ).done(client)
+        replies = [Reply(**row) for row in found]
+        return Answers(replies, client.flops(sum(reply.tokens for reply in replies)))
 
 
-def _drawn(speaker: Speaker, manner: Manner, chunk: Sequence[str], seed: int) -> list[dict[str, Any]]:
-    asked = [list(speaker.tokenizer(speaker.contract.render(task))["input_ids"]) for task in chunk]
-    fits = [i for i, ids in enumerate(asked) if 0 < len(ids) <= speaker.contract.max_positions - manner.max_tokens]
-    replies = [Reply("", NO_ROOM)] * len(chunk)
-    if fits:
+@dataclass(frozen=True)
+class Task:
+    """What a worker is asked, and how often the same was asked before."""
+
+    text: str
+    number: int
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """How tasks become requests, and completions replies."""
+
+    client: Client
+    manner: Manner
+    seed: int
+
+    def requests(self, chunk: Sequence[Task]) -> list[Request]:
+        """A request for each task that leaves room for a reply."""
+        manner = self.manner
         sampling = Sampling(temperature=manner.temperature, top_p=manner.top_p, max_tokens=manner.max_tokens)
-        for place, said in zip(fits, speaker.say([asked[i] for i in fits], sampling, seed), strict=True):
-            tokens = len(asked[place]) + len(said.ids)
-            replies[place] = _read(speaker, speaker.text(said), said.truncated, tokens)
-    return [asdict(reply) for reply in replies]
+        return [
+            Request(prompt_ids=ids, sampling=sampling, seed=derive(self.seed, task.text, task.number))
+            for task, ids in self._fitting(chunk)
+            if ids
+        ]
+
+    def replies(self, chunk: Sequence[Task], completions: Sequence[Completion]) -> list[dict[str, Any]]:
+        """A reply for each task, in order."""
+        said = iter(completions)
+        found = []
+        for _, ids in self._fitting(chunk):
+            found.append(_read(self.client, len(ids), next(said)) if ids else Reply("", NO_ROOM))
+        return [asdict(reply) for reply in found]
+
+    def _fitting(self, chunk: Sequence[Task]) -> list[tuple[Task, list[int]]]:
+        """Each task with its prompt's ids; none where it leaves no room."""
+        client, room = self.client, self.client.contract.max_positions - self.manner.max_tokens
+        asked = [list(client.tokenizer(client.contract.render(task.text))["input_ids"]) for task in chunk]
+        return [(task, ids if len(ids) <= room else []) for task, ids in zip(chunk, asked, strict=True)]
 
 
-def _read(speaker: Speaker, said: str, truncated: bool, tokens: int) -> Reply:
+def _counted(tasks: Sequence[str]) -> list[int]:
+    """How often each task stands before itself in the list."""
+    seen: Counter[str] = Counter()
+    numbers = []
+    for task in tasks:
+        numbers.append(seen[task])
+        seen[task] += 1
+    return numbers
+
+
+def _read(client: Client, prompt_tokens: int, completion: Completion) -> Reply:
     """Return the reply in a completion; one that was cut off may lack what matters, so it counts as none."""
-    if truncated:
+    tokens = prompt_tokens + completion.length
+    if completion.failed:
+        return Reply("", f"{FAILED}: {completion.finish}", tokens)
+    if completion.truncated:
         return Reply("", CUT_OFF, tokens)
-    contract = speaker.contract
-    final = final_part(contract.prefill + said, contract.think_tags, contract.answer_tags)
+    contract = client.contract
+    final = final_part(contract.prefill + client.text(completion), contract.think_tags, contract.answer_tags)
     if final is None:
         return Reply("", NO_END, tokens)
     for tag in contract.answer_tags:
@@ -104,6 +151,6 @@ def _read(speaker: Speaker, said: str, truncated: bool, tokens: int) -> Reply:
     return Reply(final.strip(), "", tokens)
 
 
-def _digest(chunk: Sequence[str], manner: Manner) -> str:
+def _digest(chunk: Sequence[Task], manner: Manner) -> str:
     """Tell shards of other tasks apart: what a worker is asked may depend on another worker's replies."""
-    return fingerprint({"tasks": list(chunk), **asdict(manner)})[:12]
+    return fingerprint({"tasks": [asdict(task) for task in chunk], **asdict(manner)})[:12]

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
-from stages.policy.generate import Sampling, generate
+from stages.core.sampling import Sampling
 from stages.policy.prefix import selected_logprobs, shared_prefix_length
 from tests.bench import engines, rewards
 from tests.bench.pairs import Pair, paired
+from tests.policy.drawing import generate
 
 VOCABULARY, WIDTH, LAYERS = 512, 128, 4
 SHARED, OWN, LONGEST = 80, 12, 160  # tokens: of the template, of a problem, of a completion at most

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stages.core import contamination, shards
+from stages.core.sampling import Completion, Finish, Request, Sampling
 
 
 def square(number: int, chunk: list[int]) -> list[dict[str, Any]]:
@@ -59,3 +63,76 @@ def test_a_problem_shorter_than_a_run_is_contaminated_by_itself_alone() -> None:
     grams = contamination.grams_of(["Compute 7+15"], 10)
     assert contamination.shared_gram("compute  7 + 15", grams, 10) == "compute 7 15"
     assert contamination.shared_gram("Compute 7+15+2", grams, 10) == ""
+
+
+class Echo:
+    """An engine that answers each request with its seed; the last asked is answered first."""
+
+    coupled = False
+    apart = False
+
+    def __init__(self, dies_after: int = 10**9) -> None:
+        self.asked: list[int] = []
+        self.dies_after = dies_after
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        for request in reversed(list(requests)):
+            if len(self.asked) == self.dies_after:
+                raise KeyboardInterrupt
+            self.asked.append(request.seed)
+            yield request, Completion(ids=[request.seed], logprobs=[-0.5], finish=Finish.END)
+
+
+def work(folder: Path, told: list[int]) -> shards.Sharded[list[int]]:
+    return shards.Sharded(
+        folder=folder,
+        chunks=[[1, 2, 3], [], [4, 5]],
+        requests=lambda chunk: [Request(prompt_ids=[1], sampling=Sampling(), seed=n) for n in chunk],
+        rows=lambda chunk, completions: [
+            {"n": n, "said": one.ids, "finish": one.finish} for n, one in zip(chunk, completions, strict=True)
+        ],
+        tell=lambda done: told.append(len(done)),
+    )
+
+
+def test_completions_in_any_order_become_rows_in_order(tmp_path: Path) -> None:
+    told: list[int] = []
+    found = work(tmp_path / "a", told).done(Echo())
+    assert [(row["n"], row["said"]) for row in found] == [(n, [n]) for n in range(1, 6)]
+    assert told == [2, 5]  # the last shard was whole first; an empty one is not told
+
+
+def test_what_had_come_before_a_kill_is_never_asked_again(tmp_path: Path) -> None:
+    first = Echo(dies_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, []).done(first)
+    assert first.asked == [5, 4, 3]
+    journal = tmp_path / "00000.came"
+    journal.write_text(journal.read_text() + '[1, {"ids": [')  # a line that the kill tore
+    second = Echo()
+    found = work(tmp_path, []).done(second)
+    assert second.asked == [2, 1]
+    assert [row["n"] for row in found] == [1, 2, 3, 4, 5]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.jsonl", "00001.jsonl", "00002.jsonl"]
+
+
+def test_an_engine_that_is_coupled_makes_an_interrupted_shard_again_whole(tmp_path: Path) -> None:
+    first, second = Echo(dies_after=3), Echo()
+    first.coupled = second.coupled = True
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, []).done(first)
+    work(tmp_path, []).done(second)
+    assert second.asked == [3, 2, 1]
+
+
+def test_rows_are_made_beside_an_engine_that_computes_elsewhere(tmp_path: Path) -> None:
+    elsewhere, threads = Echo(), set()
+    elsewhere.apart = True
+    plain = work(tmp_path, [])
+
+    def rows(chunk: list[int], completions: list[Completion]) -> list[dict[str, Any]]:
+        threads.add(threading.current_thread())
+        return list(plain.rows(chunk, completions))
+
+    assert len(replace(plain, rows=rows).done(elsewhere)) == 5
+    assert threading.main_thread() not in threads

@@ -11,8 +11,8 @@ from hypothesis import settings as law
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stages.core.sampling import Completion, Finish
 from stages.policy import divergence
-from stages.policy.generate import Completion
 from stages.policy.losses import KL_ESTIMATORS
 
 
@@ -188,7 +188,7 @@ def test_sums_over_a_completion_are_those_of_its_places(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(divergence, "selected_logits", table_logits)
     prompts = [[1, 2], [3]]
-    said = [Completion([4, 5, 0], [0.0] * 3, False), Completion([2], [0.0], False)]
+    said = [Completion(ids=ids, finish=Finish.END) for ids in ([4, 5, 0], [2])]
     found = divergence.completion_sums((policy, reference), prompts, said, 0, 2.0)
     for row, places in enumerate((((2, 4), (4, 5), (5, 0)), ((3, 2),))):
         k1 = kl = 0.0

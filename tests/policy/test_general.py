@@ -18,8 +18,9 @@ from stages import rl
 from stages.core import events
 from stages.core.artifact import Judge, Model, Prompts
 from stages.core.rows import Prompt, write_rows
+from stages.core.sampling import Completion, Finish
 from stages.policy import judge, models, rollout
-from stages.policy.generate import Completion
+from stages.policy.engines.local import LocalEngine
 from stages.policy.sampler import MixedOrder, PromptOrder
 from stages.policy.validation import Examination
 from tests.policy import tiny
@@ -208,12 +209,12 @@ def answered(home: Path, rewards: dict[str, float], judges: dict[str, Any]) -> l
     words = models.load_tokenizer(home / "model")
     contract = rl.policy_contract(recipe, tiny.Contract.read(home / "model"))
     ids = [words(contract.render(row.problem))["input_ids"] for row in rows]
-    asker = rollout.Asker(
+    collector = rollout.Collector(
         recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=3, general=6, judges=judges
     )
     texts = ["<think>a</think><answer>2</answer>", "b1", "ccc", "dd1"] * 2
-    drawn = [Completion(ids=words(text)["input_ids"], logprobs=[-1.0], truncated=False) for text in texts]
-    return asker.lay_out(asker.judge(0, drawn), 0, 0, "init")[1]
+    drawn = [Completion(ids=words(text)["input_ids"], logprobs=[-1.0], finish=Finish.END) for text in texts]
+    return collector.lay_out(collector.judge(0, drawn), 0, 0, "init")[1]
 
 
 def test_a_reward_that_does_not_apply_leaves_a_group_s_advantages_as_they_are(home: Path) -> None:
@@ -256,6 +257,7 @@ def test_the_judges_examine_general_problems_without_training_on_them(home: Path
         seed=0,
         judges={"helpful": heard, "safe": heard},
     )
-    figures = examination.sit(models.load_model(home / "model"), 5)
+    engine = LocalEngine(models.load_model(home / "model"), contract)
+    figures = examination.sit(engine, 5)
     assert "strict" not in figures and "accuracy" not in figures
     assert 0 < figures["judges"] <= 0.5

@@ -10,9 +10,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from stages.core.contract import Contract
-from stages.core.errors import ContractError
-from stages.policy import generate as sampling_room
-from stages.policy.generate import Completion, Sampling, choose, generate
+from stages.core.sampling import Completion, Finish, Request, Sampling
+from stages.policy.engines import blocks, local
+from stages.policy.engines.choosing import choose
+from tests.policy.drawing import generate
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,
@@ -108,15 +109,15 @@ def test_a_row_says_the_same_in_a_batch_of_any_size() -> None:
 def test_rows_that_leave_early_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = PROMPTS * 10
     early = sample(prompts, max_tokens=40)
-    monkeypatch.setattr(sampling_room, "CHECK_EVERY", 1000)
+    monkeypatch.setattr(local, "CHECK_EVERY", 1000)
     assert [one.ids for one in sample(prompts, max_tokens=40)] == [one.ids for one in early]
 
 
 def test_prompts_without_a_common_start_and_long_prefills_are_sampled_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = [[5], [6, 7, 8, 9], [7, 7], [7, 7], [8, 3, 5]]
     whole = sample(prompts)
-    monkeypatch.setattr(sampling_room, "PREFILL_TOKENS", 4)  # one prompt at a time
-    monkeypatch.setattr(sampling_room, "BLOCK", 1)
+    monkeypatch.setattr(local, "PREFILL_TOKENS", 4)  # one prompt at a time
+    monkeypatch.setattr(blocks, "BLOCK", 1)
     assert [one.ids for one in sample(prompts)] == [one.ids for one in whole]
     for prompt, one in zip(prompts, whole, strict=True):
         expected = plain_logprobs("qwen2", prompt, one.ids, 1.0)
@@ -190,15 +191,49 @@ def test_no_prompts_give_no_completions() -> None:
     assert sample([]) == []
 
 
-def test_a_prompt_that_leaves_no_room_is_an_error_in_one_sentence() -> None:
-    with pytest.raises(ContractError, match="a prompt of 11 tokens and max_tokens 30 do not fit") as caught:
-        generate(policy(), PROMPTS, Sampling(max_tokens=30), contract=contract(max_positions=40), seed=0)
-    assert "at most 29" in caught.value.hint
+def test_a_prompt_that_cannot_be_continued_is_refused_in_one_sentence_and_stops_no_other() -> None:
+    prompts = [PROMPTS[0], [], [3] * 60, [3, 40], PROMPTS[1]]
+    told = generate(policy(), prompts, Sampling(max_tokens=5), contract=contract(max_positions=40), seed=0)
+    refused = [one.fault for one in told if one.finish is Finish.REFUSED]
+    assert refused == [
+        "the prompt holds no token",
+        "a prompt of 60 tokens and max_tokens 5 do not fit into the model's 40 positions",
+        "the prompt holds token 40, and the model's embedding has 40 rows",
+    ]
+    assert [one.failed for one in told] == [False, True, True, True, False]
 
 
-def test_an_empty_prompt_is_an_error() -> None:
-    with pytest.raises(ContractError, match="prompt 1 holds no token"):
-        sample([[3], []])
+def test_a_completion_depends_on_its_own_seed_and_on_no_neighbour() -> None:
+    engine = local.LocalEngine(policy(), contract([1, 17, 23]))
+    asked = [Request(prompt_ids=ids, sampling=Sampling(max_tokens=12), seed=n, key=n) for n, ids in enumerate(PROMPTS)]
+    together = {request.key: one.ids for request, one in engine.sample(asked)}
+    backwards = {request.key: one.ids for request, one in engine.sample(asked[::-1])}
+    alone = {request.key: next(engine.sample([request]))[1].ids for request in asked}
+    assert together == backwards == alone
+
+
+def test_a_longer_limit_leaves_what_was_said_before_it_alone() -> None:
+    short, long = sample(max_tokens=70, eos_ids=[]), sample(max_tokens=100, eos_ids=[])
+    assert [one.ids for one in short] == [one.ids[:70] for one in long]
+
+
+def test_shards_never_share_a_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    made = local._Batch.of
+    monkeypatch.setattr(local._Batch, "of", lambda *args: sizes.append(len(args[1])) or made(*args))
+    engine = local.LocalEngine(policy(), contract(), batch_rows=4)
+    asked = [
+        Request(prompt_ids=PROMPTS[0], sampling=Sampling(max_tokens=2), seed=n, key=n, shard=n // 5) for n in range(12)
+    ]
+    assert len(list(engine.sample(asked))) == 12
+    assert sizes == [4, 1, 4, 1, 2]
+
+
+def test_whoever_is_handed_a_completion_may_take_gradients() -> None:
+    engine = local.LocalEngine(policy(), contract())
+    asked = [Request(prompt_ids=ids, sampling=Sampling(max_tokens=4), seed=n) for n, ids in enumerate(PROMPTS)]
+    for _ in engine.sample(asked):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
 
 
 def test_settings_out_of_range_are_errors() -> None:

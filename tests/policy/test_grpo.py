@@ -17,9 +17,9 @@ from stages import rl
 from stages.core import events
 from stages.core.artifact import Model, Prompts
 from stages.core.parts import LengthSwitch, Objective
+from stages.core.sampling import Completion, Finish
 from stages.policy import grpo, memory, models, rollout, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.generate import Completion
 from stages.policy.sampler import PromptOrder, derive
 from stages.policy.steps import StepReport
 from tests.policy import tiny
@@ -60,13 +60,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asker_of(home: Path, recipe: rl.Recipe) -> rollout.Asker:
+def collector_of(home: Path, recipe: rl.Recipe) -> rollout.Collector:
     sealed = Model(path=home / "model", record=tiny.record("model", "tiny"))
     contract = rl.policy_contract(recipe, sealed.contract)
     words = models.load_tokenizer(sealed.path)
     rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "tiny")).rows()
     ids = [words(contract.render(row.problem))["input_ids"] for row in rows]
-    return rollout.Asker(recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=3)
+    return rollout.Collector(recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=3)
 
 
 def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> Witness:
@@ -75,9 +75,11 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> Witness:
     config = settings.configuration(
         recipe, folder=checkpoints.fresh_draft(), seed=3, micro=micro, save_steps=1000, cpu=True
     )
+    policy = tiny.policy(home / "model")
     trainer = grpo.PolicyTrainer(
-        tiny.policy(home / "model"),
-        asker=asker_of(home, recipe),
+        policy,
+        collector=collector_of(home, recipe),
+        engine=tiny.engine(policy, recipe),
         objective=Objective(kl_weight=recipe.kl_weight, clip_epsilon=recipe.clip_epsilon),
         config=config,
         checkpoints=checkpoints,
@@ -203,19 +205,19 @@ def test_epochs_have_orders_of_their_own_and_a_rollout_needs_no_memory() -> None
 # ---- one rollout ----
 
 
-def answers_of(home: Path, recipe: rl.Recipe, texts: list[str]) -> tuple[rollout.Asker, list[rollout.Answer]]:
-    asker = asker_of(home, recipe)
+def answers_of(home: Path, recipe: rl.Recipe, texts: list[str]) -> tuple[rollout.Collector, list[rollout.Answer]]:
+    collector = collector_of(home, recipe)
     completions = []
     for text in texts:
-        ids = [*asker.tokenizer(text)["input_ids"], asker.contract.eos_ids[0]]
-        completions.append(Completion(ids=ids, logprobs=[-1.0] * len(ids), truncated=False))
-    return asker, asker.judge(0, completions)
+        ids = [*collector.tokenizer(text)["input_ids"], collector.contract.eos_ids[0]]
+        completions.append(Completion(ids=ids, logprobs=[-1.0] * len(ids), finish=Finish.END))
+    return collector, collector.judge(0, completions)
 
 
 def test_groups_stay_with_their_prompts_and_advantages_with_their_completions(home: Path) -> None:
     recipe = rl.Recipe(**{**tiny.SETTINGS, "minibatches": 1})
-    asker, answers = answers_of(home, recipe, ["1a", "a", "aa", "11", "1", "a", "aaa", "bb"])
-    made, kept = asker.lay_out(answers, 0, 0, "init")
+    collector, answers = answers_of(home, recipe, ["1a", "a", "aa", "11", "1", "a", "aaa", "bb"])
+    made, kept = collector.lay_out(answers, 0, 0, "init")
     assert len({answer.prompt.id for answer in answers[:4]}) == len({answer.prompt.id for answer in answers[4:]}) == 1
     by_completion = {
         tuple(ids): value for ids, value in zip(made.completion_ids, made.advantages_B.tolist(), strict=True)
@@ -231,8 +233,8 @@ def test_groups_stay_with_their_prompts_and_advantages_with_their_completions(ho
 def test_shuffled_rewards_are_reported_as_they_were_earned(home: Path) -> None:
     texts = ["1"] * 4 + ["a"] * 4
     plain, shuffled = (
-        asker.lay_out(answers, 0, 0, "init")[0]
-        for asker, answers in (
+        collector.lay_out(answers, 0, 0, "init")[0]
+        for collector, answers in (
             answers_of(home, rl.Recipe(**{**tiny.SETTINGS, "minibatches": 1, "shuffle_rewards": flag}), texts)
             for flag in (False, True)
         )
@@ -244,9 +246,9 @@ def test_shuffled_rewards_are_reported_as_they_were_earned(home: Path) -> None:
 
 def test_tags_that_are_special_tokens_reach_the_rewards(home: Path) -> None:
     recipe = rl.Recipe(**{**tiny.SETTINGS, "minibatches": 1, "rewards": {"accuracy": 1.0, "format": 1.0}})
-    asker, answers = answers_of(home, recipe, ["<think>1</think><answer>2</answer>"] * 8)
-    asker.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
-    again = asker.judge(0, [answer.completion for answer in answers])
+    collector, answers = answers_of(home, recipe, ["<think>1</think><answer>2</answer>"] * 8)
+    collector.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
+    again = collector.judge(0, [answer.completion for answer in answers])
     assert [one.scored.text for one in again] == ["<think>1</think><answer>2</answer>"] * 8
     assert {one.scored.value("format") for one in again} == {1.0}
 

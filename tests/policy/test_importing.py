@@ -14,9 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, MissingError
-from stages.policy.generate import Sampling, generate
+from stages.core.sampling import Sampling
 from stages.policy.importing import import_model
 from stages.policy.models import load_model, load_tokenizer
+from tests.policy.drawing import generate
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -50,9 +50,11 @@ def train(home: Path, folder: Path, micro: int = 8, **changes: Any) -> tuple[tes
     config = settings.configuration(
         recipe, folder=checkpoints.fresh_draft(), seed=3, micro=micro, save_steps=1000, cpu=True
     )
+    policy = tiny.policy(home / "model")
     trainer = ppo.PPOTrainer(
-        tiny.policy(home / "model"),
-        asker=test_grpo.asker_of(home, recipe),
+        policy,
+        collector=test_grpo.collector_of(home, recipe),
+        engine=tiny.engine(policy, recipe),
         objective=Objective(kl_weight=recipe.kl_weight, clip_epsilon=recipe.clip_epsilon),
         config=config,
         checkpoints=checkpoints,
@@ -160,8 +162,8 @@ def test_micro_batches_change_nothing_but_rounding(home: Path, tmp_path: Path) -
 
 def test_a_completion_that_cannot_be_judged_moves_neither_model(home: Path, tmp_path: Path) -> None:
     _, trainer = train(home, tmp_path, steps=1)
-    answers = trainer.asker.judge(0, trainer.asker.ask(trainer.model, 0, 0, lambda done, asked: None))
-    made, kept = trainer.asker.lay_out(answers, 0, 0, "init")
+    answers = trainer.collector.judge(0, trainer.collector.collect(trainer.engine, 0, 0, lambda done, asked: None))
+    made, kept = trainer.collector.lay_out(answers, 0, 0, "init")
     trainer._measure(made)
     made.rewards_B[3] = float("nan")
     kept = trainer._weigh(made, kept)

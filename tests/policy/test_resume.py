@@ -46,7 +46,7 @@ def set_trap(place: str) -> Callable[[dict[str, Any]], None]:
 
     kind, _, number = place.partition(" ")
     if kind == "sampling":
-        dies_after(rollout.Asker, "ask", lambda self, model, rollout, step, progress: rollout == int(number))
+        dies_after(rollout.Collector, "collect", lambda self, model, rollout, step, progress: rollout == int(number))
     elif kind == "reference":
         dies_after(grpo.PolicyTrainer, "_renew_reference", lambda self, step: step == int(number))
     elif kind == "gradient":

@@ -9,8 +9,8 @@ import pytest
 
 from stages import evaluate, rl, sample
 from stages.core.errors import RecipeError
+from stages.core.sampling import Completion, Finish
 from stages.policy import rollout
-from stages.policy.generate import Completion
 from stages.rewards.verdict import Verdict
 from tests.policy import tiny
 
@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Asker, list[rollout.Answer]]:
+def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Collector, list[rollout.Answer]]:
     from stages.core.artifact import Model, Prompts
     from stages.policy import models
 
@@ -35,12 +35,12 @@ def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Asker, 
     words = models.load_tokenizer(model.path)
     contract = rl.policy_contract(recipe, model.contract)
     ids = [list(words(contract.render(row.problem))["input_ids"]) for row in rows]
-    asker = rollout.Asker(recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=7)
+    collector = rollout.Collector(recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=7)
     completions = []
     for text in texts:
         one = [*words(text)["input_ids"], contract.eos_ids[0]]
-        completions.append(Completion(ids=one, logprobs=[-1.0] * len(one), truncated=False))
-    return asker, asker.judge(0, completions)
+        completions.append(Completion(ids=one, logprobs=[-1.0] * len(one), finish=Finish.END))
+    return collector, collector.judge(0, completions)
 
 
 def test_options_and_the_length_in_tokens_reach_the_reward(home: Path) -> None:
@@ -80,8 +80,8 @@ def test_each_reward_is_brought_to_one_scale_where_the_recipe_says_so(home: Path
     weights = {"rewards": {"format": 1.0, "length": 1.0}, "scale_rewards": False}
     found = {}
     for flag in (False, True):
-        asker, answers = asked(home, ["1"] * 4, normalise_rewards=flag, **weights)
-        made, kept = asker.lay_out(with_verdicts(answers, TOLD), 0, 0, "init")
+        collector, answers = asked(home, ["1"] * 4, normalise_rewards=flag, **weights)
+        made, kept = collector.lay_out(with_verdicts(answers, TOLD), 0, 0, "init")
         found[flag] = [one.advantage for one in kept]
         assert made.facts["reward"] == pytest.approx((1.01 + 0.03 + 1.02) / 3), "reported as it was earned"
         assert made.facts["unjudged"] == 0.25
@@ -94,9 +94,9 @@ def test_what_a_reward_could_not_judge_has_no_advantage_and_shifts_nobody(home: 
     """One of the two in a group is left out: the other has nothing to be compared with. With NaN and a mean of three
     the others are compared as if it were not there."""
     for flag in (False, True):
-        asker, answers = asked(home, ["1"] * 6, group_size=3, normalise_rewards=flag, rewards={"format": 1.0})
+        collector, answers = asked(home, ["1"] * 6, group_size=3, normalise_rewards=flag, rewards={"format": 1.0})
         told: list[dict[str, float | None]] = [{"format": value} for value in (1.0, None, 0.0, 0.0, 0.0, 1.0)]
-        made, kept = asker.lay_out(with_verdicts(answers, told), 0, 0, "init")
+        made, kept = collector.lay_out(with_verdicts(answers, told), 0, 0, "init")
         advantages = [one.advantage for one in kept]
         assert advantages[1] == 0.0 and advantages[0] == pytest.approx(-advantages[2]) and advantages[0] > 0.5
         place = made.order.index(1)

@@ -21,10 +21,11 @@ from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.imitation import Example
 from stages.core.parts import Tuning
+from stages.core.sampling import Sampling
 from stages.policy import memory, models, sft
 from stages.policy.feed import BatchSchedule, TokenBudget, fewest_micro_batches
-from stages.policy.generate import Sampling, generate
 from tests.policy import tiny, tiny_sft
+from tests.policy.drawing import generate
 from tests.policy.test_resume import dies_after
 
 # ---- a run in this process ----

@@ -10,8 +10,9 @@ import pytest
 from stages.core import events
 from stages.core.artifact import Model
 from stages.core.errors import RecipeError
-from stages.policy import asking, memory, models, worker
-from tests.policy import parrot, tiny
+from stages.policy import memory, models, worker
+from stages.policy.engines.client import parameters
+from tests.policy import drawing, parrot, tiny
 
 WORDS = "<think>hm</think> <answer>I agree.</answer>"
 MANNER = worker.Manner(max_tokens=4)
@@ -38,13 +39,13 @@ def test_a_reply_is_what_stands_after_the_thinking(model: Model, tmp_path: Path)
 
 def test_operations_are_two_for_each_parameter_and_token(model: Model, tmp_path: Path) -> None:
     count = sum(part.numel() for part in models.load_model(model.path).parameters())
-    assert asking.parameters(model.path) == count
+    assert parameters(model.path) == count
     assert asked(tmp_path, model, ["one", "three"]).flops == 2 * count * (5 + 7)
 
 
 def test_tied_weights_count_once(tmp_path: Path) -> None:
     tied = tiny.model(tmp_path)
-    assert asking.parameters(tied.path) == models.load_model(tied.path).num_parameters()
+    assert parameters(tied.path) == models.load_model(tied.path).num_parameters()
 
 
 def test_rows_sampled_at_once_are_those_whose_keys_and_values_fit(model: Model, monkeypatch: Any) -> None:
@@ -76,16 +77,7 @@ def test_a_killed_worker_asks_no_shard_twice(model: Model, tmp_path: Path, monke
     monkeypatch.setattr(worker, "CHUNK", 2)
     tasks = ["a", "bb", "ccc", "dddd", "eeeee"]
     whole = asked(tmp_path / "whole", model, tasks)
-    said: list[int] = []
-    say = asking.Speaker.say
-
-    def counted(self: asking.Speaker, prompt_ids: Any, *rest: Any) -> Any:
-        said.append(len(prompt_ids))
-        if len(said) == 2:
-            raise KeyboardInterrupt
-        return say(self, prompt_ids, *rest)
-
-    monkeypatch.setattr(asking.Speaker, "say", counted)
+    said = drawing.watched(monkeypatch, drawing.interrupt_at(2))
     with pytest.raises(KeyboardInterrupt):
         asked(tmp_path / "killed", model, tasks)
     assert asked(tmp_path / "killed", model, tasks) == whole

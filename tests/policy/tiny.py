@@ -96,6 +96,13 @@ def policy(folder: Path) -> Any:
     return Policy.load(folder, models.load_tokenizer(folder), Contract.read(folder))
 
 
+def engine(policy: Any, recipe: Any) -> Any:
+    """The transformers engine on a policy in training, as the stage opens it."""
+    from stages.policy.engines.local import LocalEngine
+
+    return LocalEngine(policy.module, policy.contract, exact=recipe.dtype == "float32")
+
+
 def prompts(folder: Path, count: int, name: str = "tiny-prompts") -> Prompts:
     rows = [
         Prompt(id=f"{name}-{n}", problem=f"{n}+{n}=", answer=str(2 * n), verifier="math", family=("even", "odd")[n % 2])

@@ -18,9 +18,9 @@ from stages.core import events, yields
 from stages.core.artifact import Conversations, Draft, Rollouts
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Conversation, Prompt, Sample, write_rows
-from stages.policy import asking, worker
+from stages.policy import worker
 from stages.rewards import rejection
-from tests.policy import parrot, tiny
+from tests.policy import drawing, parrot, tiny
 from tests.rewards.contracts import contract, row
 
 GOOD = "<think>12+5=17,</think><answer>17</answer>"
@@ -281,13 +281,7 @@ def test_killed_by_sigkill_and_run_again_it_ends_in_the_same_bytes_and_asks_noth
     monkeypatch.setattr(worker, "CHUNK", 1)
     inputs = rewriting_inputs(tmp_path, "We add: \\boxed{17}.")
     run(tmp_path / "whole", BY_MODEL, **inputs)
-    say, asked = asking.Speaker.say, [0]
-
-    def counted(self: asking.Speaker, *rest: Any) -> Any:
-        asked[0] += 1
-        return tiny.die() if asked[0] == 3 and deadly else say(self, *rest)
-
-    monkeypatch.setattr(asking.Speaker, "say", counted)
+    asked = drawing.watched(monkeypatch, lambda batch: tiny.die() if batch == 3 and deadly else None)
     deadly = True
     child = os.fork()
     if child == 0:
@@ -296,7 +290,7 @@ def test_killed_by_sigkill_and_run_again_it_ends_in_the_same_bytes_and_asks_noth
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
     deadly = False
     run(tmp_path / "killed", BY_MODEL, **inputs)
-    assert asked[0] == 2  # one translation and three summaries in all, of which two were there
+    assert len(asked) == 2  # one translation and three summaries in all, of which two were there
     for name in FILES:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -21,7 +21,7 @@ from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, RecipeError
 from stages.policy import models
 from stages.policy.divergence import GRADIENTS
-from tests.policy import tiny
+from tests.policy import drawing, tiny
 
 QUICK = kl.Recipe(samples=3, template="plain", max_tokens=6)
 FILES = (divergence.FILE, divergence.ROWS_FILE)
@@ -110,21 +110,11 @@ def test_the_same_seed_gives_the_same_bytes_and_a_kill_repeats_nothing(
     run: Callable[..., Draft], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(tmp_path / "whole")
-    compared: list[int] = []
-    draw = kl.Comparer.draw
-
-    def counted(self: kl.Comparer, number: int, chunk: Any) -> Any:
-        if len(compared) == 2:
-            compared.append(-1)
-            raise KeyboardInterrupt
-        compared.append(number)
-        return draw(self, number, chunk)
-
-    monkeypatch.setattr(kl.Comparer, "draw", counted)
+    sizes = drawing.watched(monkeypatch, drawing.interrupt_at(3))
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed")
     run(tmp_path / "killed")
-    assert compared == [0, 1, -1, 2]
+    assert sizes == [6, 6, 3, 3]
     for name in FILES:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     told = events.read(tmp_path / "whole" / "events.jsonl", "progress")

@@ -48,6 +48,7 @@ class VllmEngine:
 
     name = "vllm"
     exact = False
+    coupled = False
 
     def __init__(self, folder: Path, contract: Contract, *, dtype: str, device: str, memory: float = ALONE) -> None:
         """Open a model's folder. `dtype` of weights and cache; `memory`: share of a GPU's memory, in (0, 1].
@@ -65,6 +66,8 @@ class VllmEngine:
         settings = self._engine.vllm_config
         self._vocabulary: int = settings.model_config.get_vocab_size()
         self._rows: int = settings.scheduler_config.max_num_seqs
+        self.apart = not device.startswith("cpu")
+        self.notes: list[str] = []
         self._version = self._number = 0
         self._running: set[str] = set()
         self._finished: dict[str, _Output] = {}
@@ -79,6 +82,11 @@ class VllmEngine:
         """Open a folder as the runtime says; beside a trainer's live `model` a GPU is shared, else it is vLLM's own."""
         share = runtime.vllm_memory or (ALONE if model is None else COLOCATED)
         return cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
+
+    @property
+    def weights(self) -> int:
+        """Version of the weights in use; see `sampling.Engine`."""
+        return self._version
 
     def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
         """Yield each request with its completion as it finishes; refused ones at once, aborted ones after a renewal."""

@@ -77,8 +77,8 @@ def gaps(engine: VllmEngine, model: Any, requests: list[Request]) -> list[float]
 
 
 def test_greedy_tokens_are_those_of_the_transformers_sampler(engine: VllmEngine, base: Base) -> None:
-    from stages.policy.generate import Sampling as Plain
-    from stages.policy.generate import generate
+    from stages.core.sampling import Sampling as Plain
+    from tests.policy.drawing import generate
 
     prompts = base.prompts(64)
     ours = generate(base.model, prompts, Plain(temperature=0, max_tokens=64), contract=base.contract, seed=0)

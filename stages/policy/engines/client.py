@@ -1,0 +1,174 @@
+"""A model that is asked: prompts enter, completions leave as they finish, and what they cost in operations.
+
+Evaluation, sampling, comparison and the workers that judge and rewrite all ask a model through this file: one way to
+find the room for an answer, to seed a request, to ask again where that can help and to turn tokens into text. The
+engine is opened when the first request is really made, so a run whose shards are all there loads nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from stages.core.artifact import Model
+from stages.core.contract import Contract
+from stages.core.errors import InputError
+from stages.core.rows import Prompt
+from stages.core.runner import Work
+from stages.core.sampling import RETRIED, Completion, Engine, Finish, Request, Sampling
+from stages.policy import device, models
+from stages.policy.engines.opening import open_engine
+from stages.policy.sampler import derive
+
+LONGEST = 32768
+"""Tokens of a completion whose limit nobody set: what the paper evaluates and samples with."""
+TRIES = 3
+"""How often a request is made whose failure another try can mend."""
+
+
+class Client:
+    """A model with its tokenizer and the contract it is asked under; closes its engine when left as a context."""
+
+    def __init__(self, model: Model, contract: Contract, dtype: str, work: Work) -> None:
+        self.path, self.contract, self.dtype, self.work = model.path, contract, dtype, work
+        self.tokenizer = models.load_tokenizer(model.path)
+        self.failures: Counter[Finish] = Counter()
+        """How many requests ended in which failure, tries that were mended left out."""
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "engine" in self.__dict__:
+            self.engine.close()
+            del self.engine
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine, on the device the runtime names."""
+        self.work.emit("device", device=device.described(device.place(self.work.runtime)))
+        return open_engine(self.path, contract=self.contract, dtype=self.dtype, runtime=self.work.runtime)
+
+    @cached_property
+    def module(self) -> Any:
+        """The weights as a torch module: the engine's own where it has one in this process, else loaded beside it."""
+        own = getattr(self.engine, "model", None)
+        if own is not None:
+            return own
+        return models.load_model(self.path, dtype=self.dtype, device=device.place(self.work.runtime))
+
+    @property
+    def apart(self) -> bool:
+        """As `Engine.apart`."""
+        return self.engine.apart
+
+    @property
+    def coupled(self) -> bool:
+        """As `Engine.coupled`."""
+        return self.engine.coupled
+
+    def prompt_ids(self, rows: Sequence[Prompt]) -> dict[str, list[int]]:
+        """Return prompt id -> the token ids of its rendered text."""
+        return {row.id: list(self.tokenizer(self.contract.render(row.problem))["input_ids"]) for row in rows}
+
+    def room(self, prompt_ids: Mapping[str, Sequence[int]], wanted: int | None) -> int:
+        """Return the tokens a completion may have: `wanted` (None: LONGEST) or what the longest prompt leaves, if less.
+
+        Says so where `wanted` is cut. Raises InputError for a prompt that leaves none.
+        """
+        longest = max(prompt_ids, key=lambda one: len(prompt_ids[one]))
+        room = self.contract.max_positions - len(prompt_ids[longest])
+        if room < 1:
+            raise InputError(
+                f"problem {longest} takes {len(prompt_ids[longest])} tokens and leaves no room in "
+                f"{self.contract.max_positions} positions",
+                hint="leave long problems out when preparing: `r1 recipes keys prepare`",
+            )
+        if wanted is not None and wanted > room:
+            text = f"max_tokens {wanted} is cut to {room}: the model has no more positions"
+            self.work.emit("warning", text=text)
+        return min(room, LONGEST if wanted is None else wanted)
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        """Yield each request with its completion, in any order; one that failed is made again, where that can help,
+        when the stream has ended. What still failed is counted and told in one warning."""
+        waiting: Iterable[Request] = requests
+        for tries in range(TRIES):
+            again: list[Request] = []
+            for request, completion in self.engine.sample(waiting):
+                if completion.finish in RETRIED and tries + 1 < TRIES:
+                    again.append(request)
+                    continue
+                if completion.failed:
+                    self._failed(completion)
+                yield request, completion
+            if not again:
+                break
+            waiting = sorted(again, key=lambda one: one.shard)
+        for text in self.engine.notes:
+            self.work.emit("warning", text=text)
+        self.engine.notes.clear()
+
+    def _failed(self, completion: Completion) -> None:
+        self.failures[completion.finish] += 1
+        if self.failures[completion.finish] == 1:
+            self.work.emit("warning", text=f"a completion failed ({completion.finish}): {completion.fault}")
+
+    def text(self, completion: Completion) -> str:
+        """Return a completion as text, without end and padding tokens; tags stay even where they are special tokens."""
+        if completion.text is not None:
+            return completion.text
+        silent = {*self.contract.eos_ids, self.contract.pad_id}
+        return str(self.tokenizer.decode([i for i in completion.ids if i not in silent], skip_special_tokens=False))
+
+    def flops(self, tokens: int) -> float:
+        """Return the operations it takes to process so many tokens: 2 N D (2001.08361, section 2.1), N = parameters."""
+        return 2.0 * parameters(self.path) * tokens
+
+
+def requests(
+    rows: Sequence[Prompt], prompt_ids: Mapping[str, Sequence[int]], samples: int, sampling: Sampling, seed: int
+) -> list[Request]:
+    """One request for each sample of each prompt, prompt by prompt, each with its own seed: (seed, prompt, number).
+
+    Keys are (place of the prompt, number of the sample). A prompt that comes twice goes on with its numbers.
+    """
+    numbers: Counter[str] = Counter()
+    made = []
+    for place, row in enumerate(rows):
+        for sample in range(samples):
+            own = derive(seed, row.id, numbers[row.id])
+            numbers[row.id] += 1
+            made.append(Request(prompt_ids=prompt_ids[row.id], sampling=sampling, seed=own, key=(place, sample)))
+    return made
+
+
+def in_order(
+    asked: Sequence[Request],
+    answered: Iterable[tuple[Request, Completion]],
+    on_progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """The completions of requests in the order they were made, whatever the order they come in; `on_progress` hears how
+    many of all are there."""
+    by_key = {}
+    for request, completion in answered:
+        by_key[request.key] = completion
+        if on_progress is not None:
+            on_progress(len(by_key), len(asked))
+    return [by_key[request.key] for request in asked]
+
+
+def parameters(folder: Path) -> int:
+    """Return how many parameters the weights of a folder hold, tied ones once: read off the files' headers."""
+    from math import prod
+
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            total += sum(prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
+    return total
