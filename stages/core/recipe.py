@@ -113,7 +113,7 @@ def resolved(loaded: Loaded) -> dict[str, Any]:
         "stage": loaded.stage,
         "name": loaded.name,
         "inputs": dict(loaded.inputs),
-        "recipe": plain(loaded.recipe),
+        "recipe": schema.values(loaded.recipe),
         "runtime": plain(loaded.runtime),
     }
 
@@ -264,7 +264,7 @@ def _assemble(tree: Entry, stage: str, path: Path | None, name: str | None) -> L
     name = name or _part(tree, "name", scalar=True) or (path.stem if path else stage)
     origins: dict[str, str] = {}
     comments: dict[str, str] = {}
-    for section, value in (("inputs", inputs), ("recipe", plain(recipe)), ("runtime", plain(runtime))):
+    for section, value in (("inputs", inputs), ("recipe", schema.values(recipe)), ("runtime", plain(runtime))):
         _trace(value, _section(tree, section), section, (origins, comments))
     return Loaded(stage, check_name(name), recipe, inputs, runtime, origins, path, comments)
 

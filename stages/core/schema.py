@@ -108,9 +108,7 @@ def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
     """All keys of a dataclass, its own before its parts'; with `nested`, each dataclass's own follow it, dotted."""
     found: list[Key] = []
     notes = docs(cls)
-    # A class's own fields first, then its parts' in the order of its bases; a field stands where it was first declared.
-    place = {name: level for level, part in enumerate(cls.__mro__) for name in inspect.get_annotations(part)}
-    for field in sorted(dataclasses.fields(cls), key=lambda field: place[field.name]):
+    for field in _in_order(cls):
         hint, key = _hints(cls)[field.name], _dotted(prefix, field.name)
         default = default_of(field)
         shown = REQUIRED if default is dataclasses.MISSING else plain(default)
@@ -121,6 +119,12 @@ def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
             many = get_origin(hint) in (list, tuple)
             found += describe(inner, key + "[]" * many)
     return found
+
+
+def values(recipe: Any) -> dict[str, Any]:
+    """The plain values of a dataclass in the order of `describe`."""
+    found = plain(recipe)
+    return {field.name: found[field.name] for field in _in_order(type(recipe))}
 
 
 @lru_cache
@@ -148,6 +152,13 @@ def dataclass_in(hint: Any) -> type | None:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return hint
     return next((found for part in get_args(hint) if (found := dataclass_in(part)) is not None), None)
+
+
+def _in_order(cls: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass as they are read: its own, then its parts' in the order of its bases; a field that is
+    declared again stands where it was first declared."""
+    place = {name: level for level, part in enumerate(cls.__mro__) for name in inspect.get_annotations(part)}
+    return sorted(dataclasses.fields(cls), key=lambda field: place[field.name])
 
 
 def _union(entry: Entry, choices: tuple[Any, ...], key: str, default: Any, ask: str) -> Any:
