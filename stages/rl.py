@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stages.core.contract import Contract
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
-    from stages.policy.validation import Validation
+    from stages.policy.validation import ValidationPlan
 
 VERSION = 4
 
@@ -53,7 +53,7 @@ class Inputs:
     prompts: Prompts
     """What is practised on: problems that rules judge."""
     validation: Prompts | None = None
-    """What `eval_every` examines; never trained on."""
+    """What the policy is validated on every `eval_every` steps; never trained on."""
     general: Prompts | None = None
     """General prompts, each for the judge its verifier names; practised on from `general_from_step` on."""
     safety: Prompts | None = None
@@ -74,7 +74,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy import device, judge, models, ppo, resumable, settings
     from stages.policy.checkpoint import Checkpoints
     from stages.policy.engines.opening import open_engine
-    from stages.policy.logbook import Logbook
+    from stages.policy.logbook import MetricsLogger
     from stages.policy.policy_weights import Policy
     from stages.policy.rollout import Collector
 
@@ -83,7 +83,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     work.emit("device", device=device.described(where))
     contract = policy_contract(recipe, inputs.model.contract)
     tokenizer = models.load_tokenizer(inputs.model.path)
-    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # TRL would put eos where there is none
+    tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
     shared = {"contract": contract, "tokenizer": tokenizer, "judges": judge.load_judges(inputs, where)}
     asked = _asked([*reasoning, *general], recipe, shared)
@@ -106,7 +106,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             cpu=policy.device.type == "cpu",
         ),
         checkpoints=checkpoints,
-        callback=Logbook(recipe, work),
+        callback=MetricsLogger(recipe, work),
         validation=_validation(recipe, inputs, shared, work),
     )
     try:
@@ -238,10 +238,10 @@ def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[s
     return {"rows": rows, "prompt_ids": ids, **shared}
 
 
-def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> Validation | None:
-    """Return the examinations the recipe asks for, if it does. Raises InputError when no rule could mark them."""
+def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> ValidationPlan | None:
+    """Return the validation the recipe asks for, if it does. Raises InputError when no rule could mark it."""
     from stages.policy.sampler import derive
-    from stages.policy.validation import Best, Examination, Validation
+    from stages.policy.validation import BestWeights, ValidationPlan, ValidationRun
     from stages.rewards.scoring import applies
 
     if inputs.validation is None:
@@ -251,18 +251,18 @@ def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Wo
         return None
     if not any(applies("strict", row) for row in asked["rows"]):
         raise InputError(
-            "the validation prompts are all general or code, and examinations are marked by strict pass@1",
+            "the validation prompts are all general or code, and validation is by strict pass@1",
             hint="put other reasoning prompts among them, or leave inputs.validation out",
         )
-    return Validation(
-        examination=Examination(
+    return ValidationPlan(
+        validation=ValidationRun(
             samples=recipe.eval_samples,
             seed=derive(work.seed, "examination"),
             reward_options=recipe.reward_options,
             **asked,
         ),
         every=recipe.eval_every,
-        best=Best(work.scratch / "best") if recipe.keep == "best" else None,
+        best=BestWeights(work.scratch / "best") if recipe.keep == "best" else None,
     )
 
 

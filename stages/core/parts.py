@@ -266,16 +266,16 @@ class ValuePlan:
 
 @dataclass(frozen=True, kw_only=True)
 class Examinations:
-    """When a policy in training is examined, and which weights are kept for it."""
+    """When a policy in training is validated, and which weights are kept for it."""
 
     eval_every: int = 0
-    """Steps between examinations on the validation prompts, besides the first and the last; 0, or more than `steps`, =
+    """Steps between validations on the validation prompts, besides the first and the last; 0, or more than `steps`, =
     never.
     """
     eval_samples: int = 4
     """Completions for each validation prompt, 1 or more."""
     keep: Literal["best", "last"] = "best"
-    """Which weights are sealed: those of the best examination (strict pass@1), or the last; without examinations the
+    """Which weights are sealed: those of the best validation (strict pass@1), or the last; without validation the
     last.
     """
 

@@ -202,7 +202,7 @@ def train(
 def configuration(tuning: Tuning, plan: OnPolicyPlan, folder: Path, micro: int, work: Work) -> DistillationConfig:
     """Translate a `Tuning` and an `OnPolicyPlan` into TRL's own words; `micro` must divide the prompts of a step."""
     return DistillationConfig(
-        **settings.unattended(
+        **settings.common_arguments(
             tuning,
             folder=folder,
             seed=work.seed,

@@ -137,7 +137,7 @@ def configuration(
 ) -> TrainingArguments:
     """Translate what is asked for into transformers' own words; `longest`: most tokens that must fit at once."""
     made = TrainingArguments(
-        **settings.unattended(
+        **settings.common_arguments(
             recipe,
             folder=Checkpoints(work.scratch / "checkpoints").fresh_draft(),
             seed=work.seed,

@@ -34,9 +34,9 @@ from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
 from stages.policy.resumable import ResumableTrainer
 from stages.policy.rollout import Collector, Kept, Rollout
-from stages.policy.settings import Sizes
+from stages.policy.settings import BatchSizes
 from stages.policy.steps import RunState, StepCallback
-from stages.policy.validation import Validation
+from stages.policy.validation import ValidationPlan
 
 REFERENCE_FILE = "reference.safetensors"
 ROLLOUT_FILE = "rollout.pt"
@@ -45,14 +45,14 @@ ROLLOUT_FILE = "rollout.pt"
 class RolloutCallback(StepCallback, Protocol):
     """Who is told what while a policy is trained."""
 
-    def sampling(self, step: int, done: int, asked: int) -> None:
+    def on_sampling(self, step: int, done: int, asked: int) -> None:
         """After `step` updates, `done` of the `asked` completions of a rollout are there."""
 
-    def rolled(self, rollout: Rollout, kept: list[Kept]) -> None:
+    def on_rollout(self, rollout: Rollout, kept: list[Kept]) -> None:
         """A rollout is complete; some of its answers as text."""
 
-    def validated(self, step: int, figures: dict[str, float]) -> None:
-        """The policy was examined after `step` updates."""
+    def on_validation(self, step: int, figures: dict[str, float]) -> None:
+        """The policy was validated after `step` updates."""
 
 
 @dataclass(kw_only=True)
@@ -81,7 +81,7 @@ class PolicyState(RunState):
         self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
 
 
-class Tally:
+class StepTotals:
     """Sums over the micro-batches of one step, and the seconds it spent on what."""
 
     def __init__(self) -> None:
@@ -136,7 +136,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         config: TrainingArguments,
         checkpoints: Checkpoints,
         callback: RolloutCallback,
-        validation: Validation | None = None,
+        validation: ValidationPlan | None = None,
     ) -> None:
         self.policy = policy
         self.reference: Policy | None = None
@@ -145,7 +145,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.objective = objective
         self.loss = load_loss(objective.loss)
         self.validation = validation
-        self.tally = Tally()
+        self.totals = StepTotals()
         self.rollout: Rollout | None = None
         policy.disable_dropout()
         self.copy_policy()
@@ -154,7 +154,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         )
         costs.restart_peak(self.accelerator.device)
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        self.sizes = Sizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
+        self.sizes = BatchSizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
 
     def copy_policy(self) -> None:
         """Make the models that start as the policy, before a trainer takes hold of its module (see `Policy.copy`)."""
@@ -184,7 +184,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
         if inputs.get("fresh"):
             old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
-            self.tally.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
+            self.totals.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
         given = LossInputs(
             logprobs_BT=logprobs_BT,
             old_logprobs_BT=old_BT,
@@ -195,7 +195,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             normaliser=inputs["normaliser"],
         )
         loss, sums = policy_loss(self.loss, given, self.objective)
-        self.tally.add(sums | {"entropy": entropy_BT.sum()})
+        self.totals.add(sums | {"entropy": entropy_BT.sum()})
         return loss
 
     # ---- rollouts ----
@@ -203,23 +203,21 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def _roll_out(self, number: int, step: int) -> Rollout:
         self._renew_reference(step)
         engine = self.renewed_engine(step)
-        with self.tally.timed("rollout"), self.accelerator.autocast():
+        with self.totals.timed("rollout"), self.accelerator.autocast():
             completions = self.collector.collect(
-                engine, number, step, lambda done, asked: self.callback.sampling(step, done, asked)
+                engine, number, step, lambda done, asked: self.callback.on_sampling(step, done, asked)
             )
-        with self.tally.timed("reward"):
+        with self.totals.timed("reward"):
             answers = self.collector.judge(number, completions)
-            rollout, kept = self.collector.lay_out(
-                answers, number, step, reference_name(self.run_state.reference_step)
-            )
-        with self.tally.timed("logprobs"):
-            self._measure(rollout)
-            kept = self._weigh(rollout, kept)
-        self.callback.rolled(rollout, kept)
+            rollout, kept = self.collector.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
+        with self.totals.timed("logprobs"):
+            self.take_logprobs(rollout)
+            kept = self.assign_advantages(rollout, kept)
+        self.callback.on_rollout(rollout, kept)
         return rollout
 
     @torch.no_grad()
-    def _measure(self, rollout: Rollout) -> None:
+    def take_logprobs(self, rollout: Rollout) -> None:
         """Add the reference's log-probabilities, and replace the sampler's by the trainer's where they may differ.
 
         An exact engine says the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
@@ -244,11 +242,11 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
 
     def renewed_engine(self, step: int) -> Engine:
         """Return the engine with the weights that there are after `step` updates."""
-        with self.tally.timed("renewal"):
+        with self.totals.timed("renewal"):
             renew(self.engine, self.policy, step)
         return self.engine
 
-    def _weigh(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
+    def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
         return kept
 
@@ -288,18 +286,18 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     # ---- validation ----
 
     def begin_run(self) -> None:
-        """Examine the base before its first step; a resumed run has done so."""
+        """Validate the base before its first step; a resumed run has done so."""
         if self.state.global_step == 0:
             self._validate(0)
 
     def _validate(self, step: int) -> None:
-        """Examine the policy when it is time, and keep its weights when none were better."""
+        """Validate the policy when it is time, and keep its weights when none were better."""
         plan, state = self.validation, self.run_state
         if plan is None or not plan.due(step, self.args.max_steps):
             return
         with self.accelerator.autocast():
-            figures = plan.examination.sit(self.renewed_engine(step), self.collector.max_tokens(step))
-        self.callback.validated(step, figures)
+            figures = plan.validation.run(self.renewed_engine(step), self.collector.max_tokens(step))
+        self.callback.on_validation(step, figures)
         state.base_validation = state.base_validation or figures
         if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:
             state.best_step, state.best_validation = step, figures
@@ -309,11 +307,11 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     # ---- steps and checkpoints ----
 
     def begin_step(self) -> None:
-        """The tally is of one step."""
-        self.tally.restart()
+        """The totals are of one step."""
+        self.totals.restart()
 
     def close_step(self, logs: dict[str, float]) -> None:
-        """Report the update that just ended, and examine the policy when it is time."""
+        """Report the update that just ended, and validate the policy when it is time."""
         super().close_step(logs)
         self._validate(self.state.global_step)
 
@@ -321,7 +319,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         """Return figures of the step and of the rollout it is part of; what the run has come to is added up."""
         rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
         rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
-        figures: dict[str, Any] = rollout.facts | self.tally.figures(rollout.tokens(rows))
+        figures: dict[str, Any] = rollout.facts | self.totals.figures(rollout.tokens(rows))
         # Of its first minibatch, for the others too.
         rollout.facts |= {name: figures[name] for name in MISMATCH if name in figures}
         figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}

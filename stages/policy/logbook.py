@@ -34,7 +34,7 @@ QUIET = 2.0
 """Seconds between signs of life while a rollout is sampled."""
 
 
-class Logbook(StepLogger):
+class MetricsLogger(StepLogger):
     """What training tells, as events and files."""
 
     def __init__(self, recipe: Reinforcement, work: Work) -> None:
@@ -43,14 +43,14 @@ class Logbook(StepLogger):
         self._told = 0.0
         self._warned: set[str] = set()
 
-    def sampling(self, step: int, done: int, asked: int) -> None:
+    def on_sampling(self, step: int, done: int, asked: int) -> None:
         """Show that a long rollout moves, at most every two seconds."""
         if time.monotonic() - self._told > QUIET:
             self._told = time.monotonic()
             shown = {"completions": float(done), "of": float(asked)}
             self.work.emit("progress", done=step, total=self.recipe.steps, unit="steps", figures=shown)
 
-    def rolled(self, rollout: Rollout, kept: list[Kept]) -> None:
+    def on_rollout(self, rollout: Rollout, kept: list[Kept]) -> None:
         """Keep some answers to look at, and warn once of each thing that makes learning impossible."""
         folder = self.work.path / "completions"
         folder.mkdir(exist_ok=True)
@@ -63,8 +63,8 @@ class Logbook(StepLogger):
                     "warning", text=f"rollout {rollout.number + 1}: {name} is {rollout.facts[name]:.3g}: {advice}"
                 )
 
-    def validated(self, step: int, figures: dict[str, float]) -> None:
-        """Report an examination."""
+    def on_validation(self, step: int, figures: dict[str, float]) -> None:
+        """Report a validation."""
         self.work.emit("eval", step=step, **figures)
 
 

@@ -85,15 +85,15 @@ class PPOTrainer(PolicyTrainer):
         )
         with torch.autocast(errors_BT.device.type, enabled=False):
             (errors_BT.sum() / max(inputs["normaliser"].tokens, 1)).backward()
-        self.tally.sums["value_loss"] += errors_BT.sum().item()
+        self.totals.sums["value_loss"] += errors_BT.sum().item()
         return super().compute_loss(model, inputs)
 
     # ---- rollouts ----
 
     @torch.no_grad()
-    def _measure(self, rollout: Rollout) -> None:
+    def take_logprobs(self, rollout: Rollout) -> None:
         """Take the values too, in the micro-batches that will be trained on."""
-        super()._measure(rollout)
+        super().take_logprobs(rollout)
         values: list[Tensor] = []
         for start in range(0, self.sizes.rollout, self.sizes.micro):
             rows = range(start, start + self.sizes.micro)
@@ -101,7 +101,7 @@ class PPOTrainer(PolicyTrainer):
             values += [found_BT[place, : len(rollout.completion_ids[row])].clone() for place, row in enumerate(rows)]
         rollout.traces["values"] = values
 
-    def _weigh(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
+    def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Give each token its advantage and its return, and each row the mean advantage of its tokens to be shown.
 
         Advantages are whitened over all tokens of the rollout; `scale_rewards` off leaves out the division. A row that

@@ -122,7 +122,7 @@ class ResumableTrainer(Generic[StateT]):
         refuse_no_number(step, logs["grad_norm"], logs["loss"])
         report = StepReport(step=step, steps=self.args.max_steps, figures=self.step_figures(step, logs))
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
-        self.callback.stepped(report)
+        self.callback.on_step(report)
 
     def save_state_files(self, folder: Path) -> None:
         """Write into a checkpoint what transformers does not know of."""

@@ -27,7 +27,7 @@ CHECKPOINTS = 10
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BatchSizes:
     """How rows are counted: `step` rows an optimizer update, in `accumulation` micro-batches of `micro` rows."""
 
     step: int
@@ -63,7 +63,9 @@ def rows_at_once(recipe: RolloutPlan, model: Any, prompt_ids: Sequence[list[int]
     return micro
 
 
-def unattended(asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps: int, cpu: bool) -> dict[str, Any]:
+def common_arguments(
+    asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps: int, cpu: bool
+) -> dict[str, Any]:
     """Return what all trainings tell transformers alike: AdamW as `asked`, checkpoints into `folder`, every step
     logged to nobody, and a loader that serves numbers."""
     return {
@@ -112,7 +114,7 @@ def configuration(
 ) -> TrainingArguments:
     """Translate what reinforcement learning asks for into transformers' words; `micro` must divide a step's rows."""
     return TrainingArguments(
-        **unattended(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
+        **common_arguments(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
         max_steps=recipe.steps,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=recipe.step_rows // micro,

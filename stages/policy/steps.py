@@ -32,7 +32,7 @@ class StepReport:
 class StepCallback(Protocol):
     """Who is told of steps, in the trainer's own thread and before the step's checkpoint is written."""
 
-    def stepped(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """A step is done."""
 
 
@@ -48,7 +48,7 @@ class StepLogger:
         self.then = then
         """Called after the events of each step."""
 
-    def stepped(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         """Emit the events of a step."""
         if report.step % self.work.runtime.log_every == 0 or report.step == report.steps:
             self.work.emit("step", step=report.step, **report.figures)

@@ -1,4 +1,4 @@
-"""A small held-out examination during training, and the best weights so far.
+"""A small validation during training, on problems held out, and the best weights so far.
 
 A policy and its step enter; the means of its verdicts leave. The same seed is used at every step, so two steps are
 compared under the same draws. The curve is for watching and for choosing weights; the figures to quote come from `r1
@@ -27,8 +27,8 @@ WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examination:
-    """The problems of an examination and how often each is asked, at temperature 1."""
+class ValidationRun:
+    """The problems a policy is validated on and how often each is asked, at temperature 1."""
 
     rows: Sequence[Prompt]
     prompt_ids: Sequence[list[int]]
@@ -41,7 +41,7 @@ class Examination:
     reward_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What the recipe sets of rewards that programs are measured by, such as `code`'s limits."""
 
-    def sit(
+    def run(
         self, engine: Engine, max_tokens: int, on_progress: Callable[[int, int], None] | None = None
     ) -> dict[str, float]:
         """Return means over problems and samples, as `rollout.measured` describes them: `strict` (pass@1 of the tagged
@@ -63,21 +63,21 @@ class Examination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validation:
-    """When a policy in training is examined, and where its best weights are kept."""
+class ValidationPlan:
+    """When a policy in training is validated, and where its best weights are kept."""
 
-    examination: Examination
+    validation: ValidationRun
     every: int
-    """Steps between examinations, besides the first and the last; 1 or more."""
-    best: Best | None
+    """Steps between validations, besides the first and the last; 1 or more."""
+    best: BestWeights | None
     """None: no weights but the last are wanted."""
 
     def due(self, step: int, steps: int) -> bool:
-        """Whether a run of `steps` steps is examined after `step` of them."""
+        """Whether a run of `steps` steps is validated after `step` of them."""
         return step % self.every == 0 or step == steps
 
 
-class Best:
+class BestWeights:
     """The best weights so far, on disk; which they are is remembered by the trainer's checkpoints."""
 
     def __init__(self, folder: Path) -> None:

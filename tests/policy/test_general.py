@@ -22,7 +22,7 @@ from stages.core.sampling import Completion, Finish
 from stages.policy import judge, models, rollout
 from stages.policy.engines.local import LocalEngine
 from stages.policy.sampler import MixedOrder, PromptOrder
-from stages.policy.validation import Examination
+from stages.policy.validation import ValidationRun
 from tests.policy import tiny
 from tests.policy.test_resume import outcome, set_trap
 
@@ -172,7 +172,7 @@ def test_kept_answers_name_only_the_rewards_of_their_kind(whole: Path) -> None:
     assert all(len(names) == 1 and names <= {"helpful", "safe"} for kind, names in by_kind.items() if kind == "general")
 
 
-def test_an_examination_marks_each_problem_by_its_own_rewards(whole: Path) -> None:
+def test_validation_marks_each_problem_by_its_own_rewards(whole: Path) -> None:
     first = events.curve(whole / "events.jsonl", "eval")[0]
     assert {"strict", "accuracy", "format", "judges", "reflective", "strict_even", "strict_odd"} <= set(first)
     assert not [name for name in first if name.startswith("strict_talk")]
@@ -245,10 +245,10 @@ def test_no_rule_looks_at_a_general_prompt(home: Path) -> None:
         assert set(one.answer.scored.verdicts) == {"format", "language"} | others
 
 
-def test_the_judges_examine_general_problems_without_training_on_them(home: Path) -> None:
+def test_the_judges_validate_general_problems_without_training_on_them(home: Path) -> None:
     words, contract = models.load_tokenizer(home / "model"), tiny.Contract.read(home / "model")
     rows = general_rows(2)
-    examination = Examination(
+    validation = ValidationRun(
         rows=rows,
         prompt_ids=[words(row.problem)["input_ids"] for row in rows],
         tokenizer=words,
@@ -258,6 +258,6 @@ def test_the_judges_examine_general_problems_without_training_on_them(home: Path
         judges={"helpful": heard, "safe": heard},
     )
     engine = LocalEngine(models.load_model(home / "model"), contract)
-    figures = examination.sit(engine, 5)
+    figures = validation.run(engine, 5)
     assert "strict" not in figures and "accuracy" not in figures
     assert 0 < figures["judges"] <= 0.5

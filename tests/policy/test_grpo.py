@@ -36,19 +36,19 @@ class Witness:
         self.reference_is_policy: list[bool] = []
         self.trainer: grpo.PolicyTrainer | None = None
 
-    def sampling(self, step: int, done: int, asked: int) -> None:
+    def on_sampling(self, step: int, done: int, asked: int) -> None:
         pass
 
-    def rolled(self, made: rollout.Rollout, kept: list[rollout.Kept]) -> None:
+    def on_rollout(self, made: rollout.Rollout, kept: list[rollout.Kept]) -> None:
         self.rollouts.append(made)
         if self.trainer is not None and self.trainer.reference is not None:
             pairs = zip(self.trainer.model.parameters(), self.trainer.reference.module.parameters(), strict=True)
             self.reference_is_policy.append(all(torch.equal(*pair) for pair in pairs))
 
-    def validated(self, step: int, figures: dict[str, float]) -> None:
-        raise AssertionError("nothing was to be examined")
+    def on_validation(self, step: int, figures: dict[str, float]) -> None:
+        raise AssertionError("nothing was to be validated")
 
-    def stepped(self, report: StepReport) -> None:
+    def on_step(self, report: StepReport) -> None:
         self.steps.append({"step": report.step, **report.figures})
 
 

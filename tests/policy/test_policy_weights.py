@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from stages.core.errors import MissingError, StageError
 from stages.policy import models
 from stages.policy.policy_weights import Policy
-from stages.policy.validation import Best
+from stages.policy.validation import BestWeights
 from tests.policy import tiny
 
 
@@ -87,7 +87,7 @@ def test_experts_that_are_fused_in_memory_are_named_one_by_one_as_in_a_checkpoin
 
 
 def test_the_best_weights_come_back_and_torn_ones_leave_the_policy_as_it_was(tmp_path: Path, policy: Policy) -> None:
-    best, kept = Best(tmp_path), policy.copy()
+    best, kept = BestWeights(tmp_path), policy.copy()
     best.keep(policy, 3)
     moved(policy)
     last = policy.copy()

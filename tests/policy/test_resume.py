@@ -1,5 +1,4 @@
-"""Killed by SIGKILL anywhere and run again, a training ends in the same weights, events and completions, bit for bit.
-"""
+"""Killed by SIGKILL anywhere and run again, a training ends in the same weights, events and completions, bit for bit."""
 
 from __future__ import annotations
 
@@ -128,7 +127,7 @@ def test_the_same_run_twice_is_the_same(home: Path, uninterrupted: dict[str, Any
         pytest.param(["step 7"], id="just after a reference replacement"),
         pytest.param(["sampling 3"], id="two checkpoints after a reference replacement"),
         pytest.param(["step 11"], id="in a later epoch"),
-        pytest.param(["eval 8"], id="at an examination"),
+        pytest.param(["eval 8"], id="at a validation"),
         pytest.param(["finishing"], id="after the last step, before sealing"),
         pytest.param(["step 1", "sampling 1", "writing 8", "step 10"], id="again and again"),
     ],

@@ -128,7 +128,7 @@ def test_steps_are_told_now_and_then_the_last_always_and_progress_at_each(tmp_pa
     place = tiny.work(tmp_path, log_every=3)
     logger = StepLogger(place, live=("loss", "tokens"), then=lambda report: after.append(report.step))
     for step in range(1, 5):
-        logger.stepped(StepReport(step=step, steps=4, figures={"loss": step / 2, "tokens": 7, "rows": 2}))
+        logger.on_step(StepReport(step=step, steps=4, figures={"loss": step / 2, "tokens": 7, "rows": 2}))
     place.events.close()
     steps = events.read(tmp_path / "events.jsonl", "step")
     assert [(line["step"], line["loss"], line["rows"]) for line in steps] == [(3, 1.5, 2), (4, 2.0, 2)]

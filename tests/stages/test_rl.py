@@ -147,11 +147,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inputs(home: Path) -> Callable[..., rl.Inputs]:
     def make(model: Model | None = None, prompts: str = "prompts", validation: bool = False) -> rl.Inputs:
-        examined = Prompts(path=home / "validation", record=tiny.record("prompts", "validation"))
+        held_out = Prompts(path=home / "validation", record=tiny.record("prompts", "validation"))
         return rl.Inputs(
             model=model or Model(path=home / "model", record=tiny.record("model", "tiny")),
             prompts=Prompts(path=home / prompts, record=tiny.record("prompts", prompts)),
-            validation=examined if validation else None,
+            validation=held_out if validation else None,
         )
 
     return make
@@ -251,7 +251,7 @@ def test_a_prompt_among_the_wrong_ones_is_sent_to_the_others(
     assert way_out in caught.value.hint
 
 
-def test_an_examination_that_no_rule_could_mark_is_refused(
+def test_validation_that_no_rule_could_mark_is_refused(
     tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs]
 ) -> None:
     with pytest.raises(InputError, match="all general"):
@@ -321,7 +321,7 @@ def test_kept_completions_say_what_each_reward_gave_and_why(tmp_path: Path, inpu
     assert sum(row["advantage"] for row in rows[:4]) == pytest.approx(0, abs=1e-5)
 
 
-def test_the_base_is_examined_before_the_first_step_and_the_policy_on_time(
+def test_the_base_is_validated_before_the_first_step_and_the_policy_on_time(
     tmp_path: Path, inputs: Callable[..., rl.Inputs]
 ) -> None:
     changes = {"eval_every": 3, "eval_samples": 2, "keep": "last"}
@@ -332,7 +332,7 @@ def test_the_base_is_examined_before_the_first_step_and_the_policy_on_time(
     assert draft.metrics["strict_before"] == curve[0]["strict"]
 
 
-def test_a_run_shorter_than_the_way_to_an_examination_has_none(
+def test_a_run_shorter_than_the_way_to_a_validation_has_none(
     tmp_path: Path, inputs: Callable[..., rl.Inputs]
 ) -> None:
     draft = tiny.run(tmp_path / "run", inputs(validation=True), {"eval_every": 40})
@@ -343,14 +343,14 @@ def test_a_run_shorter_than_the_way_to_an_examination_has_none(
 def test_the_best_weights_are_kept_not_the_last(
     tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The examination's marks are given here: highest after step 2."""
+    """What validation finds is given here: highest after step 2."""
     from stages.policy import validation
     from stages.policy.models import load_model
 
     marks = iter([0.1, 0.7, 0.3])
-    sit = validation.Examination.sit
+    run = validation.ValidationRun.run
     monkeypatch.setattr(
-        validation.Examination, "sit", lambda self, *given: {**sit(self, *given), "strict": next(marks)}
+        validation.ValidationRun, "run", lambda self, *given: {**run(self, *given), "strict": next(marks)}
     )
     changes = {"eval_every": 2, "eval_samples": 1}
     draft = tiny.run(tmp_path / "best", inputs(validation=True), {**changes, "keep": "best"})
