@@ -8,6 +8,7 @@ none was published, TRL's or ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.policy.grpo import PolicyTrainer
     from stages.policy.validation import ValidationPlan
+    from stages.rewards.scoring import Scorer
 
 VERSION = 4
 
@@ -85,8 +87,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tokenizer = models.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
-    shared = {"contract": contract, "tokenizer": tokenizer, "judges": judge.load_judges(inputs, where)}
-    asked = _asked([*reasoning, *general], recipe, shared)
+    prompt_ids = _prompt_ids([*reasoning, *general], recipe, contract, tokenizer)
+    judges = judge.load_judges(inputs, where)
+    validation = _validation(recipe, inputs, work, contract=contract, tokenizer=tokenizer, judges=judges)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
     engine = open_engine(
         inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module
@@ -94,20 +97,29 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     trainer = ppo.TRAINERS[recipe.algorithm](
         policy,
-        collector=Collector(recipe=recipe, seed=work.seed, general=len(general), **asked),
+        collector=Collector(
+            recipe=recipe,
+            rows=[*reasoning, *general],
+            prompt_ids=prompt_ids,
+            tokenizer=tokenizer,
+            contract=contract,
+            seed=work.seed,
+            general=len(general),
+            judges=judges,
+        ),
         engine=engine,
         objective=taken(Objective, recipe),
         config=settings.configuration(
             recipe,
             folder=checkpoints.fresh_draft(),
             seed=work.seed,
-            micro=settings.rows_at_once(recipe, policy.module, asked["prompt_ids"], work),
+            micro=settings.rows_at_once(recipe, policy.module, prompt_ids, work),
             save_steps=work.runtime.checkpoint_every or recipe.minibatches,
             cpu=policy.device.type == "cpu",
         ),
         checkpoints=checkpoints,
         callback=MetricsLogger(recipe, work),
-        validation=_validation(recipe, inputs, shared, work),
+        validation=validation,
     )
     try:
         resumable.train(trainer, work)
@@ -220,11 +232,8 @@ def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt],
     return reasoning, general
 
 
-def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[str, Any]:
-    """Return what is shared with rows and their prompts as token ids. Raises InputError for a prompt that leaves no
-    room to answer.
-    """
-    contract, tokenizer = shared["contract"], shared["tokenizer"]
+def _prompt_ids(rows: list[Prompt], recipe: Recipe, contract: Contract, tokenizer: Any) -> list[list[int]]:
+    """Return the prompts of rows as token ids. Raises InputError for a prompt that leaves no room to answer."""
     ids = [list(tokenizer(contract.render(row.problem))["input_ids"]) for row in rows]
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
     longest = max(range(len(ids)), key=lambda index: len(ids[index]))
@@ -235,10 +244,12 @@ def _asked(rows: list[Prompt], recipe: Recipe, shared: dict[str, Any]) -> dict[s
             f"which leaves no {tokens} tokens for a completion",
             hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
         )
-    return {"rows": rows, "prompt_ids": ids, **shared}
+    return ids
 
 
-def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Work) -> ValidationPlan | None:
+def _validation(
+    recipe: Recipe, inputs: Inputs, work: Work, *, contract: Contract, tokenizer: Any, judges: Mapping[str, Scorer]
+) -> ValidationPlan | None:
     """Return the validation the recipe asks for, if it does. Raises InputError when no rule could mark it."""
     from stages.policy.sampler import derive
     from stages.policy.validation import BestWeights, ValidationPlan, ValidationRun
@@ -246,20 +257,25 @@ def _validation(recipe: Recipe, inputs: Inputs, shared: dict[str, Any], work: Wo
 
     if inputs.validation is None:
         return None
-    asked = _asked(inputs.validation.rows(), recipe, shared)
+    rows = inputs.validation.rows()
+    prompt_ids = _prompt_ids(rows, recipe, contract, tokenizer)
     if not 0 < recipe.eval_every <= recipe.steps:
         return None
-    if not any(applies("strict", row) for row in asked["rows"]):
+    if not any(applies("strict", row) for row in rows):
         raise InputError(
             "the validation prompts are all general or code, and validation is by strict pass@1",
             hint="put other reasoning prompts among them, or leave inputs.validation out",
         )
     return ValidationPlan(
         validation=ValidationRun(
+            rows=rows,
+            prompt_ids=prompt_ids,
+            tokenizer=tokenizer,
+            contract=contract,
             samples=recipe.eval_samples,
             seed=derive(work.seed, "examination"),
+            judges=judges,
             reward_options=recipe.reward_options,
-            **asked,
         ),
         every=recipe.eval_every,
         best=BestWeights(work.scratch / "best") if recipe.keep == "best" else None,

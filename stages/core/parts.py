@@ -265,7 +265,7 @@ class ValuePlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Examinations:
+class Validation:
     """When a policy in training is validated, and which weights are kept for it."""
 
     eval_every: int = 0
@@ -285,7 +285,7 @@ class Examinations:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinforcement(RewardPlan, RolloutPlan, Optimizer, Objective, ValuePlan, Examinations):
+class Reinforcement(RewardPlan, RolloutPlan, Optimizer, Objective, ValuePlan, Validation):
     """All that a trainer of reinforcement learning reads."""
 
     reference_steps: int | None = 400

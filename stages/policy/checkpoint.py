@@ -47,8 +47,7 @@ class Checkpoints:
         return target
 
     def latest(self, on_torn: Callable[[str], None]) -> Path | None:
-        """Return the newest whole checkpoint, or None; each torn one on the way is removed and reported in a sentence.
-        """
+        """Return the newest whole checkpoint, or None; each torn one on the way is removed, and told in a sentence."""
         for path in self._newest_first():
             fault = folder_fault(path)
             if not fault:

@@ -1,4 +1,4 @@
-"""Killed by SIGKILL anywhere and run again, a training ends in the same weights, events and completions, bit for bit."""
+"""Killed by SIGKILL anywhere and run again, a training ends in the same weights, events and texts, bit for bit."""
 
 from __future__ import annotations
 

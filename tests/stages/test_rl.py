@@ -332,9 +332,7 @@ def test_the_base_is_validated_before_the_first_step_and_the_policy_on_time(
     assert draft.metrics["strict_before"] == curve[0]["strict"]
 
 
-def test_a_run_shorter_than_the_way_to_a_validation_has_none(
-    tmp_path: Path, inputs: Callable[..., rl.Inputs]
-) -> None:
+def test_a_run_shorter_than_the_way_to_a_validation_has_none(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
     draft = tiny.run(tmp_path / "run", inputs(validation=True), {"eval_every": 40})
     assert events.read(tmp_path / "run" / "events.jsonl", "eval") == []
     assert draft.metrics["kept_step"] == 4
