@@ -23,6 +23,7 @@ from stages.core import disk, reflection, scores, scripts, shards, templates, te
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, nearest
+from stages.core.judged import Judged
 from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import at_least, check
 from stages.core.rows import Prompt, chosen
@@ -31,7 +32,6 @@ from stages.rewards import accuracy, choice, registry, scoring, steps
 from stages.rewards.grading import Grader
 from stages.rewards.mathematics import math
 from stages.rewards.registry import MEASURED
-from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -157,19 +157,21 @@ def identity(recipe: Recipe) -> dict[str, str]:
     return registry.outside_sources(recipe.rewards, recipe.reward_options)
 
 
-def judged(completion: str, row: Prompt, contract: Contract, verdicts: Mapping[str, Verdict]) -> dict[str, Any]:
+def judged(one: Judged, contract: Contract) -> dict[str, Any]:
     """Return a completion's verdicts and what else is read off its text: the row of completions.jsonl without its
-    numbers and extra rewards. `verdicts` are those of MEASURED, at least.
+    numbers and extra rewards.
 
-    A problem that a learned judge judges has no accuracy: strict, correct and answer are then None.
+    A problem that a learned judge judges has no accuracy: strict, correct and answer are then None. So they are, and
+    format, where the engine failed; the row says so.
     """
-    ruled = scoring.applies("accuracy", row)
-    strict = verdicts["strict"] if ruled else None
+    completion, row, verdicts = one.text, one.prompt, one.verdicts
+    ruled = scoring.applies("accuracy", row) and not one.failed
+    strict = verdicts["strict"] if ruled else verdicts["format"] if one.failed else None
     thinks = bool(text.spans(contract.prefill + completion, contract.think_tags))
     return {
-        "strict": (strict.value or 0.0) if strict else None,
+        "strict": (verdicts["strict"].value or 0.0) if ruled else None,
         "correct": verdicts["accuracy"].value if ruled else None,
-        "format": verdicts["format"].value or 0.0,
+        "format": None if one.failed else verdicts["format"].value or 0.0,
         "answer": ballot(completion, row, contract) if ruled else None,
         "reason": strict.reason if strict and strict.value != 1.0 else "",
         "mixed": scripts.mixes_languages(completion, contract.answer_tags),
@@ -177,6 +179,7 @@ def judged(completion: str, row: Prompt, contract: Contract, verdicts: Mapping[s
         "reflective": reflection.reflective_words(completion),
         "language": verdicts["language"].value if thinks else None,
         "readable": not unreadable(completion, row, contract),
+        **({"failed": True} if one.failed else {}),
     }
 
 
@@ -271,36 +274,32 @@ class Evaluator:
         """Return the judged completions of one chunk, problem by problem."""
         recipe = self.recipe
         asked = [row for row in chunk.rows for _ in range(recipe.samples)]
-        texts = [self.client.text(one) for one in drawn]
-        counted = [scoring.Counted(text, one.length) for text, one in zip(texts, drawn, strict=True)]
         grader = Grader(
             contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
         return [
             {
-                "id": row.id,
-                "family": row.family,
+                "id": one.prompt.id,
+                "family": one.prompt.family,
                 "sampling": chunk.sampling.name,
-                "sample": index % self.recipe.samples,
-                "completion": completion,
-                **judged(completion, row, self.contract, verdicts),
-                "tokens": one.length,
-                "truncated": one.truncated,
-                "rewards": {name: verdicts[name].value for name in recipe.rewards if name in verdicts},
+                "sample": index % recipe.samples,
+                "completion": one.text,
+                **judged(one, self.contract),
+                "tokens": one.completion.length,
+                "truncated": one.completion.truncated,
+                "rewards": one.row(recipe.rewards)["rewards"],
             }
-            for index, (row, completion, one, verdicts) in enumerate(
-                zip(asked, texts, drawn, grader.verdicts(counted, asked), strict=True)
-            )
+            for index, one in enumerate(grader.grade(drawn, asked, self.client.tokenizer))
         ]
 
 
 def _tell(evaluator: Evaluator, done: Sequence[Row]) -> None:
     recipe, sampling = evaluator.recipe, done[-1]["sampling"]
-    own = [row for row in done if row["sampling"] == sampling]
+    own = scores.completed(row for row in done if row["sampling"] == sampling)
     ruled = [row for row in own if row["strict"] is not None]
     figures = {
-        "format": sum(row["format"] for row in own) / len(own),
-        "length": sum(row["tokens"] for row in own) / len(own),
+        "format": sum(row["format"] for row in own) / max(1, len(own)),
+        "length": sum(row["tokens"] for row in own) / max(1, len(own)),
         "temperature": next(one.temperature for one in recipe.samplings if one.name == sampling),
     }
     if ruled:

@@ -149,43 +149,32 @@ class Drawer:
 
     def judged(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return the samples of one shard as plain rows, prompt by prompt."""
-        from stages.policy import rollout
-
         recipe, client = self.recipe, self.client
         asked = [row for row in chunk for _ in range(recipe.samples)]
         grader = Grader(
             contract=client.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
-        scored = rollout.judged(client.tokenizer, asked, drawn, grader)
         return [
-            asdict(
-                Sample(
-                    id=row.id,
-                    sample=index % recipe.samples,
-                    completion=one.text,
-                    tokens=completion.length,
-                    truncated=completion.truncated,
-                    rewards={name: verdict.value for name, verdict in one.verdicts.items()},
-                    reasons={name: verdict.reason for name, verdict in one.verdicts.items()},
-                )
-            )
-            for index, (row, completion, one) in enumerate(zip(asked, drawn, scored, strict=True))
+            asdict(Sample(id=one.prompt.id, sample=index % recipe.samples, failed=one.failed, **one.row()))
+            for index, one in enumerate(grader.grade(drawn, asked, client.tokenizer))
         ]
 
 
 def figures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return counts and means over samples as plain rows: `rows`, `prompts`, a mean for each reward over the samples
-    it applies to (what could not be judged counts as 0), `length` in tokens, the share `truncated`."""
-    names = list(dict.fromkeys(name for row in samples for name in row["rewards"]))
-    means = {}
+    it applies to (what could not be judged counts as 0), `length` in tokens, the share `truncated`; of what the
+    engine failed no mean is taken, but its number, `failed`, where there is some."""
+    whole = [row for row in samples if not row["failed"]]
+    names = list(dict.fromkeys(name for row in whole for name in row["rewards"]))
+    means: dict[str, float] = {} if len(whole) == len(samples) else {"failed": len(samples) - len(whole)}
     for name in names:
-        values = [row["rewards"][name] or 0.0 for row in samples if name in row["rewards"]]
+        values = [row["rewards"][name] or 0.0 for row in whole if name in row["rewards"]]
         means[name] = sum(values) / len(values)
     return {
         "rows": len(samples),
         "prompts": len({row["id"] for row in samples}),
         **means,
-        "length": sum(row["tokens"] for row in samples) / len(samples),
+        "length": sum(row["tokens"] for row in whole) / max(1, len(whole)),
         "truncated": sum(row["truncated"] for row in samples) / len(samples),
     }
 

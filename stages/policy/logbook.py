@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from stages.policy.rollout import Kept, Rollout
 from stages.policy.steps import StepLogger
 
 if TYPE_CHECKING:
-    from stages.core.parts import Reinforcement, RewardPlan
+    from stages.core.parts import Reinforcement
     from stages.core.runner import Work
 
 LIVE = ("reward", "accuracy", "format", "length", "kl", "entropy")
@@ -26,6 +26,7 @@ RECORDED = (
 ALARMS = (
     ("truncated", 0.3, "completions are cut before their answer: raise `max_completion_tokens`"),
     ("flat_groups", 0.999, "no group holds better and worse answers, so nothing is learned: take other prompts"),
+    ("failed", 0.0, "the engine failed some completions: no reward judges them, and they teach nothing"),
     ("unjudged", 0.1, "the rewards could not judge so many completions: the reasons are in completions/"),
     ("sampler_mismatch", 0.01, "nats a token between sampler and trainer: use one number type for both"),
 )
@@ -54,7 +55,7 @@ class MetricsLogger(StepLogger):
         """Keep some answers to look at, and warn once of each thing that makes learning impossible."""
         folder = self.work.path / "completions"
         folder.mkdir(exist_ok=True)
-        lines = [json.dumps(shown(one, self.recipe), ensure_ascii=False) + "\n" for one in kept]
+        lines = [json.dumps(one.row(self.recipe.rewards), ensure_ascii=False) + "\n" for one in kept]
         (folder / f"rollout-{rollout.number + 1:05d}.jsonl").write_text("".join(lines), encoding="utf-8")
         for name, limit, advice in ALARMS:
             if rollout.facts.get(name, 0.0) > limit and name not in self._warned:
@@ -66,20 +67,3 @@ class MetricsLogger(StepLogger):
     def on_validation(self, step: int, figures: dict[str, float]) -> None:
         """Report a validation."""
         self.work.emit("eval", step=step, **figures)
-
-
-def shown(kept: Kept, recipe: RewardPlan) -> dict[str, Any]:
-    """Return a kept answer as a row of JSON: what was asked and written, what each reward that applies said and why."""
-    answer = kept.answer
-    verdicts = {name: answer.scored.verdicts[name] for name in recipe.rewards if name in answer.scored.verdicts}
-    return {
-        "id": answer.prompt.id,
-        "problem": answer.prompt.problem,
-        "gold": answer.prompt.answer,
-        "completion": answer.scored.text,
-        "rewards": {name: verdict.value for name, verdict in verdicts.items()},
-        "reasons": {name: verdict.reason for name, verdict in verdicts.items()},
-        "advantage": kept.advantage,
-        "tokens": len(answer.completion.ids),
-        "truncated": answer.completion.truncated,
-    }

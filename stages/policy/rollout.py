@@ -9,7 +9,7 @@ micro-batch is built.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core import scripts, text
 from stages.core.contract import Contract
+from stages.core.judged import Judged
 from stages.core.reflection import reflective_words
 from stages.core.rows import JUDGES, Prompt
 from stages.core.sampling import Completion, Engine, Sampling
@@ -27,38 +28,23 @@ from stages.policy.losses import flat_groups, group_advantages, group_spread, no
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
 from stages.rewards.grading import Grader
-from stages.rewards.scoring import Counted, Scorer, total
-from stages.rewards.verdict import Verdict
+from stages.rewards.scoring import Scorer, total
 
 if TYPE_CHECKING:
     from stages.core.parts import Reinforcement
 
 
-class Scored(NamedTuple):
-    """A completion as text, and what each reward that applies to it said."""
-
-    text: str
-    verdicts: dict[str, Verdict]
-
-    def value(self, name: str) -> float:
-        """Return a reward's value; what could not be judged counts as 0."""
-        return self.verdicts[name].value or 0.0
-
-
-class Answer(NamedTuple):
-    """One completion of a rollout with the prompt it answers and what was said of it."""
-
-    prompt: Prompt
-    prompt_ids: list[int]
-    completion: Completion
-    scored: Scored
-
-
 class Kept(NamedTuple):
     """An answer worth writing down, with the advantage that it was trained with."""
 
-    answer: Answer
+    answer: Judged
     advantage: float
+
+    def row(self, rewards: Collection[str]) -> dict[str, Any]:
+        """Return it as a row of completions/rollout-*.jsonl, with what each of `rewards` that applies said and why."""
+        prompt = self.answer.prompt
+        asked = {"id": prompt.id, "problem": prompt.problem, "gold": prompt.answer}
+        return asked | self.answer.row(rewards) | {"advantage": self.advantage}
 
 
 @dataclass(kw_only=True)
@@ -156,28 +142,23 @@ class Collector:
         asked = requests(rows, prompt_ids, 1, sampling, derive(self.seed, "rollout", number))
         return in_order(asked, engine.sample(asked), on_progress)
 
-    def judge(self, number: int, completions: Sequence[Completion]) -> list[Answer]:
+    def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""
-        chosen = self._chosen(number)
-        rows = [self.rows[index] for index in chosen]
         recipe = self.recipe
         grader = Grader(
             contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
-        scored = judged(self.tokenizer, rows, completions, grader)
-        return [
-            Answer(self.rows[index], self.prompt_ids[index], completion, one)
-            for index, completion, one in zip(chosen, completions, scored, strict=True)
-        ]
+        return grader.grade(completions, [self.rows[index] for index in self._chosen(number)], self.tokenizer)
 
-    def lay_out(self, answers: Sequence[Answer], number: int, step: int, reference: str) -> tuple[Rollout, list[Kept]]:
+    def lay_out(self, answers: Sequence[Judged], number: int, step: int, reference: str) -> tuple[Rollout, list[Kept]]:
         """Turn judged groups into a rollout whose `old_logprobs` are still the sampler's, and its first two groups to
         keep.
 
         With `shuffle_rewards` the rewards change places across all rows before they become advantages: a control under
         which nothing can be learned. What is reported of them stays as it was earned.
         """
-        earned = [total(answer.scored.verdicts, self.recipe.rewards) for answer in answers]
+        prompt_ids = [self.prompt_ids[index] for index in self._chosen(number)]
+        earned = [None if one.failed else total(one.verdicts, self.recipe.rewards) for one in answers]
         earned_B = torch.tensor([float("nan") if value is None else value for value in earned])
         given = list(range(len(answers)))
         if self.recipe.shuffle_rewards:
@@ -194,8 +175,8 @@ class Collector:
             number=number,
             reference=reference,
             max_tokens=self.max_tokens(step),
-            shared_prefix=shared_prefix_length([answer.prompt_ids for answer in answers]),
-            prompt_ids=[answers[row].prompt_ids for row in order],
+            shared_prefix=shared_prefix_length(prompt_ids),
+            prompt_ids=[prompt_ids[row] for row in order],
             completion_ids=[answers[row].completion.ids for row in order],
             order=order,
             rewards_B=given_B[order],
@@ -221,18 +202,18 @@ class Collector:
         )
         return [index for index in order.rollout(number) for _ in range(recipe.group_size)]
 
-    def _normalised(self, answers: Sequence[Answer]) -> Tensor:
+    def _normalised(self, answers: Sequence[Judged]) -> Tensor:
         """Return the advantages of groups whose rewards are normalised one by one; what could not be judged has 0."""
         weights = {name: weight for name, weight in self.recipe.rewards.items() if weight}
         rows = []
-        for verdicts in (answer.scored.verdicts for answer in answers):
+        for verdicts in (answer.verdicts for answer in answers):
             values = [verdicts[name].value if name in verdicts else None for name in weights]
             judged = total(verdicts, weights) is not None
             rows.append([float("nan") if value is None or not judged else value for value in values])
         rewards_PGK = torch.tensor(rows).view(-1, self.recipe.group_size, len(weights))
         return normalised_advantages(rewards_PGK, torch.tensor([*weights.values()]), scale=self.recipe.scale_rewards)
 
-    def _training_order(self, answers: Sequence[Answer], number: int) -> list[int]:
+    def _training_order(self, answers: Sequence[Judged], number: int) -> list[int]:
         """Deal all rows into minibatches at random; within one, short rows come first, so that micro-batches are padded
         little.
         """
@@ -241,50 +222,37 @@ class Collector:
         minibatches = [dealt[start : start + size] for start in range(0, len(dealt), size)]
         return [row for rows in minibatches for row in sorted(rows, key=lambda row: len(answers[row].completion.ids))]
 
-    def _facts(self, answers: Sequence[Answer], earned_B: Tensor) -> dict[str, float]:
-        scored = [answer.scored for answer in answers]
-        by_reward = {f"reward_{name}": _mean_of(scored, name) for name in self.recipe.rewards}
+    def _facts(self, answers: Sequence[Judged], earned_B: Tensor) -> dict[str, float]:
+        by_reward = {f"reward_{name}": _mean_of(answers, name) for name in self.recipe.rewards}
         general = [answer.prompt.verifier in JUDGES for answer in answers]
         earned_PG = earned_B.view(-1, self.recipe.group_size)
         return {
             "reward": earned_B.nanmean().item(),
             "reward_std": group_spread(earned_PG).nanmean().item(),
             **_known(by_reward),
-            **measured(scored, [answer.completion for answer in answers], self.contract),
+            **measured(answers, self.contract),
             "unjudged": earned_B.isnan().float().mean().item(),
             **({"general": sum(general) / len(general)} if self.general else {}),
         }
 
 
-def judged(tokenizer: Any, rows: Sequence[Prompt], completions: Sequence[Completion], grader: Grader) -> list[Scored]:
-    """Decode completions and judge each; `rows[i]` is the problem of `completions[i]`.
-
-    Tags may be special tokens, so only the end and padding tokens are left out of the text.
-    """
-    silent = {*grader.contract.eos_ids, grader.contract.pad_id}
-    texts = [
-        tokenizer.decode([one for one in completion.ids if one not in silent], skip_special_tokens=False)
-        for completion in completions
-    ]
-    counted = [Counted(text, len(completion.ids)) for text, completion in zip(texts, completions, strict=True)]
-    verdicts = grader.verdicts(counted, rows)
-    return [Scored(*pair) for pair in zip(texts, verdicts, strict=True)]
-
-
-def measured(scored: Sequence[Scored], completions: Sequence[Completion], contract: Contract) -> dict[str, float]:
+def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
     """Return means over completions: accuracy in any format, the strict format, both together, the length in tokens,
     the shares of completions that were truncated and whose prose mixes English and Chinese, `reflective` words a
     completion, the share of words in the prompt's `language` where there is thinking to look at, and `judges`: the
     score of the judge that each general prompt belongs to.
 
-    Each mean is over the completions that it applies to, and left out where there is none.
+    Each mean is over the completions that it applies to, and left out where there is none. Those that the engine failed
+    are the share `failed`, where there are some, and truncated; nothing else is read off them.
     """
+    scored = [one for one in answers if not one.failed]
     thinking = [one for one in scored if text.spans(contract.prefill + one.text, contract.think_tags)]
     judgements = [one.value(name) for one in scored for name in JUDGES if name in one.verdicts]
     figures = {
         **{name: _mean_of(scored, name) for name in ("accuracy", "format", "strict")},
-        "length": _mean(len(one.ids) for one in completions),
-        "truncated": _mean(one.truncated for one in completions),
+        "length": _mean(one.completion.length for one in scored),
+        "truncated": _mean(one.completion.truncated for one in answers),
+        "failed": _mean(one.failed for one in answers) if len(scored) < len(answers) else None,
         "mixed": _mean(scripts.mixes_languages(one.text, contract.answer_tags) for one in scored),
         "reflective": _mean(reflective_words(one.text) for one in scored),
         "language": _mean(one.value("language") for one in thinking if one.verdicts["language"].value is not None),
@@ -301,9 +269,9 @@ def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Ten
     return ids, (place >= ids.shape[1] - lengths) if left else (place < lengths)
 
 
-def _mean_of(scored: Sequence[Scored], name: str) -> float | None:
+def _mean_of(answers: Sequence[Judged], name: str) -> float | None:
     """Return a reward's mean over the completions it applies to."""
-    return _mean(one.value(name) for one in scored if name in one.verdicts)
+    return _mean(one.value(name) for one in answers if name in one.verdicts and not one.failed)
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -19,7 +19,7 @@ from stages.core.sampling import Engine, Sampling
 from stages.policy.checkpoint import Checkpoints, folder_fault
 from stages.policy.engines.client import in_order, requests
 from stages.policy.policy_weights import Policy
-from stages.policy.rollout import judged, measured
+from stages.policy.rollout import measured
 from stages.rewards.grading import Grader
 from stages.rewards.scoring import Scorer
 
@@ -53,13 +53,13 @@ class ValidationRun:
         completions = in_order(asked, engine.sample(asked), on_progress)
         rows = [row for row in self.rows for _ in range(self.samples)]
         grader = Grader(contract=self.contract, judges=self.judges, options=self.reward_options)
-        scored = judged(self.tokenizer, rows, completions, grader)
+        scored = grader.grade(completions, rows, self.tokenizer)
         by_family: dict[str, list[float]] = defaultdict(list)
         for row, one in zip(rows, scored, strict=True):
-            if row.family and "strict" in one.verdicts:
+            if row.family and "strict" in one.verdicts and not one.failed:
                 by_family[row.family].append(one.value("strict"))
         families = {f"strict_{name}": sum(values) / len(values) for name, values in sorted(by_family.items())}
-        return measured(scored, completions, self.contract) | families
+        return measured(scored, self.contract) | families
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -232,7 +232,7 @@ def test_a_reward_that_does_not_apply_leaves_a_group_s_advantages_as_they_are(ho
 def test_the_judge_s_score_is_what_a_general_group_is_ranked_by(home: Path) -> None:
     kept = answered(home, {"helpful": 1.0, "safe": 1.0}, {"helpful": heard, "safe": heard})
     group = [one for one in kept if one.answer.prompt.verifier != "math"]
-    lengths = [len(one.answer.scored.text) for one in group]
+    lengths = [len(one.answer.text) for one in group]
     by_advantage = sorted(range(4), key=lambda place: group[place].advantage)
     assert by_advantage == sorted(range(4), key=lambda place: lengths[place])
     assert [one.advantage for one in kept if one.answer.prompt.verifier == "math"] == [0.0] * 4
@@ -242,7 +242,7 @@ def test_no_rule_looks_at_a_general_prompt(home: Path) -> None:
     for one in answered(home, {"accuracy": 1.0, "helpful": 1.0, "safe": 1.0}, {"helpful": heard, "safe": heard}):
         verifier = one.answer.prompt.verifier
         others = {"math": {"accuracy", "strict"}, "helpful": {"helpful"}, "safe": {"safe"}}[verifier]
-        assert set(one.answer.scored.verdicts) == {"format", "language"} | others
+        assert set(one.answer.verdicts) == {"format", "language"} | others
 
 
 def test_the_judges_validate_general_problems_without_training_on_them(home: Path) -> None:

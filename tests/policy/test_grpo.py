@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from stages import rl
 from stages.core import events
 from stages.core.artifact import Model, Prompts
+from stages.core.judged import Judged
 from stages.core.parts import LengthSwitch, Objective
 from stages.core.sampling import Completion, Finish
 from stages.policy import grpo, memory, models, rollout, settings
@@ -205,7 +206,7 @@ def test_epochs_have_orders_of_their_own_and_a_rollout_needs_no_memory() -> None
 # ---- one rollout ----
 
 
-def answers_of(home: Path, recipe: rl.Recipe, texts: list[str]) -> tuple[rollout.Collector, list[rollout.Answer]]:
+def answers_of(home: Path, recipe: rl.Recipe, texts: list[str]) -> tuple[rollout.Collector, list[Judged]]:
     collector = collector_of(home, recipe)
     completions = []
     for text in texts:
@@ -223,7 +224,7 @@ def test_groups_stay_with_their_prompts_and_advantages_with_their_completions(ho
         tuple(ids): value for ids, value in zip(made.completion_ids, made.advantages_B.tolist(), strict=True)
     }
     for one in kept:
-        if one.answer.scored.text not in ("a",):
+        if one.answer.text not in ("a",):
             assert by_completion[tuple(one.answer.completion.ids)] == one.advantage
     assert made.facts["reward"] == pytest.approx((0.5 + 0 + 0 + 1 + 1) / 8)
     assert made.facts["flat_groups"] == 0
@@ -249,8 +250,8 @@ def test_tags_that_are_special_tokens_reach_the_rewards(home: Path) -> None:
     collector, answers = answers_of(home, recipe, ["<think>1</think><answer>2</answer>"] * 8)
     collector.tokenizer.add_special_tokens({"additional_special_tokens": ["<think>", "</think>"]})
     again = collector.judge(0, [answer.completion for answer in answers])
-    assert [one.scored.text for one in again] == ["<think>1</think><answer>2</answer>"] * 8
-    assert {one.scored.value("format") for one in again} == {1.0}
+    assert [one.text for one in again] == ["<think>1</think><answer>2</answer>"] * 8
+    assert {one.value("format") for one in again} == {1.0}
 
 
 def test_rows_are_padded_prompts_on_the_left_and_completions_on_the_right() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from stages import evaluate, rl, sample
 from stages.core.errors import RecipeError
+from stages.core.judged import Judged
 from stages.core.sampling import Completion, Finish
 from stages.policy import rollout
 from stages.rewards.verdict import Verdict
@@ -25,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Collector, list[rollout.Answer]]:
+def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Collector, list[Judged]]:
     from stages.core.artifact import Model, Prompts
     from stages.policy import models
 
@@ -47,22 +49,18 @@ def test_options_and_the_length_in_tokens_reach_the_reward(home: Path) -> None:
     given = {"rewards": {"soft_overlong": 1.0}, "reward_options": {"soft_overlong": {"max_length": 10, "cache": 10}}}
     _, answers = asked(home, ["1", "123", "1234567890", ""], **given)
     assert [len(one.completion.ids) for one in answers] == [2, 4, 11, 1]  # the end token counts
-    assert [one.scored.value("soft_overlong") for one in answers] == pytest.approx([0.8, 0.6, 0.0, 0.9])
+    assert [one.value("soft_overlong") for one in answers] == pytest.approx([0.8, 0.6, 0.0, 0.9])
 
 
 def test_a_measured_reward_keeps_its_defaults_where_the_recipe_names_no_options(home: Path) -> None:
     _, answers = asked(home, ["1"] * 4, rewards={"length": 1.0}, reward_options={"length": {"limit": 2}})
-    assert {one.scored.value("length") for one in answers} == {0.5}
-    assert {"accuracy", "format", "strict", "language"} < set(answers[0].scored.verdicts)
+    assert {one.value("length") for one in answers} == {0.5}
+    assert {"accuracy", "format", "strict", "language"} < set(answers[0].verdicts)
 
 
-def with_verdicts(answers: list[rollout.Answer], values: list[dict[str, float | None]]) -> list[rollout.Answer]:
+def with_verdicts(answers: list[Judged], values: list[dict[str, float | None]]) -> list[Judged]:
     return [
-        one._replace(
-            scored=one.scored._replace(
-                verdicts={**one.scored.verdicts, **{name: Verdict(value, "told") for name, value in said.items()}}
-            )
-        )
+        replace(one, verdicts={**one.verdicts, **{name: Verdict(value, "told") for name, value in said.items()}})
         for one, said in zip(answers, values, strict=True)
     ]
 
@@ -101,6 +99,23 @@ def test_what_a_reward_could_not_judge_has_no_advantage_and_shifts_nobody(home: 
         assert advantages[1] == 0.0 and advantages[0] == pytest.approx(-advantages[2]) and advantages[0] > 0.5
         place = made.order.index(1)
         assert made.rewards_B[place].isnan() and made.advantages_B[place] == 0.0
+
+
+def test_what_the_engine_failed_teaches_nothing_and_is_counted(home: Path) -> None:
+    """Right, wrong and two that never came: the two that came are compared as if they were the group."""
+    collector, answers = asked(home, ["1", "a", "1", "a"] * 2, group_size=4, rewards={"length": 1.0})
+    lost = [replace(one.completion, ids=[], logprobs=[], finish=Finish.LOST, fault="gone") for one in answers[2:4]]
+    answers = collector.judge(
+        0, [one.completion for one in answers[:2]] + lost + [one.completion for one in answers[4:]]
+    )
+    made, kept = collector.lay_out(
+        with_verdicts(answers[:2], [{"length": 1.0}, {"length": 0.0}]) + answers[2:], 0, 0, "init"
+    )
+    assert [one.advantage for one in kept[:4]] == pytest.approx([0.7071, -0.7071, 0.0, 0.0], abs=1e-3)
+    assert (made.facts["failed"], made.facts["unjudged"], made.facts["truncated"]) == (0.25, 0.25, 0.25)
+    assert made.facts["length"] == pytest.approx(2.0), "of those that came"
+    assert kept[2].row(["length"])["reasons"] == {"length": "the engine: gone"}
+    assert kept[2].row(["length"])["rewards"] == {"length": None}
 
 
 @pytest.mark.parametrize("stage", [rl, sample, evaluate])

@@ -20,6 +20,7 @@ from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.events import Events
 from stages.core.fingerprint import fingerprint
 from stages.core.rows import Prompt, write_rows
+from stages.core.sampling import Completion, Finish
 from stages.core.store import Store
 from stages.rewards.grading import Grader
 
@@ -164,8 +165,8 @@ def _evaluate(folder: Path, rows: Sequence[Prompt], samples: int, skill: float, 
                     "sample": sample,
                     "completion": text,
                 }
-                (verdicts,) = Grader(contract=CONTRACT).verdicts([text], [row])
-                read = evaluate.judged(text, row, CONTRACT, verdicts)
+                said = Completion(text=text, finish=Finish.END)
+                read = evaluate.judged(*Grader(contract=CONTRACT).grade([said], [row], None), CONTRACT)
                 found.append(head | read | {"tokens": len(text) // 2, "truncated": False})
     with (folder / scores.COMPLETIONS_FILE).open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row) + "\n" for found in judged.values() for row in found)

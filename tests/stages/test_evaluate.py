@@ -16,6 +16,7 @@ from stages.core.artifact import Judge, Model, Prompts, Scores
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Prompt, write_rows
+from stages.core.sampling import Completion, Finish
 from stages.rewards.grading import Grader
 from tests.policy import drawing, tiny
 from tests.rewards.contracts import PROGRAM, contract, row
@@ -63,7 +64,8 @@ def fond_of_letters(completion: str, row: Prompt, contract: Contract) -> float |
 
 
 def judged(completion: str) -> dict[str, Any]:
-    return evaluate.judged(completion, row(), contract(), *Grader(contract=contract()).verdicts([completion], [row()]))
+    said = Completion(text=completion, finish=Finish.END)
+    return evaluate.judged(*Grader(contract=contract()).grade([said], [row()], None), contract())
 
 
 OWN = "tests.stages.test_evaluate:fond_of_letters"

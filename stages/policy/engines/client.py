@@ -16,6 +16,7 @@ from typing import Any
 from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.errors import InputError
+from stages.core.judged import decoded
 from stages.core.rows import Prompt
 from stages.core.runner import Work
 from stages.core.sampling import RETRIED, Completion, Engine, Finish, Request, Sampling
@@ -118,11 +119,8 @@ class Client:
             self.work.emit("warning", text=f"a completion failed ({completion.finish}): {completion.fault}")
 
     def text(self, completion: Completion) -> str:
-        """Return a completion as text, without end and padding tokens; tags stay even where they are special tokens."""
-        if completion.text is not None:
-            return completion.text
-        silent = {*self.contract.eos_ids, self.contract.pad_id}
-        return str(self.tokenizer.decode([i for i in completion.ids if i not in silent], skip_special_tokens=False))
+        """Return a completion as text, as `judged.decoded`."""
+        return decoded(completion, self.contract, self.tokenizer)
 
     def flops(self, tokens: int) -> float:
         """Return the operations it takes to process so many tokens: 2 N D (2001.08361, section 2.1), N = parameters."""
