@@ -322,7 +322,8 @@ def _headline(part: dict[str, Any], recipe: Recipe) -> dict[str, float | None]:
     """Return the few figures that travel in the artifact's record."""
     wanted = ("strict_pass@1", "pass@1", f"cons@{recipe.samples}", "format", "length", "truncated", "mixed_language")
     figures = part["overall"]
-    return {name: figures[name]["value"] for name in (*wanted, *scores.extra_metrics(figures))}
+    names = (*wanted, *scores.extra_metrics(figures))
+    return {name: figures.get(name, {}).get("value") for name in names}  # no cons@n where the engine failed a sample
 
 
 def _shown(row: Prompt) -> dict[str, Any]:
