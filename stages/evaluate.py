@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from stages.core import disk, reflection, scores, scripts, shards, templates, text
 from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
-from stages.core.errors import RecipeError, nearest
+from stages.core.errors import RecipeError, StageError, nearest
 from stages.core.judged import Judged
 from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import at_least, check
@@ -100,7 +100,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Sample, judge and sum up; write completions.jsonl and scores.json under `work.path`.
 
     Raises InputError for a prompt that leaves no room to answer, RecipeError for a judge without its reward or a reward
-    without its judge.
+    without its judge, StageError where the engine failed all.
     """
     from stages.policy.engines.client import Client
 
@@ -118,6 +118,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             name=lambda _, chunk: f"{chunk.sampling.name}/{chunk.number:05d}",
         ).done(client)
     answers = {one.name: [row for row in drawn if row["sampling"] == one.name] for one in recipe.samplings}
+    lost = next((rows for rows in answers.values() if not scores.completed(rows)), None)
+    if lost is not None:
+        what = f"not one completion came under {lost[0]['sampling']}: {lost[0]['reason']}"
+        raise StageError(what, hint="`r1 doctor` says which engines can run here")
     shards.write_lines(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
     before = scores.read_completions(inputs.parent.path) if inputs.parent else None
     found = summary(recipe, rows, answers, before)
@@ -314,7 +318,7 @@ def _summed_up(
 ) -> dict[str, Any]:
     figures = asdict(sampling) | {"name": sampling.name} | scores.measure(rows, recipe.pass_k, recipe.seed)
     earlier = (before or {}).get(sampling.name, [])
-    shared = {row["id"] for row in rows} & {row["id"] for row in earlier}
+    shared = {row["id"] for row in scores.completed(rows)} & {row["id"] for row in scores.completed(earlier)}
     return figures | {"difference": scores.compare(rows, earlier, recipe.pass_k, recipe.seed) if shared else None}
 
 

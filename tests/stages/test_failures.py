@@ -10,6 +10,7 @@ import pytest
 from stages import evaluate, sample
 from stages.core import events, scores
 from stages.core.artifact import Model, Prompts, Rollouts
+from stages.core.errors import StageError
 from stages.core.sampling import Completion, Finish, Request
 from stages.policy.engines.local import LocalEngine
 from tests.policy import tiny
@@ -53,6 +54,21 @@ def test_a_sample_that_was_refused_has_no_verdict(model: Model, prompts: Prompts
     assert (draft.metrics["failed"], draft.metrics["rows"]) == (3, 6)
     assert draft.metrics["length"] == sum(one.tokens for one in found) / 3
     assert any("a filter" in str(line.get("text")) for line in events.read(tmp_path / "events.jsonl"))
+
+
+def test_an_evaluation_of_nothing_that_came_is_none(
+    model: Model, prompts: Prompts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sampled(self: LocalEngine, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        yield from ((request, Completion(finish=Finish.REFUSED, fault="a filter")) for request in requests)
+
+    monkeypatch.setattr(LocalEngine, "sample", sampled)
+    work = tiny.work(tmp_path)
+    recipe = evaluate.Recipe(samples=1, samplings=[evaluate.Sampling()], template="plain", max_tokens=6)
+    with pytest.raises(StageError, match=r"not one completion came under T1-p1: the engine: a filter"):
+        evaluate.run(recipe, evaluate.Inputs(model=model, prompts=prompts), work)
+    work.events.close()
+    assert not (tmp_path / scores.SCORES_FILE).exists()
 
 
 def test_an_evaluation_is_of_what_came(model: Model, prompts: Prompts, tmp_path: Path) -> None:
