@@ -10,9 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stages.core.rows import Prompt
+from stages.core.sampling import Completion, Finish
 from stages.core.text import format_fault, spans
 from stages.rewards import accuracy, registry, scoring
 from stages.rewards.cache import Cache
+from stages.rewards.grading import Grader
 from stages.rewards.programs.sandbox import Job, Limits, Sandbox
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import ROWS, contract, row
@@ -96,6 +98,18 @@ def test_every_run_has_the_limits_of_the_recipe(runs: list[tuple[Job, Limits]], 
     registry.outside_sources({}, options)  # and may be given where only measuring asks for them
     asked([SUM, FIRST], CASES, names, **options)
     assert {(limits.cpu_s, limits.memory_mb) for _, limits in runs} == {(1.5, 300)} and len(runs) == 2
+
+
+def test_a_run_s_grader_meets_each_test_once_with_the_recipe_s_limits(runs: list[tuple[Job, Limits]]) -> None:
+    """As RL, its validation, sample and eval judge: what the recipe asks and what is always measured, in one call."""
+    grader = Grader(contract=contract(), rewards=("code", "cosine"), options={"code": {"limits": [1.5, 300]}})
+    said = [Completion(text=text, finish=Finish.END) for text in (SUM, SECOND)]
+    found = grader.grade(said, [CASES] * 2, None)
+    assert counted(runs) == [1] * 6 and {limits.memory_mb for _, limits in runs} == {300}
+    assert [(one.value("code"), one.value("accuracy"), one.value("strict")) for one in found] == [
+        (1.0, 1.0, 1.0),
+        (pytest.approx(2 / 3), 0.0, 0.0),
+    ]
 
 
 def test_a_failed_strict_format_runs_no_program(runs: list[tuple[Job, Limits]]) -> None:
