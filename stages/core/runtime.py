@@ -26,6 +26,9 @@ class Runtime:
     vllm_memory: float | None = None
     """Share of the GPU's memory that vLLM takes for weights and cache, above 0 and at most 1; None = 0.4 beside a
     trainer, 0.9 alone. On a CPU it is not read."""
+    vllm_server: str | None = None
+    """URL of a `vllm serve` that serves the model of this run and samples instead of a vLLM in this process; None =
+    none. How to start it: docs/gpu.md."""
     threads: int | None = None
     """CPU threads for torch, 1 or more; None = all cores."""
     micro_batch: int | None = None

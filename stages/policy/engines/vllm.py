@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.core_model_loading import revert_weight_conversion
-
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
 from stages.core.runtime import Runtime
-from stages.core.sampling import Completion, Finish, Reading, Request, Text
+from stages.core.sampling import Completion, Engine, Finish, Reading, Request, Text
 from stages.policy import device as devices
 from stages.policy.engines import vllm_setup
+from stages.policy.engines.vllm_names import tensor_names
+from stages.policy.engines.vllm_server import VllmServer
 
 ALONE, COLOCATED = 0.9, 0.4
 """Share of a GPU's memory where nothing else is on it, and beside a trainer."""
@@ -78,8 +76,11 @@ class VllmEngine:
     @classmethod
     def open(
         cls, folder: Path, *, contract: Contract, dtype: str, runtime: Runtime, model: Any | None = None
-    ) -> VllmEngine:
-        """Open a folder as the runtime says; beside a trainer's live `model` a GPU is shared, else it is vLLM's own."""
+    ) -> Engine:
+        """Open a folder as the runtime says: in a server that runs already, or in this process; beside a trainer's live
+        `model` a GPU is shared, else it is vLLM's own."""
+        if runtime.vllm_server is not None:
+            return VllmServer(runtime.vllm_server, folder, contract)
         share = runtime.vllm_memory or (ALONE if model is None else COLOCATED)
         return cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
 
@@ -270,14 +271,6 @@ class VllmEngine:
     def _broken(self, what: str) -> EngineError:
         self._fault = what
         return EngineError(what, hint=RENEW)
-
-
-def tensor_names(folder: Path) -> frozenset[str]:
-    """The names that a model's tensors have in a checkpoint, tied ones under each of theirs: `Policy.named_weights`."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    return frozenset(revert_weight_conversion(model, model.state_dict()))
 
 
 def _parameters(max_tokens: int, **more: Any) -> Any:

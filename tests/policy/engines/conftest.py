@@ -10,8 +10,22 @@ import pytest
 from stages.core.endpoint import Address, EndpointSettings
 from stages.policy.engines.endpoint import EndpointEngine
 from tests.policy.engines import fake_server as fake
+from tests.policy.engines import serving
 from tests.policy.engines.asking import Opened
 from tests.policy.engines.fake_server import FakeServer
+from tests.policy.engines.world import Base
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
+    return Base.fetched(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def vllm_url(base: Base, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real vLLM server with the base: one for all tests, as it takes 25 seconds to start."""
+    with serving.serving(base, tmp_path_factory.mktemp("served") / "log") as url:
+        yield url
 
 
 @pytest.fixture

@@ -18,15 +18,11 @@ from stages.core.errors import EngineError
 from stages.core.sampling import Completion, Finish, Request, Sampling, Text
 from stages.policy.engines import vllm_setup
 from stages.policy.engines.probe import Probe
-from stages.policy.engines.vllm import VllmEngine, tensor_names
+from stages.policy.engines.vllm import VllmEngine
+from stages.policy.engines.vllm_names import tensor_names
 from tests.policy.engines.world import Base, logits_of, logprobs_of
 
 pytestmark = pytest.mark.vllm
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Base:
-    return Base.fetched(tmp_path_factory.mktemp("base"))
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
