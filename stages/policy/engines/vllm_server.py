@@ -52,6 +52,8 @@ class VllmServer:
 
     name = "vllm"
     exact = False
+    coupled = False
+    apart = True
 
     def __init__(self, url: str, folder: Path, contract: Contract) -> None:
         """Connect to a server that serves `folder`. Raises EngineError for one that is not there, is no vLLM, has
@@ -65,7 +67,8 @@ class VllmServer:
             trust_env=False,
         )
         self._threads = ThreadPoolExecutor(FLIGHT, thread_name_prefix="vllm-server")
-        self._version, self._source = 0, _Source()
+        self.weights, self._source = 0, _Source()
+        self.notes: list[str] = []
         self._transfer: Any = None
         try:
             self._model = self._served()
@@ -118,7 +121,7 @@ class VllmServer:
             raise EngineError(what, hint=f"start it as: {START}") from error
         finally:
             self._source.pairs = []
-        self._version = version
+        self.weights = version
 
     def close(self) -> None:
         """Drop the connections; the server goes on. A second call does nothing."""
@@ -129,7 +132,7 @@ class VllmServer:
             self._transfer = None
 
     def _complete(self, request: Request) -> Completion:
-        sampling, version = request.sampling, self._version
+        sampling, version = request.sampling, self.weights
         asked = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature, "seed": request.seed}
         try:
             if sampling.top_p < 1:
