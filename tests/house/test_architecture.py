@@ -19,7 +19,7 @@ GROUP = "one file per"
 """A folder whose line says this may hold files that the drawing does not name."""
 HISTORY = ("docs/log.md", "CHANGELOG.md")
 """Pages about what was: they may name what is gone."""
-INVENTED = ("polite.py", "dpo.py", "dpo.yaml", "test_dpo.py", "mine.yaml")
+INVENTED = ("polite.py", "loop.py", "dpo.py", "dpo.yaml", "test_dpo.py", "mine.yaml")
 """Files that CONTRIBUTING.md makes up."""
 TRADE = {"DeepSeek", "GitHub", "LaTeX", "OpenAI", "PyTorch", "SmolLM"}
 """Words in camel case that are no classes."""

@@ -52,7 +52,7 @@ def test_the_embedded_base_says_its_likeliest_words_as_plain_transformers_does_o
     contract = dressed(model.contract, "")
     words = AutoTokenizer.from_pretrained(model.path)
     place = tiny.work(tmp_path / "run", device=device, engine="transformers")
-    recipe = sample.Recipe(samples=1, temperature=1e-4, max_tokens=48)
+    recipe = sample.Recipe(samples=1, temperature=1e-6, max_tokens=48)
     with place.events:
         sample.run(recipe, sample.Inputs(model=model, prompts=prompts), place)
     rollouts = Rollouts(path=place.path, record=tiny.record("rollouts", "greedy"))

@@ -1,0 +1,62 @@
+"""A new engine is one file and one line: the walk of CONTRIBUTING.md, done in a copy of the project."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages.core.artifact import Rollouts
+from stages.core.store import Store
+from tests.house.rooms import ROOT
+
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add an engine")[2]
+FILE, LINE = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)[:2]
+TABLE = "ENGINES: dict[str, str] = {\n"
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project with one engine more."""
+    copy = tmp_path_factory.mktemp("project")
+    for folder in ("stages", "r1cli", "recipes"):
+        shutil.copytree(ROOT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    (copy / FILE.split()[1]).write_text(FILE, encoding="utf-8")
+    words = copy / "stages/core/sampling.py"
+    text = words.read_text(encoding="utf-8")
+    assert text.count(TABLE) == 1
+    words.write_text(text.replace(TABLE, TABLE + LINE), encoding="utf-8")
+    return copy
+
+
+def drawn(copy: Path, engine: str, *changes: str) -> list[Any]:
+    """The samples of `r1 sample` in the copy, with that engine."""
+    asked = ["inputs.model=world:base", "inputs.prompts=world:heldout?count=3", "max_tokens=24", *changes]
+    command = ["-m", "r1cli", "sample", *asked, f"runtime.engine={engine}", "runtime.device=cpu", "--name", engine]
+    place = {"PYTHONPATH": os.fspath(copy), "PYTHONDONTWRITEBYTECODE": "1", "R1_HOME": os.fspath(copy / "home")}
+    done = subprocess.run(
+        [sys.executable, "-P", *command], cwd=copy, env={**os.environ, **place}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = Store(copy / "home").open(engine)
+    assert isinstance(found, Rollouts)
+    return found.samples()
+
+
+def test_it_draws_the_likeliest_words_that_the_transformers_engine_draws(copy: Path) -> None:
+    greedy = ("samples=1", "temperature=1e-6")
+    ours, theirs = drawn(copy, "loop", *greedy, "seed=1"), drawn(copy, "transformers", *greedy, "seed=2")
+    assert [one.completion for one in ours] == [one.completion for one in theirs]
+    assert len(ours) == 3 and all(one.tokens > 1 for one in ours)
+
+
+def test_its_samples_of_one_prompt_differ(copy: Path) -> None:
+    completions = [one.completion for one in drawn(copy, "loop", "samples=4")]
+    assert len(completions) == 12 and len(set(completions)) > 6
