@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core import contamination, disk, mixing, ranges, readable, rewriting, shards, yields
-from stages.core.artifact import Conversations, Draft, Model, Prompts, Rollouts
+from stages.core.artifact import Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.errors import InputError, RecipeError
 from stages.core.manner import Manner
 from stages.core.rows import Conversation, write_rows
@@ -88,9 +88,9 @@ class Inputs:
     """Responses added whole, such as hand-written seeds."""
     against: Prompts | None = None
     """Evaluation prompts: rows whose problem shares an n-gram with one are left out."""
-    judge: Model | None = None
+    judge: Model | Endpoint | None = None
     """The generative judge: is asked where no rule can compare an answer with the reference."""
-    rewriter: Model | None = None
+    rewriter: Model | Endpoint | None = None
     """The model that `rewriter: model` asks."""
 
 
@@ -121,7 +121,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     disk.write_atomically(work.path / yields.YIELD_FILE, json.dumps(found, ensure_ascii=False, indent=1))
     left = ({"id": one.row.id, "sample": one.sample, "reason": one.fault} for one in chosen if one.fault)
     shards.write_lines(work.path / "discarded.jsonl", left)
-    return Draft(Conversations, {**_figures(found, mixed), "flops": {"sampling": desk.flops}})
+    return Draft(Conversations, {**_figures(found, mixed), **desk.costs()})
 
 
 class Desk:
@@ -139,6 +139,7 @@ class Desk:
             code_blocks=recipe.code_blocks,
         )
         self.flops = 0.0
+        self.bills: dict[str, dict[str, Any]] = {}
 
     def sifted(self, grams: contamination.Grams) -> list[Candidate]:
         """Return every completion with the first fault that needs no model to be seen, duplicates included."""
@@ -199,7 +200,7 @@ class Desk:
             after = [one if one.fault else rejection.by_rules(one) for one in candidates]
         return [rejection.checked(one, self.contract, self.limits) for one in after]
 
-    def _by_model(self, model: Model, candidates: Sequence[Candidate]) -> list[Candidate]:
+    def _by_model(self, model: Model | Endpoint, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Have reasoning in another language than its prompt translated, then every summary written."""
         after = list(candidates)
         foreign = [place for place, one in enumerate(after) if not readable.speaks(one.reasoning, one.row.language)]
@@ -214,11 +215,19 @@ class Desk:
                 after[place] = after[place].with_part(part, reply.text)
         return after
 
-    def _asked(self, model: Model, tasks: Sequence[str], manner: Manner, name: str) -> list[Reply]:
+    def costs(self) -> dict[str, Any]:
+        """Return what its models cost, as figures: operations of those that are here, the others' bills."""
+        bills = {"endpoints": list(self.bills.values())} if self.bills else {}
+        return {"flops": {"sampling": self.flops}, **bills}
+
+    def _asked(self, model: Model | Endpoint, tasks: Sequence[str], manner: Manner, name: str) -> list[Reply]:
         from stages.policy import worker
 
         answers = worker.ask(model, tasks, manner, self.work, name=name)
-        self.flops += answers.flops
+        self.flops += answers.costs.get("flops", {}).get("sampling", 0.0)
+        bill = answers.costs.get("endpoint")
+        if bill:
+            self.bills[bill["address"]] = bill  # of one endpoint the last holds those before it
         return answers.replies
 
 

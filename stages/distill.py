@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from stages.core import lineage, students, templates
-from stages.core.artifact import Draft, Model
+from stages.core.artifact import Draft, Endpoint, Model
 from stages.core.contract import Contract
 from stages.core.distillation import Distillation, Inputs
 from stages.core.errors import InputError, RecipeError
@@ -81,10 +81,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
 
 def refuse_missing(recipe: Recipe, inputs: Inputs) -> None:
-    """Raise RecipeError for the first input that the mode cannot do without."""
+    """Raise RecipeError for the first input that the mode cannot do without, InputError for a teacher that only speaks
+    where more is needed."""
     for name in NEEDS[recipe.mode]:
         if getattr(inputs, name) is None:
             raise RecipeError(f"mode {recipe.mode} needs the input `{name}`", hint=_WAYS[name])
+    if recipe.mode != "traces" and isinstance(inputs.teacher, Endpoint):
+        what = f"`{inputs.teacher.address}` only speaks, and mode {recipe.mode} needs its log-probabilities"
+        raise InputError(what, hint="use --mode traces, or a teacher whose weights are here")
 
 
 def learning_rate(recipe: Recipe, student: Model) -> float:
@@ -116,7 +120,7 @@ def refuse_other_teachers(recipe: Recipe, inputs: Inputs) -> None:
         what = "measuring the student on log-probabilities" if traces else f"mode {recipe.mode}"
         way_out = "leave inputs.logprobs out: traces need none" if traces else TRACES_WORK
         refuse_other_tokenizer(student.path, logprobs.path, what, way_out)
-    if recipe.mode == "on-policy" and teacher is not None:
+    if recipe.mode == "on-policy" and isinstance(teacher, Model):
         refuse_other_tokenizer(student.path, teacher.path, "mode on-policy", TRACES_WORK)
 
 
@@ -132,7 +136,8 @@ def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
     positions = recipe.positions or student.max_positions
     if recipe.mode == "traces":
         found = chat.contract_for(recipe.template, inputs.student)
-        if teacher is not None and teacher.template and not recipe.template:
+        own = not isinstance(inputs.teacher, Endpoint)  # what is around an endpoint's prompts only its server knows
+        if teacher is not None and teacher.template and own and not recipe.template:
             words = ("template", "template_name", "prefill", "think_tags", "answer_tags")
             found = replace(found, **{name: getattr(teacher, name) for name in words})
         return replace(found, max_positions=positions)

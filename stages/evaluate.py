@@ -14,13 +14,14 @@ repeats nothing. Each completion is seeded by its problem and its number.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import disk, reflection, scores, scripts, shards, templates, text
-from stages.core.artifact import Draft, Judge, Model, Prompts, Scores
+from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, StageError, nearest
 from stages.core.judged import Judged
@@ -84,7 +85,7 @@ class Recipe(Sampled, RewardOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    model: Model
+    model: Model | Endpoint
     """The model that is asked."""
     prompts: Prompts
     """The problems, with their gold answers."""
@@ -102,12 +103,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     Raises InputError for a prompt that leaves no room to answer, RecipeError for a judge without its reward or a reward
     without its judge, StageError where the engine failed all.
     """
-    from stages.policy.engines.client import Client
+    from stages.policy.engines.clients import client_of
 
     registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     contract = templates.dressed(inputs.model.contract, recipe.template)
-    with Client(inputs.model, contract, recipe.dtype, work) as client:
+    with client_of(inputs.model, contract, recipe.dtype, work) as client:
         evaluator = Evaluator(recipe, inputs, rows, client)
         drawn = shards.Sharded(
             folder=work.scratch / "shards",
@@ -117,22 +118,25 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             tell=lambda done: _tell(evaluator, done),
             name=lambda _, chunk: f"{chunk.sampling.name}/{chunk.number:05d}",
         ).done(client)
+        bill = client.bill()
     answers = {one.name: [row for row in drawn if row["sampling"] == one.name] for one in recipe.samplings}
     lost = next((rows for rows in answers.values() if not scores.completed(rows)), None)
     if lost is not None:
         what = f"not one completion came under {lost[0]['sampling']}: {lost[0]['reason']}"
+        shutil.rmtree(work.scratch / "shards")  # or the next run would find nothing but failures
         raise StageError(what, hint="`r1 doctor` says which engines can run here")
     shards.write_lines(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
     before = scores.read_completions(inputs.parent.path) if inputs.parent else None
     found = summary(recipe, rows, answers, before)
     found |= {"max_tokens": evaluator.max_tokens, "template": contract.template_name}
+    found |= bill
     disk.write_atomically(work.path / scores.SCORES_FILE, json.dumps(found, ensure_ascii=False, indent=1))
     for part in found["samplings"]:
         if before is not None and part["difference"] is None:
             work.emit(
                 "warning", text=f"the parent shares no problem with these scores under {part['name']}: no difference"
             )
-    return Draft(Scores, {part["name"]: _headline(part, recipe) for part in found["samplings"]})
+    return Draft(Scores, {part["name"]: _headline(part, recipe) for part in found["samplings"]} | bill)
 
 
 def summary(
@@ -244,8 +248,8 @@ class Evaluator:
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows = recipe, inputs, rows
         self.client, self.work, self.contract = client, client.work, client.contract
-        self.prompt_ids = client.prompt_ids(rows)
-        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
+        self.prompts = client.prompts(rows)
+        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -272,7 +276,7 @@ class Evaluator:
             temperature=chunk.sampling.temperature, top_p=chunk.sampling.top_p, max_tokens=self.max_tokens
         )
         seed = derive(self.work.seed, "eval", chunk.sampling.name)
-        return requests(chunk.rows, self.prompt_ids, self.recipe.samples, wanted, seed)
+        return requests(chunk.rows, self.prompts, self.recipe.samples, wanted, seed)
 
     def judged(self, chunk: Chunk, drawn: Sequence[Completion]) -> list[Row]:
         """Return the judged completions of one chunk, problem by problem."""

@@ -101,8 +101,8 @@ class Comparer:
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
-        self.prompt_ids = client.prompt_ids(rows)
-        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
+        self.prompts = client.prompts(rows)
+        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
 
     @cached_property
     def pair(self) -> tuple[Any, Any]:
@@ -124,7 +124,7 @@ class Comparer:
 
         wanted = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens)
         seed = derive(self.client.work.seed, "kl")
-        return requests(chunk, self.prompt_ids, self.recipe.samples, wanted, seed)
+        return requests(chunk, self.prompts, self.recipe.samples, wanted, seed)
 
     def compared(self, chunk: Sequence[Prompt], said: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return a row for each completion of one shard that did not fail, problem by problem."""
@@ -135,7 +135,7 @@ class Comparer:
         kept = [(row, number, one) for (row, number), one in zip(asked, said, strict=True) if not one.failed]
         if not kept:
             return []
-        ids, drawn = [self.prompt_ids[row.id] for row, _, _ in kept], [one for _, _, one in kept]
+        ids, drawn = [self.prompts[row.id].ids for row, _, _ in kept], [one for _, _, one in kept]
         sums = exact.completion_sums(self.pair, ids, drawn, self.client.contract.pad_id, recipe.temperature)
         return [
             {"id": row.id, "sample": number, "tokens": len(one.ids), **found}

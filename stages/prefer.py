@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core import disk, functions, labelling, pairing, ranges, shards, text, yields
-from stages.core.artifact import Draft, Model, Preferences, Rollouts
+from stages.core.artifact import Draft, Endpoint, Model, Preferences, Rollouts
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
 from stages.core.rows import Labelled, Preference, Prompt, write_rows
@@ -71,7 +71,7 @@ class Recipe:
 class Inputs:
     rollouts: Rollouts
     """Responses to general or safety prompts, several for each."""
-    judge: Model | None = None
+    judge: Model | Endpoint | None = None
     """The model that is asked when `labeller` is `model`."""
 
 
@@ -104,9 +104,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         raise InputError("a model labels when, and only when, it is named", hint="labeller=model inputs.judge=ADDRESS")
     counts: Counter[str] = Counter()
     cases = list(cases_of(recipe, inputs.rollouts, counts))
-    flops = 0.0
+    costs: dict[str, Any] = {"flops": {"sampling": 0.0}}
     if inputs.judge is not None:
-        judged, flops = _by_model(recipe, cases, inputs.judge, work)
+        judged, costs = _by_model(recipe, cases, inputs.judge, work)
     else:
         judged = _by_function(recipe, cases, work)
     kept, faults, figures = (_pairs if recipe.kind == "pairs" else _points)(recipe, cases, judged)
@@ -119,7 +119,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     write_rows(work.path / "preferences.jsonl", kept)
     disk.write_atomically(work.path / yields.YIELD_FILE, json.dumps(told, ensure_ascii=False, indent=1))
     del told["families"]
-    return Draft(Preferences, {"kind": recipe.kind, **told, "flops": {"sampling": flops}})
+    return Draft(Preferences, {"kind": recipe.kind, **told, **costs})
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -136,7 +136,8 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
 def cases_of(recipe: Recipe, rollouts: Rollouts, counts: Counter[str]) -> Iterable[Case]:
     """Yield what is to be judged, prompt by prompt; `counts` learns what became of the samples."""
-    think_tags, answer_tags = _tags(rollouts)
+    asked = _contract(rollouts)
+    think_tags, answer_tags = (asked or Contract).think_tags, (asked or Contract).answer_tags
     rows = {row.id: row for row in rollouts.prompts() if row.verifier == VERIFIER[recipe.kind]}
     if not rows:
         hint = f"sample prompts whose verifier is `{VERIFIER[recipe.kind]}`, or set `kind`"
@@ -150,7 +151,8 @@ def cases_of(recipe: Recipe, rollouts: Rollouts, counts: Counter[str]) -> Iterab
         if sample.failed:
             counts["failed by the engine"] += 1
             continue
-        response = text.whole(sample.completion, think_tags)
+        completion = asked.tagged(sample.completion) if asked else sample.completion
+        response = text.whole(completion, think_tags)
         shown = response.strip()
         if recipe.kind == "pairs":
             shown = text.summary(response, think_tags, answer_tags) or ""
@@ -188,15 +190,17 @@ def read_replies(recipe: Recipe, cases: Sequence[Case], replies: Sequence[str]) 
     return judged
 
 
-def _by_model(recipe: Recipe, cases: Sequence[Case], judge: Model, work: Work) -> tuple[list[Judgements], float]:
-    """Return a model's judgements and the operations they took; a function needs no torch, so it is imported here."""
+def _by_model(
+    recipe: Recipe, cases: Sequence[Case], judge: Model | Endpoint, work: Work
+) -> tuple[list[Judgements], dict[str, Any]]:
+    """Return a model's judgements and what they cost; a function needs no torch, so it is imported here."""
     from stages.policy import worker
 
     manner = worker.Manner(
         temperature=recipe.temperature, max_tokens=recipe.max_tokens, template=recipe.template, dtype=recipe.dtype
     )
     answers = worker.ask(judge, tasks(recipe, cases), manner, work, name="labeller")
-    return read_replies(recipe, cases, [reply.text for reply in answers.replies]), answers.flops
+    return read_replies(recipe, cases, [reply.text for reply in answers.replies]), answers.costs
 
 
 def _by_function(recipe: Recipe, cases: Sequence[Case], work: Work) -> list[Judgements]:
@@ -296,10 +300,9 @@ def _orders(recipe: Recipe, case: Case) -> list[bool]:
     return pairing.orders(recipe.queries, random.Random(f"{recipe.seed} orders {case.id}"))
 
 
-def _tags(rollouts: Rollouts) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Think and answer tags of the completions: those they were sampled under, else the house's."""
-    found = Contract.read(rollouts.path) if (rollouts.path / "contract.json").is_file() else Contract
-    return found.think_tags, found.answer_tags
+def _contract(rollouts: Rollouts) -> Contract | None:
+    """How the completions were asked for; None where that is not known: then in the house's tags."""
+    return Contract.read(rollouts.path) if (rollouts.path / "contract.json").is_file() else None
 
 
 def _check(recipe: Recipe) -> None:

@@ -10,13 +10,15 @@ Each completion is seeded by its prompt and its number.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from stages.core import shards
-from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
+from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Rollouts
+from stages.core.errors import StageError
 from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
@@ -62,7 +64,7 @@ class Recipe(Sampled, RewardOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    model: Model
+    model: Model | Endpoint
     """The model that is asked."""
     prompts: Prompts
     """What it is asked; rules judge some of it, learned judges may judge the rest."""
@@ -75,9 +77,10 @@ class Inputs:
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Draw and judge; write prompts.jsonl, samples.jsonl and contract.json (how they were asked) under `work.path`.
 
-    Raises InputError for a prompt that leaves no room to answer and RecipeError for a reward whose judge is not given.
+    Raises InputError for a prompt that leaves no room to answer, RecipeError for a reward whose judge is not given and
+    StageError where no request got an answer.
     """
-    from stages.policy.engines.client import Client
+    from stages.policy.engines.clients import client_of
 
     for name in recipe.rewards:
         if getattr(inputs, name, None) is None:  # not a judge that is given
@@ -85,7 +88,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     total = len(rows) * recipe.samples
     contract = dressed(inputs.model.contract, recipe.template)
-    with Client(inputs.model, contract, recipe.dtype, work) as client:
+    with client_of(inputs.model, contract, recipe.dtype, work) as client:
         drawer = Drawer(recipe, inputs, rows, client)
         found = shards.Sharded(
             folder=work.scratch / "shards",
@@ -94,13 +97,17 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             rows=drawer.judged,
             tell=lambda done: _tell(done, total, work),
         ).done(client)
-    samples = [Sample(**row) for row in found]
+        if all(row["failed"] for row in found):
+            shutil.rmtree(work.scratch / "shards")  # or the next run would find nothing but failures
+            hint = "what failed stands in the warnings above; mend it and run the same command"
+            raise StageError(f"none of {total} requests got an answer", hint=hint)
+        samples = [Sample(**row) for row in found]
+        tokens = sum(sample.tokens for sample in samples)
+        costs = client.costs(drawer.prompt_tokens() + tokens)
     write_rows(work.path / "prompts.jsonl", rows)
     write_rows(work.path / "samples.jsonl", samples)
-    contract.write(work.path / "contract.json")
-    read = drawer.prompt_tokens()
-    tokens = sum(sample.tokens for sample in samples)
-    return Draft(Rollouts, {**figures(found), "tokens": tokens, "flops": {"sampling": client.flops(read + tokens)}})
+    client.contract.write(work.path / "contract.json")
+    return Draft(Rollouts, {**figures(found), "tokens": tokens, **costs})
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -116,15 +123,18 @@ class Drawer:
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
-        self.prompt_ids = client.prompt_ids(rows)
-        self.max_tokens = client.room(self.prompt_ids, recipe.max_tokens)
+        self.prompts = client.prompts(rows)
+        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
 
     def prompt_tokens(self) -> int:
         """Return the tokens of all prompts, each once, and the start that they share once in all."""
         from stages.policy.prefix import shared_prefix_length
 
-        shared = shared_prefix_length(list(self.prompt_ids.values()))
-        return shared + sum(len(ids) - shared for ids in self.prompt_ids.values())
+        prompt_ids = [list(prompt.ids) for prompt in self.prompts.values()]
+        if not all(prompt_ids):
+            return 0  # only a server knows them
+        shared = shared_prefix_length(prompt_ids)
+        return shared + sum(len(ids) - shared for ids in prompt_ids)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -145,7 +155,7 @@ class Drawer:
 
         recipe = self.recipe
         wanted = Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)
-        return requests(chunk, self.prompt_ids, recipe.samples, wanted, derive(self.client.work.seed, "sample"))
+        return requests(chunk, self.prompts, recipe.samples, wanted, derive(self.client.work.seed, "sample"))
 
     def judged(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return the samples of one shard as plain rows, prompt by prompt."""

@@ -25,7 +25,9 @@ RECIPES = {"traces": "distill", "logprobs": "distill_logprobs", "on-policy": "di
 """Mode -> the bundled recipe it stands for where no other is named."""
 
 
-Teacher = Annotated[str | None, typer.Option("--teacher", help="Any model.", autocompletion=stored_artifacts)]
+Teacher = Annotated[
+    str | None, typer.Option("--teacher", help="Any model, or openai:URL#model.", autocompletion=stored_artifacts)
+]
 Student = Annotated[
     str | None,
     typer.Option(
@@ -81,6 +83,7 @@ def nodes(last: Loaded) -> list[Loaded]:
     if needed == "logprobs":
         made.append(_logprobs(teacher, inputs.pop("conversations")))
         inputs["logprobs"] = made[-1].name
+    made = [dataclasses.replace(node, runtime=last.runtime) for node in made]
     return [*made, dataclasses.replace(last, inputs=inputs)]
 
 
@@ -100,6 +103,10 @@ def _logprobs(teacher: str, traces: str) -> Loaded:
 
 
 def _short(teacher: str) -> str:
-    """`zero@3` -> `zero`, `world:base` -> `base`, `hf:owner/name@main` -> `name`, a path -> its last part."""
+    """`zero@3` -> `zero`, `world:base` -> `base`, `hf:owner/name@main` and `openai:URL#owner/name` -> `name`, a path ->
+    its last part."""
+    from stages.core.endpoint import SCHEME, Address
+
+    teacher = Address.parse(teacher).model.lstrip("@") if teacher.startswith(SCHEME) else teacher
     last = Path(teacher.partition("@")[0].rpartition(":")[2]).name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-._") or "teacher"

@@ -62,6 +62,16 @@ class Contract:
             return text
         return text.removeprefix(opened).removeprefix(self.prefill[len(opened) :])  # the prompt holds the newline too
 
+    def tagged(self, completion: str) -> str:
+        """Return a completion whose answer stands between the answer tags, where nobody asked for them: a model behind
+        a server, under a prompt that does not show them, has its answer in what follows its thinking."""
+        if self.eos_ids or any(tag in self.template or tag in completion for tag in self.answer_tags):
+            return completion
+        thinking, closed, said = completion.rpartition(self.think_tags[1])
+        if not closed and self.think_tags[0] in completion:
+            return completion  # the thinking never ended
+        return f"{thinking}{closed}{self.answer_tags[0]}{said.strip()}{self.answer_tags[1]}"
+
     def check(self, *, needs_tags: bool = True) -> None:
         """Raises ContractError when eos is missing, pad is an eos, or the template lacks `{prompt}` or the tags.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from stages.core.artifact import Conversations, Logprobs, Model, Prompts
+from stages.core.artifact import Conversations, Endpoint, Logprobs, Model, Prompts
 from stages.core.parts import Completions, Imitation
 from stages.core.ranges import Rule, at_least, or_none
 
@@ -67,8 +67,9 @@ class Inputs:
 
     student: Model
     """The model to start from, a base as a rule."""
-    teacher: Model | None = None
-    """Whom it learns from, any model; None = whoever wrote the traces (not for on-policy)."""
+    teacher: Model | Endpoint | None = None
+    """Whom it learns from, any model; None = whoever wrote the traces (not for on-policy). An endpoint teaches
+    by traces alone."""
     conversations: Conversations | None = None
     """The teacher's traces, for mode traces."""
     prompts: Prompts | None = None

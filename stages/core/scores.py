@@ -100,7 +100,7 @@ def measure(rows: Sequence[Row], pass_k: Sequence[int], seed: int) -> dict[str, 
     return {
         "completions": len(rows),
         "failed": len(rows) - len(completed(rows)),
-        "unjudged": sum(row["correct"] is None and row["strict"] is not None for row in rows),
+        "unjudged": sum(row["correct"] is None and row["strict"] is not None for row in completed(rows)),
         "overall": _as_dicts(estimators.intervals(columns, seed=seed)),
         "families": {name: _as_dicts(estimators.intervals(part, seed=seed)) for name, part in families.items()},
     }

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from stages.core.sampling import Completion, Finish, Request
+from stages.core.sampling import RETRIED, Completion, Finish, Request
 
 Row = dict[str, Any]
 Chunk = TypeVar("Chunk")
@@ -132,14 +132,15 @@ class _Writing:
         return self.paths[number].with_suffix(".came")
 
     def _kept(self, number: int) -> dict[int, Completion]:
-        """What came before a kill; its last line may be torn."""
+        """What came before a kill, without failures that asking again can mend; its last line may be torn."""
         path = self._journal(number)
         if not path.exists():
             return {}
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [json.loads(line) for line in lines if line.endswith("\n")]
-        path.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
-        return {place: Completion(**{**fields, "finish": Finish(fields["finish"])}) for place, fields in whole}
+        *whole, torn = path.read_bytes().split(b"\n")  # a text may hold other ends of lines
+        if torn:
+            os.truncate(path, path.stat().st_size - len(torn))
+        found = ((place, {**fields, "finish": Finish(fields["finish"])}) for place, fields in map(json.loads, whole))
+        return {place: Completion(**fields) for place, fields in found if fields["finish"] not in RETRIED}
 
 
 def in_shards(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stages.core import imitation, lineage, students
+from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.parts import Tuning
@@ -155,7 +156,7 @@ def on_logprobs(run: DistillationRun, tuning: Tuning) -> Training:
 def on_policy(run: DistillationRun, tuning: Tuning) -> Training:
     """The student answers prompts and the teacher reads its answers; both are cut to the vocabulary they share."""
     recipe, teaching, prompts = run.recipe, run.inputs.teacher, run.inputs.prompts
-    assert teaching is not None and prompts is not None  # the stage refuses their absence
+    assert isinstance(teaching, Model) and prompts is not None  # the stage refuses anything else
     positions = min(run.contract.max_positions, teaching.contract.max_positions)
     vocabulary = vocabulary_of(run.inputs.student.path, teaching.path)
     plan = distill_onpolicy.OnPolicyPlan(

@@ -23,7 +23,7 @@ from stages.core.judged import Judged
 from stages.core.reflection import reflective_words
 from stages.core.rows import JUDGES, Prompt
 from stages.core.sampling import Completion, Engine, Sampling
-from stages.policy.engines.client import in_order, requests
+from stages.policy.engines.client import Prompted, in_order, requests
 from stages.policy.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
@@ -137,9 +137,9 @@ class Collector:
         of all are there.
         """
         rows = [self.rows[index] for index in self._chosen(number)]
-        prompt_ids = {self.rows[index].id: self.prompt_ids[index] for index in self._chosen(number)}
+        prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in self._chosen(number)}
         sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
-        asked = requests(rows, prompt_ids, 1, sampling, derive(self.seed, "rollout", number))
+        asked = requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
         return in_order(asked, engine.sample(asked), on_progress)
 
     def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stages.core import shards
-from stages.core.artifact import Model
+from stages.core.artifact import Endpoint, Model
 from stages.core.fingerprint import fingerprint
 from stages.core.manner import Manner
 from stages.core.runner import Work
@@ -21,7 +21,8 @@ from stages.core.sampling import Completion, Request, Sampling
 from stages.core.templates import dressed
 from stages.core.text import final_part
 from stages.policy.chat import chat_contract
-from stages.policy.engines.client import Client
+from stages.policy.engines.client import Client, Prompted
+from stages.policy.engines.clients import client_of
 from stages.policy.sampler import derive
 
 __all__ = ["Answers", "Manner", "Reply", "ask"]
@@ -50,11 +51,11 @@ class Answers:
     """The replies to all tasks, in their order, and what they cost."""
 
     replies: list[Reply]
-    flops: float
-    """2 N D: N parameters, D tokens processed."""
+    costs: dict[str, Any]
+    """Figures: `flops`, 2 N D operations for N parameters and D tokens processed; of an endpoint its bill."""
 
 
-def ask(model: Model, tasks: Sequence[str], manner: Manner, work: Work, *, name: str) -> Answers:
+def ask(model: Model | Endpoint, tasks: Sequence[str], manner: Manner, work: Work, *, name: str) -> Answers:
     """Ask each task once and return the replies; repeat a task for several independent ones (at a temperature above 0).
 
     Shards lie under `work.scratch/workers/NAME` and are found again after a kill, so `name` must differ between two
@@ -68,7 +69,7 @@ def ask(model: Model, tasks: Sequence[str], manner: Manner, work: Work, *, name:
         figures = {"length": sum(row["tokens"] for row in done) / len(done)}
         work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
 
-    with Client(model, contract, manner.dtype, work) as client:
+    with client_of(model, contract, manner.dtype, work) as client:
         if not contract.template and getattr(client.tokenizer, "chat_template", None):
             client.contract = chat_contract(contract, client.tokenizer)
         asking = _Asking(client, manner, derive(work.seed, "worker", name))
@@ -81,7 +82,7 @@ def ask(model: Model, tasks: Sequence[str], manner: Manner, work: Work, *, name:
             name=lambda number, chunk: f"{number:05d}-{_digest(chunk, manner)}",
         ).done(client)
         replies = [Reply(**row) for row in found]
-        return Answers(replies, client.flops(sum(reply.tokens for reply in replies)))
+        return Answers(replies, client.costs(sum(reply.tokens for reply in replies)))
 
 
 @dataclass(frozen=True)
@@ -104,25 +105,26 @@ class _Asking:
         """A request for each task that leaves room for a reply."""
         manner = self.manner
         sampling = Sampling(temperature=manner.temperature, top_p=manner.top_p, max_tokens=manner.max_tokens)
-        return [
-            Request(prompt_ids=ids, sampling=sampling, seed=derive(self.seed, task.text, task.number))
-            for task, ids in self._fitting(chunk)
-            if ids
-        ]
+        made = []
+        for task, prompt in self._fitting(chunk):
+            if prompt is not None:
+                seed = derive(self.seed, task.text, task.number)
+                made.append(Request(prompt_ids=prompt.ids, messages=prompt.messages, sampling=sampling, seed=seed))
+        return made
 
     def replies(self, chunk: Sequence[Task], completions: Sequence[Completion]) -> list[dict[str, Any]]:
         """A reply for each task, in order."""
         said = iter(completions)
         found = []
-        for _, ids in self._fitting(chunk):
-            found.append(_read(self.client, len(ids), next(said)) if ids else Reply("", NO_ROOM))
+        for _, prompt in self._fitting(chunk):
+            found.append(Reply("", NO_ROOM) if prompt is None else _read(self.client, prompt, next(said)))
         return [asdict(reply) for reply in found]
 
-    def _fitting(self, chunk: Sequence[Task]) -> list[tuple[Task, list[int]]]:
-        """Each task with its prompt's ids; none where it leaves no room."""
-        client, room = self.client, self.client.contract.max_positions - self.manner.max_tokens
-        asked = [list(client.tokenizer(client.contract.render(task.text))["input_ids"]) for task in chunk]
-        return [(task, ids if len(ids) <= room else []) for task, ids in zip(chunk, asked, strict=True)]
+    def _fitting(self, chunk: Sequence[Task]) -> list[tuple[Task, Prompted | None]]:
+        """Each task as it is asked; None where it leaves no room."""
+        asked = [self.client.prompt(task.text) for task in chunk]
+        fits = [self.client.fits(prompt, self.manner.max_tokens) for prompt in asked]
+        return [(task, one if fit else None) for task, one, fit in zip(chunk, asked, fits, strict=True)]
 
 
 def _counted(tasks: Sequence[str]) -> list[int]:
@@ -135,9 +137,9 @@ def _counted(tasks: Sequence[str]) -> list[int]:
     return numbers
 
 
-def _read(client: Client, prompt_tokens: int, completion: Completion) -> Reply:
+def _read(client: Client, prompt: Prompted, completion: Completion) -> Reply:
     """Return the reply in a completion; one that was cut off may lack what matters, so it counts as none."""
-    tokens = prompt_tokens + completion.length
+    tokens = (prompt.tokens if completion.prompt_tokens is None else completion.prompt_tokens) + completion.length
     if completion.failed:
         return Reply("", f"{FAILED}: {completion.finish}", tokens)
     if completion.truncated:

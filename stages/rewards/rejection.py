@@ -68,7 +68,7 @@ class Candidate:
     row: Prompt
     sample: int
     completion: str
-    """As it was sampled."""
+    """As it was sampled, its answer between the tags."""
     truncated: bool
     reasoning: str
     """What is between the think tags; later what the rewriter made of it."""
@@ -95,7 +95,8 @@ class Candidate:
 
 def candidate(row: Prompt, sample: Sample, contract: Contract) -> Candidate:
     """Return a sampled completion taken apart; the rule's verdict is the sample's own `accuracy`, or given here."""
-    whole = contract.prefill + sample.completion
+    completion = contract.tagged(sample.completion)
+    whole = contract.prefill + completion
     right = None
     if row.verifier in RULES:
         known = "accuracy" in sample.rewards
@@ -104,7 +105,7 @@ def candidate(row: Prompt, sample: Sample, contract: Contract) -> Candidate:
     return Candidate(
         row=row,
         sample=sample.sample,
-        completion=sample.completion,
+        completion=completion,
         truncated=sample.truncated,
         reasoning=text.thinking(whole, contract.think_tags).strip(),
         answer=answer,

@@ -116,6 +116,25 @@ def test_what_had_come_before_a_kill_is_never_asked_again(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000.jsonl", "00001.jsonl", "00002.jsonl"]
 
 
+class Talks(Echo):
+    """An engine whose words end lines as no file should; what it loses first it has when asked again."""
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        for request, completion in super().sample(requests):
+            lost = request.seed == 3 and self.dies_after == 4
+            finish = Finish.TIMED_OUT if lost else Finish.END
+            yield request, replace(completion, text="one\u2028two\x85three\r", finish=finish)
+
+
+def test_what_came_is_read_whole_whatever_its_words_and_what_was_lost_is_asked_again(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        work(tmp_path, []).done(Talks(dies_after=4))
+    second = Talks()
+    found = work(tmp_path, []).done(second)
+    assert second.asked == [3, 1]
+    assert [row["finish"] for row in found] == ["end"] * 5
+
+
 def test_an_engine_that_is_coupled_makes_an_interrupted_shard_again_whole(tmp_path: Path) -> None:
     first, second = Echo(dies_after=3), Echo()
     first.coupled = second.coupled = True

@@ -40,7 +40,7 @@ def test_a_reply_is_what_stands_after_the_thinking(model: Model, tmp_path: Path)
 def test_operations_are_two_for_each_parameter_and_token(model: Model, tmp_path: Path) -> None:
     count = sum(part.numel() for part in models.load_model(model.path).parameters())
     assert parameters(model.path) == count
-    assert asked(tmp_path, model, ["one", "three"]).flops == 2 * count * (5 + 7)
+    assert asked(tmp_path, model, ["one", "three"]).costs["flops"]["sampling"] == 2 * count * (5 + 7)
 
 
 def test_tied_weights_count_once(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_reply_that_is_cut_off_or_never_stops_thinking_is_a_fault(model: Model
 
 def test_no_task_costs_nothing_and_loads_nothing(model: Model, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("stages.policy.models.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
-    assert asked(tmp_path, model, []) == worker.Answers([], 0.0)
+    assert asked(tmp_path, model, []) == worker.Answers([], {"flops": {"sampling": 0.0}})
 
 
 def test_a_killed_worker_asks_no_shard_twice(model: Model, tmp_path: Path, monkeypatch: Any) -> None:

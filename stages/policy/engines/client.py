@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from stages.core.artifact import Model
+from stages.core.artifact import Endpoint, Model
 from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.judged import decoded
@@ -30,12 +30,27 @@ TRIES = 3
 """How often a request is made whose failure another try can mend."""
 
 
+class Prompted(NamedTuple):
+    """A prompt as an engine takes it."""
+
+    tokens: int
+    """Its length; where only a server knows its tokens, the most that it can be."""
+    ids: Sequence[int] = ()
+    messages: Sequence[Mapping[str, str]] = ()
+
+    @classmethod
+    def of(cls, ids: Sequence[int]) -> Prompted:
+        """A prompt of token ids."""
+        return cls(len(ids), ids)
+
+
 class Client:
     """A model with its tokenizer and the contract it is asked under; closes its engine when left as a context."""
 
-    def __init__(self, model: Model, contract: Contract, dtype: str, work: Work) -> None:
+    tries = TRIES
+
+    def __init__(self, model: Model | Endpoint, contract: Contract, dtype: str, work: Work) -> None:
         self.path, self.contract, self.dtype, self.work = model.path, contract, dtype, work
-        self.tokenizer = models.load_tokenizer(model.path)
         self.failures: Counter[Finish] = Counter()
         """How many requests ended in which failure, tries that were mended left out."""
 
@@ -46,6 +61,11 @@ class Client:
         if "engine" in self.__dict__:
             self.engine.close()
             del self.engine
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return models.load_tokenizer(self.path)
 
     @cached_property
     def engine(self) -> Engine:
@@ -71,20 +91,29 @@ class Client:
         """As `Engine.coupled`."""
         return self.engine.coupled
 
-    def prompt_ids(self, rows: Sequence[Prompt]) -> dict[str, list[int]]:
-        """Return prompt id -> the token ids of its rendered text."""
-        return {row.id: list(self.tokenizer(self.contract.render(row.problem))["input_ids"]) for row in rows}
+    def prompt(self, problem: str) -> Prompted:
+        """Return a problem as it is asked: the token ids of its rendered text."""
+        ids = list(self.tokenizer(self.contract.render(problem))["input_ids"])
+        return Prompted.of(ids)
 
-    def room(self, prompt_ids: Mapping[str, Sequence[int]], wanted: int | None) -> int:
+    def prompts(self, rows: Sequence[Prompt]) -> dict[str, Prompted]:
+        """Return prompt id -> its problem as it is asked."""
+        return {row.id: self.prompt(row.problem) for row in rows}
+
+    def fits(self, prompt: Prompted, max_tokens: int) -> bool:
+        """Whether a prompt leaves room for so many tokens."""
+        return 0 < prompt.tokens <= self.contract.max_positions - max_tokens
+
+    def room(self, prompts: Mapping[str, Prompted], wanted: int | None) -> int:
         """Return the tokens a completion may have: `wanted` (None: LONGEST) or what the longest prompt leaves, if less.
 
         Says so where `wanted` is cut. Raises InputError for a prompt that leaves none.
         """
-        longest = max(prompt_ids, key=lambda one: len(prompt_ids[one]))
-        room = self.contract.max_positions - len(prompt_ids[longest])
+        longest = max(prompts, key=lambda one: prompts[one].tokens)
+        room = self.contract.max_positions - prompts[longest].tokens
         if room < 1:
             raise InputError(
-                f"problem {longest} takes {len(prompt_ids[longest])} tokens and leaves no room in "
+                f"problem {longest} takes {prompts[longest].tokens} tokens and leaves no room in "
                 f"{self.contract.max_positions} positions",
                 hint="leave long problems out when preparing: `r1 recipes keys prepare`",
             )
@@ -97,10 +126,10 @@ class Client:
         """Yield each request with its completion, in any order; one that failed is made again, where that can help,
         when the stream has ended. What still failed is counted and told in one warning."""
         waiting: Iterable[Request] = requests
-        for tries in range(TRIES):
+        for tries in range(self.tries):
             again: list[Request] = []
             for request, completion in self.engine.sample(waiting):
-                if completion.finish in RETRIED and tries + 1 < TRIES:
+                if completion.finish in RETRIED and tries + 1 < self.tries:
                     again.append(request)
                     continue
                 if completion.failed:
@@ -122,13 +151,18 @@ class Client:
         """Return a completion as text, as `judged.decoded`."""
         return decoded(completion, self.contract, self.tokenizer)
 
-    def flops(self, tokens: int) -> float:
-        """Return the operations it takes to process so many tokens: 2 N D (2001.08361, section 2.1), N = parameters."""
-        return 2.0 * parameters(self.path) * tokens
+    def costs(self, tokens: int) -> dict[str, Any]:
+        """Return what it took to process so many tokens, as figures: `flops`, 2 N D operations (2001.08361, section
+        2.1), N = parameters."""
+        return {"flops": {"sampling": 2.0 * parameters(self.path) * tokens}}
+
+    def bill(self) -> dict[str, Any]:
+        """Return what somebody else counts for the answers so far, as figures: nothing for a model that is here."""
+        return {}
 
 
 def requests(
-    rows: Sequence[Prompt], prompt_ids: Mapping[str, Sequence[int]], samples: int, sampling: Sampling, seed: int
+    rows: Sequence[Prompt], prompts: Mapping[str, Prompted], samples: int, sampling: Sampling, seed: int
 ) -> list[Request]:
     """One request for each sample of each prompt, prompt by prompt, each with its own seed: (seed, prompt, number).
 
@@ -140,7 +174,9 @@ def requests(
         for sample in range(samples):
             own = derive(seed, row.id, numbers[row.id])
             numbers[row.id] += 1
-            made.append(Request(prompt_ids=prompt_ids[row.id], sampling=sampling, seed=own, key=(place, sample)))
+            _, ids, messages = prompts[row.id]
+            key = place, sample
+            made.append(Request(prompt_ids=ids, messages=messages, sampling=sampling, seed=own, key=key))
     return made
 
 

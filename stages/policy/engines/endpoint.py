@@ -12,7 +12,7 @@ import asyncio
 import queue
 import random
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,9 @@ class EndpointEngine:
 
     name = "openai"
     exact = False
+    apart = True
+    coupled = False
+    weights = 0
 
     def __init__(
         self,
@@ -58,12 +61,11 @@ class EndpointEngine:
         said: Mapping[str, Any] | None = None,
         think_tags: tuple[str, str] = ("<think>", "</think>"),
         journal: Path | None = None,
-        tell: Callable[[str], None] | None = None,
     ) -> None:
         """`said` is what the server said when it was first asked (`check`): another model than that ends the run.
 
-        `journal` is the file that keeps answers over a kill; `tell` hears warnings. Raises EngineError for a key that
-        cannot be sent.
+        `journal` is the file that keeps answers and costs over a kill. Raises EngineError for a key that cannot be
+        sent.
         """
         self.address, self.settings, self.think_tags = address, settings, think_tags
         self._server = Server(address, settings, key_of(settings))
@@ -71,8 +73,8 @@ class EndpointEngine:
         self._journal = Journal(journal)
         if self._journal.spent.models:
             self._said.setdefault("model", next(iter(self._journal.spent.models)))
-        self._tell, self._untold = tell, list[str]()
-        self._told: set[str] = set()
+        self.notes: list[str] = []
+        self._noted: set[str] = set()
         self._budget = Budget(settings, self._journal.spent)
         self._requests, self._tokens = Pace(settings.requests_per_minute), Pace(settings.tokens_per_minute)
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -84,7 +86,7 @@ class EndpointEngine:
         self._thread: threading.Thread | None = None
         self._client: httpx.AsyncClient | None = None
         if self._server.key and address.in_the_clear:
-            self._warn(f"the key travels unencrypted to {address.host}: use https where others can listen")
+            self._note(f"the key travels unencrypted to {address.host}: use https where others can listen")
 
     @property
     def spent(self) -> Spent:
@@ -112,7 +114,6 @@ class EndpointEngine:
         Raises EngineError in a sentence where it is not there, not let in, has another model or another protocol.
         """
         completion = self._in_loop(self._answer(_PROBE)).result()
-        self._pass_on()
         if completion.failed:
             hint = f"see what it takes: `curl {self.address.url}/models`"
             raise EngineError(f"the server {self.address.url} answers a request with: {completion.fault}", hint=hint)
@@ -135,7 +136,6 @@ class EndpointEngine:
         ended: EngineError | None = None
         try:
             while True:
-                self._pass_on()
                 while ended is None and len(flying) < 2 * self.settings.concurrency:
                     request = next(stream, None)
                     if request is None:
@@ -168,7 +168,6 @@ class EndpointEngine:
         finally:
             for future in flying:
                 future.cancel()
-            self._pass_on()
 
     def read(self, texts: Iterable[Text], k: int = 0) -> Iterator[tuple[Text, Reading]]:
         """Always raises EngineError: an endpoint only speaks."""
@@ -200,17 +199,10 @@ class EndpointEngine:
             self._client = client_of(self._server)
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
-    def _warn(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._untold.append(text)
-
-    def _pass_on(self) -> None:
-        """Tell warnings in the caller's own thread, each once."""
-        while self._untold:
-            text = self._untold.pop(0)
-            if self._tell is not None:
-                self._tell(text)
+    def _note(self, text: str) -> None:
+        if text not in self._noted:
+            self._noted.add(text)
+            self.notes.append(text)
 
     def _body(self, request: Request) -> dict[str, Any]:
         if not request.messages:
@@ -278,7 +270,7 @@ class EndpointEngine:
                 fault = error
             completion, cost = judged(answer, fault, body, self._server, self.think_tags)
             if cost.estimated and answer.finish_reason:
-                self._warn(_WRONG_COUNTS)
+                self._note(_WRONG_COUNTS)
             if fault is None or not fault.again or answer.letters:
                 self._journal.add(key, completion, cost)
                 self._tokens.settle(cost.prompt_tokens + cost.tokens - expected)

@@ -16,7 +16,7 @@ from typing import Any
 
 from stages.core.endpoint import Address, EndpointSettings
 from stages.core.errors import EngineError
-from stages.core.sampling import RETRIED, Completion, Finish
+from stages.core.sampling import Completion, Finish
 
 
 class Pace:
@@ -148,7 +148,7 @@ class Journal:
                 self._file.write(b"\n")
 
     def find(self, key: str) -> Completion | None:
-        """The answer to a request, if there is one that asking again would not better."""
+        """The answer to a request, if one is there."""
         return self._answers.get(key)
 
     def add(self, key: str, completion: Completion, cost: Cost) -> None:
@@ -166,7 +166,7 @@ class Journal:
 
     def _book(self, key: str, completion: Completion, cost: Cost) -> None:
         self.spent.add(cost)
-        if completion.finish not in RETRIED:
+        if not completion.failed:
             self._answers[key] = completion
 
     def _read(self, file: Path) -> bool:

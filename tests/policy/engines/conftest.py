@@ -43,12 +43,10 @@ def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
 def opened(server: FakeServer) -> Iterator[Opened]:
     engines: list[EndpointEngine] = []
 
-    def open_(
-        *, model: str = fake.MODEL, said: Any = None, journal: Any = None, tell: Any = None, **settings: Any
-    ) -> Any:
+    def open_(*, model: str = fake.MODEL, said: Any = None, journal: Any = None, **settings: Any) -> Any:
         chosen = EndpointSettings(**{"backoff_s": 0.01, **settings})
         address = Address.parse(f"openai:{server.url}#{model}")
-        engines.append(EndpointEngine(address, chosen, said=said, journal=journal, tell=tell))
+        engines.append(EndpointEngine(address, chosen, said=said, journal=journal))
         return engines[-1]
 
     yield open_

@@ -125,13 +125,12 @@ def test_a_character_split_between_two_events_is_whole_and_half_a_one_is_replace
 )
 def test_counts_that_cannot_be_true_are_estimated_and_said_once(server: FakeServer, opened: Opened, usage: Any) -> None:
     server.script = lambda number, body: fake.say("yes, it is.", usage=usage)
-    told: list[str] = []
-    engine = opened(tell=told.append)
+    engine = opened()
     said = answers(engine, asking("what is it?", "and that?"))
     assert said["what is it?"].tokens in (4, 12)  # 11 bytes, 3 a token; or the server's own where that can be true
     assert said["what is it?"].prompt_tokens in (4, 5)
     assert engine.spent.estimated == 2
-    assert len(told) == 1 and "counts tokens wrongly" in told[0]
+    assert len(engine.notes) == 1 and "counts tokens wrongly" in engine.notes[0]
 
 
 # Who answers

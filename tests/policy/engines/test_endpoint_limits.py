@@ -117,13 +117,12 @@ def test_the_key_is_sent_and_written_nowhere(
         return [fake.say(f"your key is {KEY}"), fake.status(400, f"wrong: {KEY}"), fake.status(401, KEY)][number]
 
     server.script = echo
-    told: list[str] = []
-    engine = opened(key_env="OTHER_KEY", journal=tmp_path / "j", tell=told.append, concurrency=1)
+    engine = opened(key_env="OTHER_KEY", journal=tmp_path / "j", concurrency=1)
     found: list[Any] = []
     with pytest.raises(EngineError) as raised:
         found += engine.sample(asking("a", "b", "c"))
     assert server.keys == [f"Bearer {KEY}"] * 3
-    seen = repr((found, told, vars(engine), str(raised.value), raised.value.hint)) + (tmp_path / "j").read_text()
+    seen = repr((found, vars(engine), str(raised.value), raised.value.hint)) + (tmp_path / "j").read_text()
     assert KEY not in seen and "[the key]" in seen
 
 
