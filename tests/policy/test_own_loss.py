@@ -104,13 +104,29 @@ def test_a_loss_that_can_is_known_by_its_file(name: str, kl_weight: float) -> No
     assert identity(name, Objective(loss=name, kl_weight=kl_weight)) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def test_a_run_trains_with_it_and_its_file_is_in_the_fingerprint(tmp_path: Path) -> None:
-    tiny.model(tmp_path / "model")
-    tiny.prompts(tmp_path / "prompts", 8)
-    inputs = rl.Inputs(
-        model=Model(path=tmp_path / "model", record=tiny.record("model", "tiny")),
-        prompts=Prompts(path=tmp_path / "prompts", record=tiny.record("prompts", "tiny")),
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> rl.Inputs:
+    folder = tmp_path_factory.mktemp("own_loss")
+    tiny.model(folder / "model")
+    tiny.prompts(folder / "prompts", 8)
+    return rl.Inputs(
+        model=Model(path=folder / "model", record=tiny.record("model", "tiny")),
+        prompts=Prompts(path=folder / "prompts", record=tiny.record("prompts", "tiny")),
     )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_run_trains_with_each_loss_of_the_house(tmp_path: Path, inputs: rl.Inputs, name: str, dtype: str) -> None:
+    made = tiny.run(tmp_path, inputs, {"loss": name, "dtype": dtype, "kl_weight": 0.1, "steps": 2})
+    steps = events.curve(tmp_path / "events.jsonl", "step")
+    assert made.metrics["largest_weight_change"] > 0
+    assert steps[0]["kl"] == 0 < steps[1]["kl"]
+    assert ("overflow" in steps[0]) == (name == "grpo_sequence")
+    assert ("importance" in steps[0]) == (dtype == "bfloat16")
+
+
+def test_a_run_trains_with_it_and_its_file_is_in_the_fingerprint(tmp_path: Path, inputs: rl.Inputs) -> None:
     recipe = rl.Recipe(**{**tiny.SETTINGS, "loss": named("reinforce")})
     assert rl.identity(recipe)[named("reinforce")] == hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     tiny.run(tmp_path / "run", inputs, {"loss": named("reinforce"), "steps": 2})
@@ -149,3 +165,11 @@ def test_the_folder_one_works_in_holds_losses_too(tmp_path: Path, monkeypatch: p
 
 def test_a_recipe_may_name_the_losses_that_there_are() -> None:
     assert set(parts.LOSSES) == set(LOSSES)
+
+
+def test_a_sampler_far_from_the_trainer_is_warned_of_once(tmp_path: Path, inputs: rl.Inputs) -> None:
+    tiny.run(tmp_path, inputs, {"dtype": "bfloat16", "temperature": 0.5, "max_completion_tokens": 24})
+    rolled = [line["sampler_mismatch"] for line in events.curve(tmp_path / "events.jsonl", "step")]
+    said = [line["text"] for line in events.read(tmp_path / "events.jsonl", "warning")]
+    assert min(rolled) > 0.01
+    assert sum("sampler_mismatch is" in text and "one number type" in text for text in said) == 1
