@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,10 +23,10 @@ from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
 from stages.core.parts import Objective
-from stages.core.sampling import Engine
+from stages.core.sampling import Engine, Text
 from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.engines.renewal import renew
+from stages.policy.engines.renewal import Renewal
 from stages.policy.importance import MISMATCH, mismatch
 from stages.policy.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.own_loss import load_loss
@@ -147,6 +147,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.validation = validation
         self.totals = StepTotals()
         self.rollout: Rollout | None = None
+        dtype = collector.recipe.dtype
+        self.renewal = Renewal(engine, policy, dtype=dtype, logprobs=self._text_logprobs)
         policy.disable_dropout()
         self.copy_policy()
         super().__init__(
@@ -243,8 +245,19 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def renewed_engine(self, step: int) -> Engine:
         """Return the engine with the weights that there are after `step` updates."""
         with self.totals.timed("renewal"):
-            renew(self.engine, self.policy, step)
-        return self.engine
+            return self.renewal.follow(step, self.rollout.texts() if self.rollout else ())
+
+    @torch.no_grad()
+    def _text_logprobs(self, texts: Sequence[Text]) -> list[list[float]]:
+        """What the policy in training holds of each text's completion tokens at temperature 1, in nats."""
+        found = []
+        for text in texts:
+            rows = [torch.tensor([list(ids)], device=self.accelerator.device) for ids in text[:2]]
+            real = [torch.ones_like(row, dtype=torch.bool) for row in rows]
+            with self.accelerator.autocast():
+                logprobs_1T, _ = selected_logprobs(self.model, rows[0], real[0], rows[1], real[1], temperature=1.0)
+            found.append(logprobs_1T[0].tolist())
+        return found
 
     def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
@@ -286,7 +299,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     # ---- validation ----
 
     def begin_run(self) -> None:
-        """Validate the base before its first step; a resumed run has done so."""
+        """Let the engine take the weights once, and validate the base; a resumed run has done the latter."""
+        self.renewal.rehearse(self.collector.requests(0, 0), self.state.global_step)
         if self.state.global_step == 0:
             self._validate(0)
 

@@ -9,7 +9,7 @@ micro-batch is built.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,8 +22,8 @@ from stages.core.contract import Contract
 from stages.core.judged import Judged
 from stages.core.reflection import reflective_words
 from stages.core.rows import JUDGES, Prompt
-from stages.core.sampling import Completion, Engine, Sampling
-from stages.policy.engines.client import Prompted, in_order, requests
+from stages.core.sampling import Completion, Engine, Request, Sampling, Text
+from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.prefix import shared_prefix_length
 from stages.policy.sampler import MixedOrder, derive, permutation
@@ -77,7 +77,7 @@ class Rollout:
     def batch(self, rows: range, pad_id: int, device: torch.device | str) -> dict[str, Tensor]:
         """Return some rows as padded tensors: prompts left, completions right, masks True at real tokens."""
         prompts = [torch.tensor(self.prompt_ids[row]) for row in rows]
-        completions = [torch.tensor(self.completion_ids[row]) for row in rows]
+        completions = [torch.tensor(self.completion_ids[row], dtype=torch.long) for row in rows]
         prompt_ids, prompt_mask = _padded(prompts, pad_id, left=True)
         completion_ids, completion_mask = _padded(completions, pad_id)
         batch = {
@@ -93,6 +93,12 @@ class Rollout:
             if per_row:
                 batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)
         return {name: tensor.to(device) for name, tensor in batch.items()}
+
+    def texts(self) -> Iterator[Text]:
+        """Yield prompt and completion of each row that said something."""
+        for prompt_ids, completion_ids in zip(self.prompt_ids, self.completion_ids, strict=True):
+            if completion_ids:
+                yield Text(prompt_ids, completion_ids)
 
     def tokens(self, rows: range) -> int:
         """Return how many completion tokens these rows hold."""
@@ -136,11 +142,15 @@ class Collector:
         other. Each completion has a seed of its own, from (seed, rollout, prompt, number). `on_progress` hears how many
         of all are there.
         """
+        asked = self.requests(number, step)
+        return in_order(asked, answered(engine, asked), on_progress)
+
+    def requests(self, number: int, step: int) -> list[Request]:
+        """Return the requests of rollout `number`, group by group."""
         rows = [self.rows[index] for index in self._chosen(number)]
         prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in self._chosen(number)}
         sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
-        asked = requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
-        return in_order(asked, engine.sample(asked), on_progress)
+        return requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
 
     def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:
         """Return the completions of rollout `number` with their prompts and verdicts, in order."""
@@ -181,7 +191,7 @@ class Collector:
             order=order,
             rewards_B=given_B[order],
             advantages_B=advantages_B[order],
-            old_logprobs=[torch.tensor(answers[row].completion.logprobs) for row in order],
+            old_logprobs=[torch.tensor(answers[row].completion.logprobs, dtype=torch.float32) for row in order],
             ref_logprobs=[],
             facts=self._facts(answers, earned_B) | {"flat_groups": flat_groups(given_PG).float().mean().item()},
         )

@@ -17,7 +17,7 @@ from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.sampling import Engine, Sampling
 from stages.policy.checkpoint import Checkpoints, folder_fault
-from stages.policy.engines.client import Prompted, in_order, requests
+from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.policy_weights import Policy
 from stages.policy.rollout import measured
 from stages.rewards.grading import Grader
@@ -50,7 +50,7 @@ class ValidationRun:
         prompts = {row.id: Prompted.of(ids) for row, ids in zip(self.rows, self.prompt_ids, strict=True)}
         sampling = Sampling(temperature=1.0, max_tokens=max_tokens)
         asked = requests(self.rows, prompts, self.samples, sampling, self.seed)
-        completions = in_order(asked, engine.sample(asked), on_progress)
+        completions = in_order(asked, answered(engine, asked), on_progress)
         rows = [row for row in self.rows for _ in range(self.samples)]
         grader = Grader(contract=self.contract, judges=self.judges, options=self.reward_options)
         scored = grader.grade(completions, rows, self.tokenizer)

@@ -123,21 +123,11 @@ class Client:
         return min(room, LONGEST if wanted is None else wanted)
 
     def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
-        """Yield each request with its completion, in any order; one that failed is made again, where that can help,
-        when the stream has ended. What still failed is counted and told in one warning."""
-        waiting: Iterable[Request] = requests
-        for tries in range(self.tries):
-            again: list[Request] = []
-            for request, completion in self.engine.sample(waiting):
-                if completion.finish in RETRIED and tries + 1 < self.tries:
-                    again.append(request)
-                    continue
-                if completion.failed:
-                    self._failed(completion)
-                yield request, completion
-            if not again:
-                break
-            waiting = sorted(again, key=lambda one: one.shard)
+        """Yield each request with its completion, as `answered` does; what failed for good is counted and told once."""
+        for request, completion in answered(self.engine, requests, self.tries):
+            if completion.failed:
+                self._failed(completion)
+            yield request, completion
         for text in self.engine.notes:
             self.work.emit("warning", text=text)
         self.engine.notes.clear()
@@ -178,6 +168,24 @@ def requests(
             key = place, sample
             made.append(Request(prompt_ids=ids, messages=messages, sampling=sampling, seed=own, key=key))
     return made
+
+
+def answered(
+    engine: Engine, requests: Iterable[Request], tries: int = TRIES
+) -> Iterator[tuple[Request, Completion]]:
+    """Yield each request with its completion, in any order; what failed is asked again, where that can help, when the
+    stream has ended, `tries` times in all."""
+    waiting: Iterable[Request] = requests
+    for left in reversed(range(tries)):
+        again: list[Request] = []
+        for request, completion in engine.sample(waiting):
+            if completion.finish in RETRIED and left:
+                again.append(request)
+            else:
+                yield request, completion
+        waiting = sorted(again, key=lambda one: one.shard)
+        if not waiting:
+            return
 
 
 def in_order(

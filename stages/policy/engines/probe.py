@@ -35,14 +35,18 @@ class Probe:
         self.bound = self.cap
 
     def rehearse(
-        self, weights: Iterable[tuple[str, Any]], texts: Sequence[Text], trainer: Sequence[Sequence[float]]
+        self,
+        weights: Iterable[tuple[str, Any]],
+        texts: Sequence[Text],
+        trainer: Sequence[Sequence[float]],
+        version: int = 0,
     ) -> float:
-        """Renew the engine once with the weights as they are, and return the gap; it sets the bound of later checks.
+        """Renew the engine once with the weights as they are, as `version`; returns the gap, which sets later bounds.
 
         To be called before the first step, also of a resumed run: an engine that cannot renew is found out here. Raises
         EngineError for such a one, and for one that runs another model.
         """
-        self.engine.renew(weights, 0)
+        self.engine.renew(weights, version)
         found = gap(self.engine, texts, trainer)
         if not found <= self.cap:
             raise EngineError(

@@ -1,21 +1,67 @@
-"""New weights for an engine: the trainer's module enters, the engine samples from what it holds now.
+"""An engine that follows a policy: after each rollout's updates it samples from what the trainer holds now.
 
 The most reported fault of this field is a rollout that silently comes from old weights. So every tensor is handed over
-under every name it has (a tied head too), and what the engine then says is compared with what the trainer says.
+under every name it has (a tied head too), and after each renewal what the engine holds of some texts is compared with
+what the trainer holds of them (`probe`). An engine that samples the trainer's own module has nothing to take.
 """
 
 from __future__ import annotations
 
-from stages.core.sampling import Engine
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import islice
+
+from stages.core.errors import EngineError
+from stages.core.sampling import Engine, Request, Sampling, Text
+from stages.policy.engines.probe import Probe
 from stages.policy.policy_weights import Policy
 
+TEXTS, TOKENS = 8, 64
+"""Texts of a probe, and the most tokens of each that are compared."""
 
-def renew(engine: Engine, policy: Policy, version: int) -> None:
-    """Let `engine` sample from the weights that `policy` has now, as `version`; nothing to do where it has them.
 
-    Raises EngineError when the engine cannot take them.
-    """
-    if engine.weights == version:
-        return
-    live = getattr(engine, "model", None) is policy.module
-    engine.renew(() if live else policy.named_weights(), version)
+class Renewal:
+    """Keeps an engine at the weights of a policy in training."""
+
+    def __init__(
+        self, engine: Engine, policy: Policy, *, dtype: str, logprobs: Callable[[Sequence[Text]], list[list[float]]]
+    ) -> None:
+        """`logprobs`: for each text, what the trainer holds of its completion tokens at temperature 1, in nats."""
+        self.engine, self.policy, self.logprobs = engine, policy, logprobs
+        self.live = getattr(engine, "model", None) is policy.module
+        self.gap = 0.0
+        """Nats a token between engine and trainer after the last renewal."""
+        self._probe: Probe | None = None
+        self._dtype = dtype
+
+    def rehearse(self, requests: Sequence[Request], version: int) -> None:
+        """Renew once with the weights as they are, before the first step: an engine that cannot take them, or that runs
+        another model, is found out here. Raises EngineError for such a one. The probe's texts are what the engine makes
+        of some of the requests."""
+        if self.live:
+            return
+        short = [replace(one, sampling=Sampling(max_tokens=TOKENS), key=n) for n, one in enumerate(requests[:TEXTS])]
+        said = [(one.prompt_ids, done) for one, done in self.engine.sample(short)]
+        texts = [Text(ids, done.ids) for ids, done in said if done.ids]
+        if not texts:
+            raise EngineError(f"the {self.engine.name} engine answers none of {len(short)} prompts: {said[0][1].fault}")
+        self._probe = Probe(self.engine, self._dtype)
+        self.gap = self._probe.rehearse(self.policy.named_weights(), texts, self.logprobs(texts), version)
+
+    def follow(self, version: int, texts: Iterable[Text]) -> Engine:
+        """Return the engine with the weights that the policy has now, as `version`; a no-op where it has them.
+
+        `texts`: what the policy said lately. Raises EngineError when the engine cannot take the weights, or does not
+        hold them afterwards.
+        """
+        if self.engine.weights == version:
+            return self.engine
+        if self.live:
+            self.engine.renew((), version)
+            return self.engine
+        if self._probe is None:
+            raise EngineError("an engine must rehearse a renewal before it follows a policy")
+        self.engine.renew(self.policy.named_weights(), version)
+        some = [Text(text.prompt_ids, text.completion_ids[:TOKENS]) for text in islice(texts, TEXTS)]
+        self.gap = self._probe.check(some, self.logprobs(some))
+        return self.engine
