@@ -8,11 +8,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from stages.core.artifact import Rollouts
+from stages.core import events
+from stages.core.artifact import Artifact, Rollouts
+from stages.core.rows import Sample
 from stages.core.store import Store
 from tests.house.rooms import ROOT
 
@@ -36,16 +37,20 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-def drawn(copy: Path, engine: str, *changes: str) -> list[Any]:
-    """The samples of `r1 sample` in the copy, with that engine."""
-    asked = ["inputs.model=world:base", "inputs.prompts=world:heldout?count=3", "max_tokens=24", *changes]
-    command = ["-m", "r1cli", "sample", *asked, f"runtime.engine={engine}", "runtime.device=cpu", "--name", engine]
+def made(copy: Path, stage: str, engine: str, *changes: str) -> Artifact:
+    """What a stage makes of the embedded base in the copy, with that engine."""
+    asked = ["inputs.model=world:base", f"runtime.engine={engine}", "runtime.device=cpu", "--name", f"{stage}-{engine}"]
+    command = ["-m", "r1cli", stage, *asked, *changes]
     place = {"PYTHONPATH": os.fspath(copy), "PYTHONDONTWRITEBYTECODE": "1", "R1_HOME": os.fspath(copy / "home")}
     done = subprocess.run(
         [sys.executable, "-P", *command], cwd=copy, env={**os.environ, **place}, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = Store(copy / "home").open(engine)
+    return Store(copy / "home").open(f"{stage}-{engine}")
+
+
+def drawn(copy: Path, engine: str, *changes: str) -> list[Sample]:
+    found = made(copy, "sample", engine, "inputs.prompts=world:heldout?count=3", "max_tokens=24", *changes)
     assert isinstance(found, Rollouts)
     return found.samples()
 
@@ -57,6 +62,8 @@ def test_it_draws_the_likeliest_words_that_the_transformers_engine_draws(copy: P
     assert len(ours) == 3 and all(one.tokens > 1 for one in ours)
 
 
-def test_its_samples_of_one_prompt_differ(copy: Path) -> None:
-    completions = [one.completion for one in drawn(copy, "loop", "samples=4")]
-    assert len(completions) == 12 and len(set(completions)) > 6
+def test_rl_trains_on_what_it_draws_at_the_trainer_s_own_log_probabilities(copy: Path) -> None:
+    small = ("steps=2", "prompts_per_step=2", "group_size=4", "minibatches=1", "max_completion_tokens=16")
+    trained = made(copy, "rl", "loop", "inputs.prompts=world:train?count=8", "reference_steps=null", *small)
+    steps = events.curve(trained.path / "events.jsonl", "step")
+    assert len(steps) == 2 and all(0 < line["sampler_mismatch"] < 1e-4 for line in steps)
