@@ -31,6 +31,7 @@ def serving(base: Base, log: Path) -> Iterator[str]:
     command += ["--model", str(base.folder), "--served-model-name", MODEL, "--dtype", "float32", "--enforce-eager"]
     command += ["--block-size", "32", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
     command += ["--max-num-seqs", "64", "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
+    command += ["--reasoning-parser", "deepseek_r1"]  # of what is asked in messages only
     command += ["--weight-transfer-config", '{"backend": "nccl"}', "--max-model-len", str(base.contract.max_positions)]
     names = {"VLLM_SERVER_DEV_MODE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
     with log.open("wb") as out:
