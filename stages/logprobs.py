@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,7 @@ from stages.core.artifact import Conversations, Draft, Logprobs, Model
 from stages.core.contract import Contract
 from stages.core.imitation import Example
 from stages.core.ranges import at_least, check
+from stages.core.sampling import Engine
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -72,7 +74,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Raises InputError for traces longer than the teacher's positions, and for a student of another tokenizer.
     """
-    from stages.policy import device, distill_cache, distill_vocab, models
+    from stages.policy import device, distill_cache, distill_vocab
     from stages.policy.engines.client import parameters
 
     if inputs.student is not None:
@@ -84,21 +86,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
 
-    @cache
-    def teacher() -> Any:
-        return models.load_model(inputs.teacher.path, dtype=recipe.dtype, device=where)
-
     vocabulary = distill_vocab.vocabulary_of(inputs.teacher.path)
-    writer = distill_cache.Writer(
-        teacher, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=work.runtime.micro_batch
-    )
-    _write(writer, made, recipe, work)
+    with _writer(recipe, inputs, contract, work) as writer:
+        _write(writer, made, recipe, work)
     shutil.copyfile(inputs.teacher.path / "tokenizer.json", work.path / "tokenizer.json")
     contract.write(work.path / "contract.json")
     facts = {"teacher": inputs.teacher.address, "rows": len(made), "dropped_too_long": dropped}
     facts |= {"tokens": sum(len(one.completion_ids) for one in made), "top_k": recipe.top_k, "vocabulary": vocabulary}
     disk.write_atomically(work.path / distill_cache.FACTS, json.dumps(facts, indent=1) + "\n")
-    teacher.cache_clear()  # a student may need its place
     measured = _measured(inputs, where, work)
     flops = 2.0 * parameters(inputs.teacher.path) * sum(one.tokens for one in made)
     variant = lineage.variant(inputs.teacher)
@@ -106,6 +101,34 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("note", text=f"{inputs.teacher.address}: {variant}")
     named = {"teacher_variant": variant} if variant else {}
     return Draft(Logprobs, {**facts, **named, **measured, "flops": {"teacher": flops}})
+
+
+@contextmanager
+def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> Iterator[Writer]:
+    """Who reads the traces: the teacher as a module, which tells its logits, or in another engine. Nothing is loaded
+    before a shard is missing, and the teacher's place is free afterwards."""
+    from stages.policy import device, distill_cache, distill_vocab, models
+    from stages.policy.engines.opening import chosen, open_engine
+
+    path, runtime = inputs.teacher.path, work.runtime
+    vocabulary, engines = distill_vocab.vocabulary_of(path), ExitStack()
+
+    @cache
+    def module() -> Any:
+        return models.load_model(path, dtype=recipe.dtype, device=device.place(runtime))
+
+    @cache
+    def engine() -> Engine:
+        return engines.enter_context(closing(open_engine(path, contract=contract, dtype=recipe.dtype, runtime=runtime)))
+
+    with engines:
+        if chosen(runtime) == "transformers":
+            yield distill_cache.Writer(
+                module, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=runtime.micro_batch
+            )
+        else:
+            rows = distill_vocab.embedding_rows(path)
+            yield distill_cache.EngineWriter(engine, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=rows)
 
 
 def _traces(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> tuple[list[Example], int]:

@@ -28,7 +28,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from stages.core.contract import Contract
+from stages.core.errors import EngineError
 from stages.core.imitation import Example
+from stages.core.sampling import Engine, Reading, Text
 from stages.policy import memory
 from stages.policy.distill_losses import Top, likeliest, logprobs
 from stages.policy.prefix import selected_logits, shared_prefix_length
@@ -40,6 +42,12 @@ SHARD_TOKENS = 1 << 16
 """Completion tokens of a shard, about: 34 MB at k = 64, and what a kill can cost."""
 LOGITS_IN_A_PASS = 1 << 28
 """Logits of one forward pass of the teacher: 1 GiB in float32; one row may always pass."""
+
+
+SPARE = 16
+"""Tokens asked for beyond k where some may be ids that the tokenizer has not."""
+BEYOND = 1e-4
+"""Most probability that such ids may have where an engine, which cannot leave them out, reads."""
 
 
 class Whole(NamedTuple):
@@ -67,6 +75,14 @@ class Writer:
         path = self.folder / f"shard-{number:05d}.safetensors"
         if path.exists():
             return path
+        tops, kept = self._read(examples, whole)
+        _save(path, examples, [tops[row] for row in range(len(examples))], sorted(kept, key=lambda one: one[:2]))
+        return path
+
+    def _read(
+        self, examples: Sequence[Example], whole: Sequence[tuple[int, int]]
+    ) -> tuple[dict[int, Top], list[Whole]]:
+        """What the teacher holds likeliest along each example, and the positions to keep whole."""
         tops: dict[int, Top] = {}
         kept: list[Whole] = []
         for rows in self._passes(examples):
@@ -77,8 +93,7 @@ class Writer:
                 tops[row] = likeliest(own, self.k, self.vocabulary)
                 places = [place for other, place in whole if other == row]
                 kept += [Whole(row, place, logprobs(own[place][None], self.vocabulary)[0]) for place in places]
-        _save(path, examples, [tops[row] for row in range(len(examples))], sorted(kept, key=lambda one: one[:2]))
-        return path
+        return tops, kept
 
     def _logits(self, examples: Sequence[Example]) -> Tensor:
         model = self.teacher()
@@ -99,6 +114,49 @@ class Writer:
             passes.append(order[:fit])
             order = order[fit:]
         return passes
+
+
+class EngineWriter(Writer):
+    """The same by an engine that reads (`sampling.Engine.read`): it tells k log-probabilities and no logits.
+
+    The mass of the rest is then what the k leave of 1, to float32. What a model has beyond its tokenizer cannot be left
+    out of that; where the positions that are kept whole show that it matters, EngineError is raised.
+    """
+
+    def __init__(self, teacher: Callable[[], Engine], folder: Path, *, k: int, vocabulary: int, rows: int) -> None:
+        """`rows`: of the teacher's embedding, at least `vocabulary`."""
+        super().__init__(teacher, folder, k=k, vocabulary=vocabulary, rows=rows)
+
+    def _read(
+        self, examples: Sequence[Example], whole: Sequence[tuple[int, int]]
+    ) -> tuple[dict[int, Top], list[Whole]]:
+        engine, rows = self.teacher(), self.rows or self.vocabulary
+        places = [_up_to(examples[row], row, place) for row, place in whole]
+        kept = [self._whole(text.key, reading) for text, reading in engine.read(places, rows)]
+        texts = [Text(one.prompt_ids, one.completion_ids, row) for row, one in enumerate(examples)]
+        asked = min(rows, self.k + min(SPARE, rows - self.vocabulary))
+        tops: dict[Any, Top] = {text.key: self._top(reading) for text, reading in engine.read(texts, asked)}
+        return tops, kept
+
+    def _whole(self, where: Any, reading: Reading) -> Whole:
+        row, place = where
+        ids, values = torch.tensor(reading.top_ids[0]), torch.tensor(reading.top_logprobs[0])
+        values_V = torch.empty(len(ids)).scatter(0, ids, values)
+        beyond = values_V[self.vocabulary :].exp().sum().item()
+        if beyond > BEYOND:
+            raise EngineError(
+                f"the teacher gives {beyond:.2g} of its probability to ids that its tokenizer has not",
+                hint="use `runtime.engine=transformers`, which leaves them out",
+            )
+        return Whole(row, place, values_V[: self.vocabulary].log_softmax(-1))
+
+    def _top(self, reading: Reading) -> Top:
+        ids_NK, values_NK = torch.tensor(reading.top_ids), torch.tensor(reading.top_logprobs)
+        if ids_NK.shape[1] > self.k:  # those beyond the tokenizer go last, and the rest keeps its order
+            order = (ids_NK >= self.vocabulary).int().argsort(dim=-1, stable=True)[:, : self.k]
+            ids_NK, values_NK = ids_NK.gather(1, order), values_NK.gather(1, order)
+        tail_N = (1 - values_NK.double().exp().sum(-1)).clamp_min(0).log().float()
+        return Top(ids_NK, values_NK, tail_N)
 
 
 class Cache:
@@ -189,6 +247,12 @@ def kept_whole(examples: Sequence[Example], count: int, seed: int) -> list[tuple
             found.append((row, chosen.pop(0) - start))
         start = end
     return found
+
+
+def _up_to(example: Example, row: int, place: int) -> Text:
+    """One completion token of an example, behind all that comes before it."""
+    before, token = example.completion_ids[:place], example.completion_ids[place]
+    return Text([*example.prompt_ids, *before], [token], (row, place))
 
 
 def batch_of(examples: Sequence[Example], rows: Sequence[int], device: torch.device | str) -> Batch:

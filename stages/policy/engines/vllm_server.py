@@ -28,6 +28,8 @@ from stages.core.sampling import Completion, Finish, Reading, Request, Text
 from stages.policy.engines import vllm_setup
 from stages.policy.engines.vllm_names import tensor_names
 
+MOST_TOP = 1024
+"""Likeliest tokens that a server is asked for: it sends them for each token of the prompt too."""
 FLIGHT = 128
 """Requests on their way at once."""
 CONNECT_S, ANSWER_S = 10.0, 1800.0
@@ -83,6 +85,9 @@ class VllmServer:
 
     def read(self, texts: Iterable[Text], k: int = 0) -> Iterator[tuple[Text, Reading]]:
         """Yield each text with its reading as it arrives. Raises EngineError for one that the server refuses."""
+        if k > MOST_TOP:
+            what = f"a vLLM server sends at most the {MOST_TOP} likeliest tokens, not {k}"
+            raise EngineError(what, hint="keep no whole positions (whole_tokens=0), or leave runtime.vllm_server out")
 
         def one(text: Text) -> Reading:
             ids = [*text.prompt_ids, *text.completion_ids]
