@@ -46,3 +46,9 @@ def test_the_documents_name_no_missing_file() -> None:
             if not ((ROOT / page).parent / target).exists():
                 wrong.append(f"{page} links to {target}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    unreachable = [path.name for path in (ROOT / "docs").glob("*.md") if f"](docs/{path.name}" not in readme]
+    assert not unreachable, f"README.md links to no {', '.join(unreachable)}"
