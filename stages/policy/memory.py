@@ -55,8 +55,10 @@ def rows_sampled_at_once(model: Any, tokens: int) -> int:
     twice.
     """
     config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    # A layer that keeps a state instead of keys and values is counted as if it kept them: it keeps less.
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
     size = next(model.parameters()).element_size()
     per_token = 2 * 2 * config.num_hidden_layers * heads * width * size
     device = model.device.type

@@ -63,6 +63,7 @@ class LocalEngine:
         self.batch_rows = batch_rows
         self.weights = 0
         self.notes: list[str] = []
+        self._told = False
 
     @classmethod
     def open(
@@ -153,7 +154,9 @@ class LocalEngine:
     def _sampled(self, rows: list[Request]) -> Iterator[tuple[Request, Completion]]:
         reason = why_not(self.model, max(len(row.prompt_ids) for row in rows) + rows[0].sampling.max_tokens)
         if reason:
-            self._note(f"sampling falls back to plain `generate`, which is slower: {reason}")
+            if not self._told:
+                self.notes.append(f"sampling falls back to plain `generate`, which is slower: {reason}")
+                self._told = True
             with torch.inference_mode(), self._evaluating():
                 completions = generated(self.model, rows, self.contract, self.weights)
             yield from zip(rows, completions, strict=True)
@@ -174,10 +177,6 @@ class LocalEngine:
             yield
         finally:
             self.model.train(was_training)
-
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
 
 
 def why_not(model: Any, tokens: int) -> str:
