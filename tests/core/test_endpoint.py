@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
 from stages.core import recipe
@@ -87,3 +90,17 @@ def test_a_key_in_the_place_of_its_variables_name_is_not_said_again() -> None:
     with pytest.raises(RecipeError) as raised:
         recipe.load(None, "sample", ["runtime.endpoint.key_env=sk-s3cret"])
     assert "s3cret" not in raised.value.told + raised.value.where
+
+
+def test_the_page_lists_every_setting_with_its_default() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
+    listed: dict[str, str] = {}
+    for line in page.partition("### Settings")[2].partition("\n### ")[0].splitlines():
+        if line.startswith("| `"):
+            names, defaults = (cell.replace("`", "").split(", ") for cell in line.split(" | ")[:2])
+            listed |= dict(zip([name.strip("| ") for name in names], defaults * len(names), strict=False))
+    known = {field.name: field.default for field in fields(EndpointSettings)}
+    shown = {name: "null" if value is None else str(value).lower() for name, value in known.items()}
+    assert {name: text.lower() for name, text in listed.items()} == {
+        name: text.removesuffix(".0") for name, text in shown.items()
+    }
