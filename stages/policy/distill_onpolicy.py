@@ -21,13 +21,14 @@ from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import split_tensor_dict
 
 from stages.core.contract import Contract
-from stages.core.errors import InputError
+from stages.core.errors import EngineError, InputError
 from stages.core.parts import Tuning
-from stages.core.sampling import Engine, Request, Sampling
+from stages.core.sampling import Engine, Request, Sampling, Text
 from stages.policy import memory, resumable, settings
 from stages.policy.checkpoint import Checkpoints
-from stages.policy.engines.client import in_order
-from stages.policy.engines.local import LocalEngine
+from stages.policy.engines.client import answered, in_order
+from stages.policy.engines.opening import open_engine, samples_live
+from stages.policy.engines.renewal import Renewal
 from stages.policy.policy_weights import Policy
 from stages.policy.resumable import ResumableTrainer
 from stages.policy.sampler import PromptOrder, derive
@@ -79,8 +80,10 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         config: DistillationConfig,
         checkpoints: Checkpoints,
         callback: StepCallback,
+        engine: Engine,
     ) -> None:
-        self.plan = plan
+        self.plan, self.engine = plan, engine
+        self.said: list[Text] = []
         self.order = PromptOrder(len(plan.prompts), plan.batch_size, plan.seed)
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
@@ -95,7 +98,8 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
             # TRL wants a dataset; which prompts a step asks is decided by its number (see `_prepare_inputs`).
             train_dataset=Dataset.from_dict({"prompt": list(plan.prompts)}),
         )
-        self.engine: Engine = LocalEngine(self.model, plan.contract, exact=not config.bf16)
+        dtype = "bfloat16" if config.bf16 else "float32"
+        self.renewal = Renewal(engine, student, dtype=dtype, autocast=self.accelerator.autocast)
         self.eos_token_ids = list(plan.contract.eos_ids)
 
     # ---- overridden: TRL and transformers call these ----
@@ -116,16 +120,37 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
     ) -> list[list[int]]:
-        """Sample with our own engine, whose draws depend on the seed, the step and the row alone."""
-        plan, step = self.plan, self.state.global_step
-        asked = [
+        """Let the engine answer, whose draws depend on the seed, the step and the row alone.
+
+        Raises EngineError where it fails an answer for good: a step has its rows, or is none.
+        """
+        asked = self._requests(prompt_ids, self.state.global_step)
+        engine = self.renewal.follow(self.state.global_step, self.said)
+        with self.accelerator.autocast():
+            done = in_order(asked, answered(engine, asked))
+        failed = next((one for one in done if one.failed), None)
+        if failed is not None:
+            raise EngineError(
+                f"the {engine.name} engine failed an answer of the student ({failed.finish}): {failed.fault}",
+                hint="run the same command again: it goes on from the last checkpoint",
+            )
+        self.said = [Text(ids, one.ids) for ids, one in zip(prompt_ids, done, strict=True)]
+        return [one.ids for one in done]
+
+    def _requests(self, prompt_ids: Sequence[Sequence[int]], step: int) -> list[Request]:
+        plan = self.plan
+        return [
             Request(prompt_ids=ids, sampling=plan.sampling, seed=derive(plan.seed, "on-policy", step, row), key=row)
             for row, ids in enumerate(prompt_ids)
         ]
-        with self.accelerator.autocast():
-            return [one.ids for one in in_order(asked, self.engine.sample(asked))]
 
     # ---- steps ----
+
+    def begin_run(self) -> None:
+        """Let the engine take the student's weights once, before the first step."""
+        first = [self.plan.prompts[index] for index in self.order.rollout(0)]
+        ids = self.plan.tokenizer(first)["input_ids"]
+        self.renewal.rehearse(self._requests(ids, 0), self.state.global_step)
 
     def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
         """Return what TRL says of the step, under our names; what was read is added up."""
@@ -176,6 +201,12 @@ def train(
     )
     work.emit("note", text=f"{plan.steps} steps of {plan.batch_size} prompts, {micro} rows at once")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
+    folder = work.scratch / "student"
+    if not samples_live(work.runtime):
+        student.save(folder, "float32")  # as it is trained: its vocabulary cut, its positions raised
+    engine = open_engine(
+        folder, contract=plan.contract, dtype=tuning.dtype, runtime=work.runtime, model=student.module
+    )
     trainer = OnPolicyTrainer(
         student,
         teacher,
@@ -183,8 +214,12 @@ def train(
         config=configuration(tuning, plan, checkpoints.fresh_draft(), micro, work),
         checkpoints=checkpoints,
         callback=StepLogger(work, live=("loss", "length", "entropy"), then=after_step),
+        engine=engine,
     )
-    resumable.train(trainer, work)
+    try:
+        resumable.train(trainer, work)
+    finally:
+        engine.close()
     mine, state = student.parameters, trainer.run_state
     read = state.read_tokens
     return {

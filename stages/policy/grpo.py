@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,7 +23,7 @@ from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
 from stages.core.parts import Objective
-from stages.core.sampling import Engine, Text
+from stages.core.sampling import Engine
 from stages.policy import costs
 from stages.policy.checkpoint import Checkpoints
 from stages.policy.engines.renewal import Renewal
@@ -147,13 +147,13 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.validation = validation
         self.totals = StepTotals()
         self.rollout: Rollout | None = None
-        dtype = collector.recipe.dtype
-        self.renewal = Renewal(engine, policy, dtype=dtype, logprobs=self._text_logprobs)
         policy.disable_dropout()
         self.copy_policy()
         super().__init__(
             model=policy.module, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config
         )
+        dtype = collector.recipe.dtype
+        self.renewal = Renewal(engine, policy, dtype=dtype, autocast=self.accelerator.autocast)
         costs.restart_peak(self.accelerator.device)
         step = config.per_device_train_batch_size * config.gradient_accumulation_steps
         self.sizes = BatchSizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
@@ -246,18 +246,6 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         """Return the engine with the weights that there are after `step` updates."""
         with self.totals.timed("renewal"):
             return self.renewal.follow(step, self.rollout.texts() if self.rollout else ())
-
-    @torch.no_grad()
-    def _text_logprobs(self, texts: Sequence[Text]) -> list[list[float]]:
-        """What the policy in training holds of each text's completion tokens at temperature 1, in nats."""
-        found = []
-        for text in texts:
-            rows = [torch.tensor([list(ids)], device=self.accelerator.device) for ids in text[:2]]
-            real = [torch.ones_like(row, dtype=torch.bool) for row in rows]
-            with self.accelerator.autocast():
-                logprobs_1T, _ = selected_logprobs(self.model, rows[0], real[0], rows[1], real[1], temperature=1.0)
-            found.append(logprobs_1T[0].tolist())
-        return found
 
     def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""

@@ -57,6 +57,7 @@ class LocalEngine:
 
     name = "transformers"
     coupled = True
+    live = True
 
     def __init__(self, model: Any, contract: Contract, *, batch_rows: int | None = None, exact: bool = True) -> None:
         self.model, self.contract, self.exact = model, contract, exact

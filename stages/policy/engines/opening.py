@@ -29,6 +29,12 @@ def open_engine(folder: Path, *, contract: Contract, dtype: str, runtime: Runtim
     return engine
 
 
+def samples_live(runtime: Runtime) -> bool:
+    """Say whether the runtime's engine samples a trainer's own module, and needs no folder that holds it."""
+    module, _, name = ENGINES[chosen(runtime)].partition(":")
+    return bool(getattr(getattr(importlib.import_module(module), name), "live", False))
+
+
 def chosen(runtime: Runtime) -> str:
     """The engine that the runtime names, `auto` decided: a key of ENGINES."""
     if runtime.engine != "auto":

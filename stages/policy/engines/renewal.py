@@ -8,13 +8,18 @@ what the trainer holds of them (`probe`). An engine that samples the trainer's o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import islice
+from typing import Any
+
+import torch
 
 from stages.core.errors import EngineError
 from stages.core.sampling import Engine, Request, Sampling, Text
 from stages.policy.engines.probe import Probe
 from stages.policy.policy_weights import Policy
+from stages.policy.prefix import selected_logprobs
 
 TEXTS, TOKENS = 8, 64
 """Texts of a probe, and the most tokens of each that are compared."""
@@ -24,10 +29,10 @@ class Renewal:
     """Keeps an engine at the weights of a policy in training."""
 
     def __init__(
-        self, engine: Engine, policy: Policy, *, dtype: str, logprobs: Callable[[Sequence[Text]], list[list[float]]]
+        self, engine: Engine, policy: Policy, *, dtype: str, autocast: Callable[[], AbstractContextManager[Any]]
     ) -> None:
-        """`logprobs`: for each text, what the trainer holds of its completion tokens at temperature 1, in nats."""
-        self.engine, self.policy, self.logprobs = engine, policy, logprobs
+        """`dtype` and `autocast`: the number type of the trainer's forward passes, and the context they run in."""
+        self.engine, self.policy, self.autocast = engine, policy, autocast
         self.live = getattr(engine, "model", None) is policy.module
         self.gap = 0.0
         """Nats a token between engine and trainer after the last renewal."""
@@ -46,7 +51,7 @@ class Renewal:
         if not texts:
             raise EngineError(f"the {self.engine.name} engine answers none of {len(short)} prompts: {said[0][1].fault}")
         self._probe = Probe(self.engine, self._dtype)
-        self.gap = self._probe.rehearse(self.policy.named_weights(), texts, self.logprobs(texts), version)
+        self.gap = self._probe.rehearse(self.policy.named_weights(), texts, self._logprobs(texts), version)
 
     def follow(self, version: int, texts: Iterable[Text]) -> Engine:
         """Return the engine with the weights that the policy has now, as `version`; a no-op where it has them.
@@ -63,5 +68,19 @@ class Renewal:
             raise EngineError("an engine must rehearse a renewal before it follows a policy")
         self.engine.renew(self.policy.named_weights(), version)
         some = [Text(text.prompt_ids, text.completion_ids[:TOKENS]) for text in islice(texts, TEXTS)]
-        self.gap = self._probe.check(some, self.logprobs(some))
+        self.gap = self._probe.check(some, self._logprobs(some))
         return self.engine
+
+    @torch.no_grad()
+    def _logprobs(self, texts: Sequence[Text]) -> list[list[float]]:
+        """What the policy in training holds of each text's completion tokens at temperature 1, in nats."""
+        found = []
+        for text in texts:
+            rows = [torch.tensor([list(ids)], device=self.policy.device) for ids in text[:2]]
+            real = [torch.ones_like(row, dtype=torch.bool) for row in rows]
+            with self.autocast():
+                logprobs_1T, _ = selected_logprobs(
+                    self.policy.module, rows[0], real[0], rows[1], real[1], temperature=1.0
+                )
+            found.append(logprobs_1T[0].tolist())
+        return found
