@@ -29,7 +29,7 @@ from stages.core.sampling import Sampling
 from stages.core.sources import resolve
 from stages.core.store import Store
 from stages.core.templates import dressed
-from stages.policy.engines.client import in_order, requests
+from stages.policy.engines.client import Prompted, in_order, requests
 from stages.policy.engines.local import LocalEngine
 from stages.policy.losses import LossInputs, LossNormaliser, group_advantages, policy_loss
 from stages.policy.models import load_model, load_tokenizer
@@ -60,6 +60,7 @@ def train(folder: Path, prompts: Sequence[Prompt], recipe: Recipe, seed: int, te
     grader = Grader(contract=contract, rewards=recipe.rewards, options=recipe.reward_options)
     sampling = Sampling(temperature=recipe.temperature, max_tokens=recipe.max_completion_tokens)
     prompt_ids = {row.id: tokenizer(contract.render(row.problem))["input_ids"] for row in prompts}
+    prompted = {name: Prompted.of(ids) for name, ids in prompt_ids.items()}
     order = PromptOrder(len(prompts), recipe.prompts_per_step * recipe.minibatches, seed)
     step = reference_step = 0
 
@@ -71,7 +72,7 @@ def train(folder: Path, prompts: Sequence[Prompt], recipe: Recipe, seed: int, te
 
         # Ask: a group of completions for each problem, each completion with a seed of its own.
         rows = [prompts[index] for index in order.rollout(number) for _ in range(recipe.group_size)]
-        asked = requests(rows, prompt_ids, 1, sampling, derive(seed, "rollout", number))
+        asked = requests(rows, prompted, 1, sampling, derive(seed, "rollout", number))
         completions = in_order(asked, engine.sample(asked))
 
         # Judge: each reward is a rule; what none could judge is NaN, and moves nothing.
