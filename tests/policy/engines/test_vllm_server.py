@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 import torch
 
 from stages.core.contract import Contract
-from stages.core.endpoint import Address, EndpointSettings
 from stages.core.errors import EngineError
 from stages.core.runtime import Runtime
-from stages.core.sampling import Finish, Request, Sampling, Text
-from stages.policy.engines.endpoint import EndpointEngine
+from stages.core.sampling import Completion, Finish, Request, Sampling, Text
 from stages.policy.engines.vllm import VllmEngine
 from stages.policy.engines.vllm_server import VllmServer
 from tests.policy.engines.fake_server import FakeServer
-from tests.policy.engines.serving import MODEL
 from tests.policy.engines.world import Base, logits_of, logprobs_of
 
 pytestmark = pytest.mark.vllm
@@ -102,11 +102,48 @@ def test_a_server_with_less_room_than_the_model_is_refused(vllm_url: str, base: 
         VllmServer(vllm_url, base.folder, longer)
 
 
-def test_the_same_server_is_an_endpoint_too(vllm_url: str, base: Base) -> None:
-    engine = EndpointEngine(Address.parse(f"openai:{vllm_url}/v1#{MODEL}"), EndpointSettings())
-    asked = Request(
-        messages=[{"role": "user", "content": "set 7; add 5"}], sampling=Sampling(max_tokens=8), seed=1, key=0
-    )
-    ((_, done),) = engine.sample([asked])
+class Dying(BaseHTTPRequestHandler):
+    """Speaks as vLLM does until the prompt is long: then it drops the connection."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.answer({"data": [{"id": "m", "max_model_len": 1024}]})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if len(body["prompt"]) > 1:
+            self.connection.close()
+            return
+        likely = -1.0 / body["temperature"] if body["temperature"] < 2 else -3.0
+        told = {"token_logprobs": [likely], "top_logprobs": [{"a": likely}]}
+        choice = {"token_ids": [7], "logprobs": told, "finish_reason": "length"}
+        self.answer({"choices": [choice if body["prompt"] != [9] else choice | {"token_ids": "seven"}]})
+
+    def answer(self, said: object) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(said).encode())
+
+
+def test_a_server_that_dies_loses_what_it_had_and_then_ends_the_run(base: Base) -> None:
+    dying = HTTPServer(("127.0.0.1", 0), Dying)
+    thread = Thread(target=dying.serve_forever, daemon=True)
+    thread.start()
+    engine = VllmServer(f"http://127.0.0.1:{dying.server_port}", base.folder, base.contract)
+
+    def drawn(ids: list[int]) -> Completion:
+        asked = Request(prompt_ids=ids, sampling=Sampling(max_tokens=1), seed=0)
+        return next(done for _, done in engine.sample([asked]))
+
+    assert drawn([5]).ids == [7]
+    lost = drawn([5, 6])
+    assert lost.finish is Finish.LOST and "the connection broke" in lost.fault
+    with pytest.raises(EngineError, match="does not speak as a vLLM"):
+        drawn([9])
+    dying.shutdown()
+    dying.server_close()
+    with pytest.raises(EngineError, match="there is no vLLM server at"):
+        drawn([5])
     engine.close()
-    assert not done.failed and done.text and (done.tokens or 0) <= 8
