@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stages.core.runner import Work
     from stages.policy.worker import Reply
 
-VERSION = 3
+VERSION = 4
 TOLD_EVERY = 2000  # completions sifted between two words about it
 
 

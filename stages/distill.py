@@ -26,7 +26,7 @@ from stages.core.ranges import above_zero, at_least, check, or_none
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-VERSION = 1
+VERSION = 2
 NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
 """Mode -> the inputs it cannot do without."""
 _WAYS = {

@@ -25,7 +25,7 @@ from stages.core.rows import Labelled, Preference, Prompt, write_rows
 if TYPE_CHECKING:
     from stages.core.runner import Work
 
-VERSION = 1
+VERSION = 2
 CHUNK = 128  # prompts a shard: small enough to lose little
 UNJUDGED, SMALL, LENGTH = REASONS = ("unjudged", "small margin", "length")
 """Why a pair or a response is left out: a judgement could not be read, the difference is small, lengths are matched."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from stages.policy.validation import ValidationPlan
     from stages.rewards.scoring import Scorer
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True)
