@@ -50,10 +50,9 @@ def model_and_prompts(prompts: int, copies: int) -> tuple[Any, list[list[int]]]:
     return Qwen2ForCausalLM(config).eval(), [common + problem for problem in own for _ in range(copies)]
 
 
-def sampling_pair(repeats: int, rows: int) -> Pair:
-    """Our `generate` against transformers', the same prompts, temperature 1, end tokens and longest length."""
-    model, prompts = model_and_prompts(rows // 16, 16)
-    contract = Contract(
+def contract() -> Contract:
+    """The random model's contract."""
+    return Contract(
         template=R1_ZERO_TEMPLATE,
         template_name="r1_zero",
         prefill="",
@@ -64,10 +63,23 @@ def sampling_pair(repeats: int, rows: int) -> Pair:
         tokenizer_sha256="",
         max_positions=512,
     )
+
+
+def described(pair: Pair) -> str:
+    """A pair as a line: seconds and tokens a second of both, and the median and range of their ratios."""
+    ours, plain, ratios = statistics.median(pair.ours), statistics.median(pair.plain), sorted(pair.ratios)
+    speed = f"{pair.what:28} ours {ours:.3f} s ({pair.tokens / ours:,.0f} tokens/s)  plain {plain:.3f} s"
+    return f"{speed}  ratio {statistics.median(ratios):.3f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+
+
+def sampling_pair(repeats: int, rows: int) -> Pair:
+    """Our `generate` against transformers', the same prompts, temperature 1, end tokens and longest length."""
+    model, prompts = model_and_prompts(rows // 16, 16)
+    own = contract()
     ids = torch.tensor(prompts)
 
     def ours() -> int:
-        drawn = generate(model, prompts, Sampling(max_tokens=LONGEST), contract=contract, seed=0)
+        drawn = generate(model, prompts, Sampling(max_tokens=LONGEST), contract=own, seed=0)
         return sum(len(completion.ids) for completion in drawn)
 
     def plain() -> int:
@@ -115,9 +127,7 @@ def main() -> None:
         return
     print(f"torch {torch.__version__}, {asked.threads} threads, {asked.repeats} pairs each; ratio = plain / ours")
     for pair in found:
-        ours, plain, ratios = statistics.median(pair.ours), statistics.median(pair.plain), sorted(pair.ratios)
-        print(f"{pair.what:28} ours {ours:.3f} s ({pair.tokens / ours:,.0f} tokens/s)  plain {plain:.3f} s  ", end="")
-        print(f"ratio {statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})")
+        print(described(pair))
     for line in rewards.report(min(3, asked.repeats)):
         print(line)
 

@@ -21,14 +21,21 @@ class Pair:
         return [theirs / mine for mine, theirs in zip(self.ours, self.plain, strict=True)]
 
 
-def paired(what: str, repeats: int, ours: Callable[[], int], plain: Callable[[], int]) -> Pair:
+def paired(
+    what: str,
+    repeats: int,
+    ours: Callable[[], int],
+    plain: Callable[[], int],
+    *,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Pair:
     """Time both `repeats` times after one warm-up each; each returns the tokens it made."""
     tokens = ours()
     plain()
     seconds: dict[Callable[[], int], list[float]] = {ours: [], plain: []}
     for repeat in range(repeats):
         for run in (ours, plain) if repeat % 2 else (plain, ours):
-            began = time.perf_counter()
+            began = clock()
             run()
-            seconds[run].append(time.perf_counter() - began)
+            seconds[run].append(clock() - began)
     return Pair(what, tokens, seconds[ours], seconds[plain])

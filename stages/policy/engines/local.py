@@ -172,12 +172,14 @@ class LocalEngine:
 
     @contextmanager
     def _evaluating(self) -> Iterator[None]:
-        was_training = self.model.training
+        if not self.model.training:
+            yield
+            return
         self.model.eval()
         try:
             yield
         finally:
-            self.model.train(was_training)
+            self.model.train()
 
 
 def why_not(model: Any, tokens: int) -> str:
