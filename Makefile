@@ -48,8 +48,9 @@ check: $(READY) ## lint and type check
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired
+bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired; RL by phase with each engine
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.rl
 
 study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours
 	$(R1) pipeline --recipe recipes/study.yaml --jobs $(JOBS) $(ARGS)

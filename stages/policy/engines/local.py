@@ -90,9 +90,9 @@ class LocalEngine:
     def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
         """Yield each request with its completion as rows finish, batch by batch; see `sampling.Engine`."""
         for _, alike in groupby(requests, lambda one: (one.shard, one.sampling)):
-            fitting = []
+            fitting, embedded = [], self.model.get_input_embeddings().weight.shape[0]
             for request in alike:
-                fault = self._fault(request)
+                fault = self._fault(request, embedded)
                 if fault:
                     yield request, Completion(finish=Finish.REFUSED, weights=self.weights, fault=fault)
                 else:
@@ -131,8 +131,8 @@ class LocalEngine:
 
     # ---- batches ----
 
-    def _fault(self, request: Request) -> str:
-        """Say why a request cannot be answered, "" when it can."""
+    def _fault(self, request: Request, embedded: int) -> str:
+        """Say why a request cannot be answered by a model with so many embedded tokens, "" when it can."""
         ids, limit = request.prompt_ids, self.contract.max_positions
         if not ids:
             return "the prompt holds no token"
@@ -141,9 +141,8 @@ class LocalEngine:
                 f"a prompt of {len(ids)} tokens and max_tokens {request.sampling.max_tokens} do not fit into the "
                 f"model's {limit} positions"
             )
-        rows = self.model.get_input_embeddings().weight.shape[0]
-        if max(ids) >= rows or min(ids) < 0:
-            return f"the prompt holds token {max(ids)}, and the model's embedding has {rows} rows"
+        if max(ids) >= embedded or min(ids) < 0:
+            return f"the prompt holds token {max(ids)}, and the model's embedding has {embedded} rows"
         return ""
 
     def _rows_at_once(self, requests: Sequence[Request]) -> int:
