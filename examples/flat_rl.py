@@ -28,7 +28,7 @@ from stages.core.rows import Prompt
 from stages.core.sampling import Sampling
 from stages.core.sources import resolve
 from stages.core.store import Store
-from stages.core.templates import dressed
+from stages.core.templates import with_template
 from stages.policy.engines.client import Prompted, in_order, requests
 from stages.policy.engines.local import LocalEngine
 from stages.policy.losses import LossInputs, LossNormaliser, group_advantages, policy_loss
@@ -43,7 +43,7 @@ from stages.rl import Recipe
 
 def train(folder: Path, prompts: Sequence[Prompt], recipe: Recipe, seed: int, tell: Callable[[str], None]) -> Any:
     """Return the model of `folder` after `recipe.steps` updates; `tell` hears a line a step."""
-    contract = dressed(
+    contract = with_template(
         Contract.read(folder), recipe.template
     )  # how a problem becomes a prompt, what ends an answer
     tokenizer, policy = load_tokenizer(folder), load_model(folder)

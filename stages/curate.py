@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from stages.core import contamination, disk, mixing, ranges, readable, rewriting, shards, yields
 from stages.core.artifact import Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.errors import InputError, RecipeError
-from stages.core.manner import Manner
+from stages.core.generation import GenerationSettings
 from stages.core.rows import Conversation, write_rows
 from stages.rewards import generative, rejection
 from stages.rewards.rejection import Candidate, Limits
@@ -53,13 +53,13 @@ class Recipe:
     """Completions of a prompt that are kept, the first drawn; 0 = all."""
     judge_all: bool = False
     """Ask the judge about completions that a rule holds right, too; else only about those no rule can judge."""
-    judge_manner: Manner = field(default_factory=Manner)
+    judge_manner: GenerationSettings = field(default_factory=GenerationSettings)
     """How the generative judge is asked."""
     rewriter: Literal["none", "rules", "model"] = "rules"
     """`rules` tidies the reasoning and writes the summary sentence; `model` asks the input `rewriter` to translate the
     reasoning into the prompt's language and to write the summary, as R1 did; `none` leaves both as they were.
     """
-    rewriter_manner: Manner = field(default_factory=Manner)
+    rewriter_manner: GenerationSettings = field(default_factory=GenerationSettings)
     """How the rewriter is asked."""
     general_share: float = 0.25
     """Share of general rows among them and the kept completions, in [0, 1); R1's 200,000 of 800,000. 0 = none."""
@@ -104,7 +104,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         raise RecipeError(what, hint="add inputs.rewriter=ADDRESS, or set `rewriter=rules`")
     evaluated = inputs.against.rows() if inputs.against else []
     grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
-    desk = Desk(recipe, inputs, work)
+    desk = RejectionPipeline(recipe, inputs, work)
     chosen = desk.rewritten(desk.capped(desk.judged(desk.sifted(grams))))
     kept = [_conversation(one, inputs.rollouts) for one in chosen if not one.fault]
     mixed, sources = _mixed(recipe, inputs, kept, grams, work)
@@ -124,7 +124,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(Conversations, {**_figures(found, mixed), **desk.costs()})
 
 
-class Desk:
+class RejectionPipeline:
     """Where candidates lie while they are sifted, judged and rewritten; each step gives all of them back in order."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, work: Work) -> None:
@@ -220,10 +220,12 @@ class Desk:
         bills = {"endpoints": list(self.bills.values())} if self.bills else {}
         return {"flops": {"sampling": self.flops}, **bills}
 
-    def _asked(self, model: Model | Endpoint, tasks: Sequence[str], manner: Manner, name: str) -> list[Reply]:
+    def _asked(
+        self, model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, name: str
+    ) -> list[Reply]:
         from stages.policy import worker
 
-        answers = worker.ask(model, tasks, manner, self.work, name=name)
+        answers = worker.ask(model, tasks, generation, self.work, name=name)
         self.flops += answers.costs.get("flops", {}).get("sampling", 0.0)
         bill = answers.costs.get("endpoint")
         if bill:

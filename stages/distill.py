@@ -145,10 +145,10 @@ def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
         raise RecipeError("`template` chat is for mode traces: elsewhere the teacher reads the prompt too")
     if recipe.mode == "logprobs" and inputs.logprobs is not None:
         found = Contract.read(inputs.logprobs.path)
-        if recipe.template and templates.dressed(found, recipe.template).render("") != found.render(""):
+        if recipe.template and templates.with_template(found, recipe.template).render("") != found.render(""):
             raise RecipeError("the log-probabilities were taken under another `template`", hint="leave the key out")
     else:
-        found = templates.dressed(teacher or student, recipe.template)
+        found = templates.with_template(teacher or student, recipe.template)
     return replace(found, max_positions=positions, tokenizer_sha256=student.tokenizer_sha256)
 
 

@@ -107,7 +107,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
     rows = chosen(inputs.prompts.rows(), recipe.problems)
-    contract = templates.dressed(inputs.model.contract, recipe.template)
+    contract = templates.with_template(inputs.model.contract, recipe.template)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
         evaluator = Evaluator(recipe, inputs, rows, client)
         drawn = shards.Sharded(

@@ -26,7 +26,7 @@ from stages.core.parts import Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, chosen
 from stages.core.sampling import Sampling
-from stages.core.templates import dressed, template_text
+from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
@@ -79,8 +79,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     _check_tokenizers(inputs)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     total = len(rows) * recipe.samples
-    with Client(inputs.policy, dressed(inputs.policy.contract, recipe.template), recipe.dtype, work) as client:
-        comparer = Comparer(recipe, inputs, rows, client)
+    with Client(inputs.policy, with_template(inputs.policy.contract, recipe.template), recipe.dtype, work) as client:
+        comparer = KlMeasurement(recipe, inputs, rows, client)
         found = shards.Sharded(
             folder=work.scratch / "shards",
             chunks=comparer.chunks(),
@@ -96,7 +96,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(Divergence, divergence.headline(table))
 
 
-class Comparer:
+class KlMeasurement:
     """The prompts as token ids, and how one shard of them is answered and compared."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:

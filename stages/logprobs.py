@@ -81,7 +81,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         distill_vocab.refuse_other_tokenizer(
             inputs.student.path, inputs.teacher.path, "measuring on a student", "leave inputs.student out"
         )
-    contract = templates.dressed(inputs.teacher.contract, recipe.template)
+    contract = templates.with_template(inputs.teacher.contract, recipe.template)
     made, dropped = _traces(recipe, inputs, contract, work)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))

@@ -196,10 +196,10 @@ def _by_model(
     """Return a model's judgements and what they cost; a function needs no torch, so it is imported here."""
     from stages.policy import worker
 
-    manner = worker.Manner(
+    generation = worker.GenerationSettings(
         temperature=recipe.temperature, max_tokens=recipe.max_tokens, template=recipe.template, dtype=recipe.dtype
     )
-    answers = worker.ask(judge, tasks(recipe, cases), manner, work, name="labeller")
+    answers = worker.ask(judge, tasks(recipe, cases), generation, work, name="labeller")
     return read_replies(recipe, cases, [reply.text for reply in answers.replies]), answers.costs
 
 

@@ -21,11 +21,11 @@ from stages.core.errors import InputError, StageError
 from stages.core.parts import JudgeTuning
 from stages.core.ranking import RankedPair, RankedPoint
 from stages.core.rows import Labelled, Preference
-from stages.core.templates import dressed, template_text
+from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
     from stages.core.runner import Work
-    from stages.policy.judge import JudgeScorer, Nature
+    from stages.policy.judge import JudgeConfig, JudgeScorer
     from stages.policy.judge_training import Example
 
 VERSION = 1
@@ -80,7 +80,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     contract = judge_contract(recipe, inputs.model.contract)
     rows = read_preferences(inputs.preferences)
     pairwise = isinstance(rows[0], Preference)
-    nature = judge.Nature(
+    judge_config = judge.JudgeConfig(
         kind="pairwise" if pairwise else "pointwise",
         sees="summary" if pairwise else "response",
         template=contract.template,
@@ -91,37 +91,37 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     module = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
     trained = Policy(module, tokenizer, contract)
     dropped: Counter[str] = Counter()
-    learned, held = _split(recipe, rows, judge.JudgeScorer(module, tokenizer, contract, nature), dropped)
+    learned, held = _split(recipe, rows, judge.JudgeScorer(module, tokenizer, contract, judge_config), dropped)
     _tell(work, rows, learned, held, dropped)
     examples = [example for _, example in learned]
     figures = judge_training.train(trained, examples, recipe, work=work)
     trained.save(work.path, recipe.dtype)
-    nature.write(work.path)
+    judge_config.write(work.path)
     # Read back, so that what is measured and scaled is what will be asked.
     scored = judge.load_judge(work.path, where)
     raw = judge.raw_scores(scored.model, [ids for _, example in held for ids in example.texts], contract.pad_id)
-    nature = _scaled(nature, raw, work)
-    nature.write(work.path)
+    judge_config = _scaled(judge_config, raw, work)
+    judge_config.write(work.path)
     measured = _measured([row for row, _ in held], raw, scored, work)
     return Draft(
         Judge,
         {
-            "kind": nature.kind,
-            "sees": nature.sees,
+            "kind": judge_config.kind,
+            "sees": judge_config.sees,
             "rows": len(rows),
             "train_rows": len(learned),
             "dropped": dict(dropped),
             **figures,
             "heldout": measured,
-            "mean": nature.mean,
-            "std": nature.std,
+            "mean": judge_config.mean,
+            "std": judge_config.std,
         },
     )
 
 
 def judge_contract(recipe: Recipe, base: Contract) -> Contract:
     """Return the base's contract with the template the judge is asked under; nothing is prefilled."""
-    contract = replace(dressed(base, recipe.template or ("" if base.template else "plain")), prefill="")
+    contract = replace(with_template(base, recipe.template or ("" if base.template else "plain")), prefill="")
     contract.check(needs_tags=False)
     return contract
 
@@ -173,7 +173,7 @@ def _tell(work: Work, rows: Sequence[Any], learned: Sequence[Any], held: Sequenc
         work.emit("warning", text=f"{sum(dropped.values())} of {len(rows)} rows are left out: {reasons}")
 
 
-def _scaled(nature: Nature, raw: Sequence[float], work: Work) -> Nature:
+def _scaled(judge_config: JudgeConfig, raw: Sequence[float], work: Work) -> JudgeConfig:
     """Return the judge's nature with mean and deviation of its held-out scores."""
     try:
         mean, std = ranking.spread(raw)
@@ -182,7 +182,7 @@ def _scaled(nature: Nature, raw: Sequence[float], work: Work) -> Nature:
         raise StageError("the judge's scores are not numbers", hint=hint) from error
     if not std:
         work.emit("warning", text="the judge says the same of every held-out response: it has learned nothing")
-    return replace(nature, mean=mean, std=std or 1.0)
+    return replace(judge_config, mean=mean, std=std or 1.0)
 
 
 def _measured(
@@ -192,7 +192,7 @@ def _measured(
     from stages.policy import judge
 
     def length(response: str) -> int:
-        return len(judge.seen(response, scorer.nature.sees, scorer.contract) or "")
+        return len(judge.seen(response, scorer.judge_config.sees, scorer.contract) or "")
 
     if isinstance(rows[0], Labelled):
         points = [

@@ -18,7 +18,7 @@ from stages.core.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, ta
 from stages.core.ranges import Rule, at_least, check
 from stages.core.reflection import first_spike
 from stages.core.rows import JUDGES, RULES, Prompt
-from stages.core.templates import dressed, template_text
+from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
     from stages.core.contract import Contract
@@ -150,7 +150,7 @@ def policy_contract(recipe: Recipe, base: Contract) -> Contract:
 
     Raises ContractError when the template cannot work with the tokens, or lacks the tags that a format reward asks for.
     """
-    contract = dressed(base, recipe.template)
+    contract = with_template(base, recipe.template)
     contract.check(needs_tags=recipe.rewards.get("format", 0.0) > 0)
     return contract
 

@@ -23,7 +23,7 @@ from stages.core.parts import RewardOptions, Sampled
 from stages.core.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
 from stages.core.sampling import Sampling
-from stages.core.templates import dressed, template_text
+from stages.core.templates import template_text, with_template
 from stages.rewards import registry
 from stages.rewards.grading import Grader
 
@@ -87,9 +87,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             registry.load(name)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     total = len(rows) * recipe.samples
-    contract = dressed(inputs.model.contract, recipe.template)
+    contract = with_template(inputs.model.contract, recipe.template)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
-        drawer = Drawer(recipe, inputs, rows, client)
+        drawer = Sampler(recipe, inputs, rows, client)
         found = shards.Sharded(
             folder=work.scratch / "shards",
             chunks=drawer.chunks(),
@@ -118,7 +118,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
     return registry.outside_sources(recipe.rewards, recipe.reward_options)
 
 
-class Drawer:
+class Sampler:
     """The prompts as token ids, and how one shard of them is answered and judged."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:

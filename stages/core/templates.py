@@ -35,7 +35,7 @@ def template_text(template: str, words: Iterable[str] = ()) -> str:
     )
 
 
-def dressed(base: Contract, template: str, name: str = "") -> Contract:
+def with_template(base: Contract, template: str, name: str = "") -> Contract:
     """The base's contract with a template (a name of TEMPLATES or a text); what it ends with after `<think>` opens
     becomes the prefill.
 

@@ -15,7 +15,7 @@ from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.errors import ContractError
 from stages.core.rows import Conversation
-from stages.core.templates import CHAT, dressed
+from stages.core.templates import CHAT, with_template
 
 _PLACE = "{prompt}"
 
@@ -23,7 +23,7 @@ _PLACE = "{prompt}"
 def contract_for(template: str, model: Model) -> Contract:
     """The model's contract with the template a recipe asks for; only `chat` has to load the model's tokenizer."""
     if template != CHAT:
-        return dressed(model.contract, template)
+        return with_template(model.contract, template)
     return chat_contract(model.contract, _tokenizer(model))
 
 
@@ -49,7 +49,7 @@ def chat_contract(base: Contract, tokenizer: Any) -> Contract:
     begins = tokenizer.bos_token
     if begins and text.startswith(begins) and tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2:
         text = text.removeprefix(begins)  # the tokenizer writes it too
-    return dressed(base, text, CHAT)
+    return with_template(base, text, CHAT)
 
 
 def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contract, tokenizer: Any) -> None:

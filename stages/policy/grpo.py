@@ -33,7 +33,7 @@ from stages.policy.own_loss import load_loss
 from stages.policy.policy_weights import Policy
 from stages.policy.prefix import selected_logprobs
 from stages.policy.resumable import ResumableTrainer
-from stages.policy.rollout import Collector, Kept, Rollout
+from stages.policy.rollout import Collector, LoggedCompletion, Rollout
 from stages.policy.settings import BatchSizes
 from stages.policy.steps import RunState, StepCallback
 from stages.policy.validation import ValidationPlan
@@ -48,7 +48,7 @@ class RolloutCallback(StepCallback, Protocol):
     def on_sampling(self, step: int, done: int, asked: int) -> None:
         """After `step` updates, `done` of the `asked` completions of a rollout are there."""
 
-    def on_rollout(self, rollout: Rollout, kept: list[Kept]) -> None:
+    def on_rollout(self, rollout: Rollout, kept: list[LoggedCompletion]) -> None:
         """A rollout is complete; some of its answers as text."""
 
     def on_validation(self, step: int, figures: dict[str, float]) -> None:
@@ -247,7 +247,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         with self.totals.timed("renewal"):
             return self.renewal.follow(step, self.rollout.texts() if self.rollout else ())
 
-    def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
+    def assign_advantages(self, rollout: Rollout, kept: list[LoggedCompletion]) -> list[LoggedCompletion]:
         """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
         return kept
 

@@ -38,7 +38,7 @@ LOWEST = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nature:
+class JudgeConfig:
     """What a judge is: the content of judge.json."""
 
     kind: str
@@ -65,7 +65,7 @@ class Nature:
         (folder / JUDGE_FILE).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", "utf-8")
 
     @classmethod
-    def read(cls, folder: Path) -> Nature:
+    def read(cls, folder: Path) -> JudgeConfig:
         """Read a folder's judge.json; MissingError without one, ContractError for one that cannot be read."""
         file = Path(folder) / JUDGE_FILE
         if not file.is_file():
@@ -88,11 +88,11 @@ _AGAIN = "train the judge again: `r1 reward-model`"
 class JudgeScorer:
     """A judge that is asked: `scorer(problems, completions)`; `faults` counts what it could not read, by reason."""
 
-    def __init__(self, model: Any, tokenizer: Any, contract: Contract, nature: Nature) -> None:
+    def __init__(self, model: Any, tokenizer: Any, contract: Contract, judge_config: JudgeConfig) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.contract = contract
-        self.nature = nature
+        self.judge_config = judge_config
         self.faults: Counter[str] = Counter()
 
     def __call__(self, problems: Sequence[str], completions: Sequence[str]) -> list[float]:
@@ -102,7 +102,7 @@ class JudgeScorer:
         that is no number; `faults` counts them. Raises ValueError when the lengths differ.
         """
         raw = self.raw(problems, completions)
-        return [LOWEST if value is None else self.nature.score(value) for value in raw]
+        return [LOWEST if value is None else self.judge_config.score(value) for value in raw]
 
     def raw(self, problems: Sequence[str], completions: Sequence[str]) -> list[float | None]:
         """Return the judge's own outputs, unbounded, or None where there is none; `faults` counts why."""
@@ -122,11 +122,11 @@ class JudgeScorer:
 
     def ids(self, problem: str, completion: str) -> list[int] | str:
         """Return what the judge reads as token ids, or the reason why it cannot read it."""
-        shown = seen(completion, self.nature.sees, self.contract)
+        shown = seen(completion, self.judge_config.sees, self.contract)
         if shown is None:
             return "no summary"
-        ids = encoded(self.tokenizer, written(self.nature.template, problem, shown), self.contract)
-        return ids if len(ids) <= self.nature.max_tokens else "too long"
+        ids = encoded(self.tokenizer, written(self.judge_config.template, problem, shown), self.contract)
+        return ids if len(ids) <= self.judge_config.max_tokens else "too long"
 
 
 def load_judge(path: Path | str, device: str = "cpu") -> JudgeScorer:
@@ -135,9 +135,9 @@ def load_judge(path: Path | str, device: str = "cpu") -> JudgeScorer:
     Raises MissingError for a folder that holds no judge, ContractError for one that cannot be read.
     """
     folder = Path(path)
-    nature = Nature.read(folder)
-    model = load_scalar_model(folder, nature.dtype, device)
-    return JudgeScorer(model, load_tokenizer(folder), Contract.read(folder), nature)
+    judge_config = JudgeConfig.read(folder)
+    model = load_scalar_model(folder, judge_config.dtype, device)
+    return JudgeScorer(model, load_tokenizer(folder), Contract.read(folder), judge_config)
 
 
 def load_judges(inputs: Any, device: str = "cpu") -> dict[str, JudgeScorer]:

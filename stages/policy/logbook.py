@@ -9,7 +9,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from stages.policy.rollout import Kept, Rollout
+from stages.policy.rollout import LoggedCompletion, Rollout
 from stages.policy.steps import StepLogger
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class MetricsLogger(StepLogger):
             shown = {"completions": float(done), "of": float(asked)}
             self.work.emit("progress", done=step, total=self.recipe.steps, unit="steps", figures=shown)
 
-    def on_rollout(self, rollout: Rollout, kept: list[Kept]) -> None:
+    def on_rollout(self, rollout: Rollout, kept: list[LoggedCompletion]) -> None:
         """Keep some answers to look at, and warn once of each thing that makes learning impossible."""
         folder = self.work.path / "completions"
         folder.mkdir(exist_ok=True)

@@ -24,7 +24,7 @@ from stages.policy.grpo import PolicyTrainer
 from stages.policy.policy_weights import Policy
 from stages.policy.ppo_losses import explained_variance, gae, kl_rewards, value_loss, whiten
 from stages.policy.prefix import selected_logits
-from stages.policy.rollout import Kept, Rollout
+from stages.policy.rollout import LoggedCompletion, Rollout
 
 VALUE_FILE = "value.safetensors"
 GAMMA = 1.0
@@ -101,7 +101,7 @@ class PPOTrainer(PolicyTrainer):
             values += [found_BT[place, : len(rollout.completion_ids[row])].clone() for place, row in enumerate(rows)]
         rollout.traces["values"] = values
 
-    def assign_advantages(self, rollout: Rollout, kept: list[Kept]) -> list[Kept]:
+    def assign_advantages(self, rollout: Rollout, kept: list[LoggedCompletion]) -> list[LoggedCompletion]:
         """Give each token its advantage and its return, and each row the mean advantage of its tokens to be shown.
 
         Advantages are whitened over all tokens of the rollout; `scale_rewards` off leaves out the division. A row that

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stages.core.parts import Reinforcement
 
 
-class Kept(NamedTuple):
+class LoggedCompletion(NamedTuple):
     """An answer worth writing down, with the advantage that it was trained with."""
 
     answer: Judged
@@ -160,7 +160,9 @@ class Collector:
         )
         return grader.grade(completions, [self.rows[index] for index in self._chosen(number)], self.tokenizer)
 
-    def lay_out(self, answers: Sequence[Judged], number: int, step: int, reference: str) -> tuple[Rollout, list[Kept]]:
+    def lay_out(
+        self, answers: Sequence[Judged], number: int, step: int, reference: str
+    ) -> tuple[Rollout, list[LoggedCompletion]]:
         """Turn judged groups into a rollout whose `old_logprobs` are still the sampler's, and its first two groups to
         keep.
 
@@ -196,7 +198,8 @@ class Collector:
             facts=self._facts(answers, earned_B) | {"flat_groups": flat_groups(given_PG).float().mean().item()},
         )
         kept = [
-            Kept(answers[row], advantages_B[row].item()) for row in range(min(2 * self.recipe.group_size, len(answers)))
+            LoggedCompletion(answers[row], advantages_B[row].item())
+            for row in range(min(2 * self.recipe.group_size, len(answers)))
         ]
         return rollout, kept
 

@@ -15,17 +15,17 @@ from typing import Any
 from stages.core import shards
 from stages.core.artifact import Endpoint, Model
 from stages.core.fingerprint import fingerprint
-from stages.core.manner import Manner
+from stages.core.generation import GenerationSettings
 from stages.core.runner import Work
 from stages.core.sampling import Completion, Request, Sampling
-from stages.core.templates import dressed
+from stages.core.templates import with_template
 from stages.core.text import final_part
 from stages.policy.chat import chat_contract
 from stages.policy.engines.client import Client, Prompted
 from stages.policy.engines.clients import client_of
 from stages.policy.sampler import derive
 
-__all__ = ["Answers", "Manner", "Reply", "ask"]
+__all__ = ["Answers", "GenerationSettings", "Reply", "ask"]
 
 CHUNK = 256
 """Tasks a shard: small enough to lose little."""
@@ -55,31 +55,33 @@ class Answers:
     """Figures: `flops`, 2 N D operations for N parameters and D tokens processed; of an endpoint its bill."""
 
 
-def ask(model: Model | Endpoint, tasks: Sequence[str], manner: Manner, work: Work, *, name: str) -> Answers:
+def ask(
+    model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, work: Work, *, name: str
+) -> Answers:
     """Ask each task once and return the replies; repeat a task for several independent ones (at a temperature above 0).
 
     Shards lie under `work.scratch/workers/NAME` and are found again after a kill, so `name` must differ between two
     uses in one run; a task's seed is that of (seed, name, task, how often it came before). Raises ContractError for a
     model that cannot be asked at all.
     """
-    contract = dressed(model.contract, manner.template) if manner.template else model.contract
+    contract = with_template(model.contract, generation.template) if generation.template else model.contract
     numbered = [Task(text, count) for text, count in zip(tasks, _counted(tasks), strict=True)]
 
     def tell(done: list[shards.Row]) -> None:
         figures = {"length": sum(row["tokens"] for row in done) / len(done)}
         work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
 
-    with client_of(model, contract, manner.dtype, work) as client:
+    with client_of(model, contract, generation.dtype, work) as client:
         if not contract.template and getattr(client.tokenizer, "chat_template", None):
             client.contract = chat_contract(contract, client.tokenizer)
-        asking = _Asking(client, manner, derive(work.seed, "worker", name))
+        asking = _Asking(client, generation, derive(work.seed, "worker", name))
         found = shards.Sharded(
             folder=work.scratch / "workers" / name,
             chunks=[numbered[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)],
             requests=asking.requests,
             rows=asking.replies,
             tell=tell,
-            name=lambda number, chunk: f"{number:05d}-{_digest(chunk, manner)}",
+            name=lambda number, chunk: f"{number:05d}-{_digest(chunk, generation)}",
         ).done(client)
         replies = [Reply(**row) for row in found]
         return Answers(replies, client.costs(sum(reply.tokens for reply in replies)))
@@ -98,13 +100,13 @@ class _Asking:
     """How tasks become requests, and completions replies."""
 
     client: Client
-    manner: Manner
+    generation: GenerationSettings
     seed: int
 
     def requests(self, chunk: Sequence[Task]) -> list[Request]:
         """A request for each task that leaves room for a reply."""
-        manner = self.manner
-        sampling = Sampling(temperature=manner.temperature, top_p=manner.top_p, max_tokens=manner.max_tokens)
+        asked = self.generation
+        sampling = Sampling(temperature=asked.temperature, top_p=asked.top_p, max_tokens=asked.max_tokens)
         made = []
         for task, prompt in self._fitting(chunk):
             if prompt is not None:
@@ -123,7 +125,7 @@ class _Asking:
     def _fitting(self, chunk: Sequence[Task]) -> list[tuple[Task, Prompted | None]]:
         """Each task as it is asked; None where it leaves no room."""
         asked = [self.client.prompt(task.text) for task in chunk]
-        fits = [self.client.fits(prompt, self.manner.max_tokens) for prompt in asked]
+        fits = [self.client.fits(prompt, self.generation.max_tokens) for prompt in asked]
         return [(task, one if fit else None) for task, one, fit in zip(chunk, asked, fits, strict=True)]
 
 
@@ -153,6 +155,6 @@ def _read(client: Client, prompt: Prompted, completion: Completion) -> Reply:
     return Reply(final.strip(), "", tokens)
 
 
-def _digest(chunk: Sequence[Task], manner: Manner) -> str:
+def _digest(chunk: Sequence[Task], generation: GenerationSettings) -> str:
     """Tell shards of other tasks apart: what a worker is asked may depend on another worker's replies."""
-    return fingerprint({"tasks": [asdict(task) for task in chunk], **asdict(manner)})[:12]
+    return fingerprint({"tasks": [asdict(task) for task in chunk], **asdict(generation)})[:12]

@@ -18,7 +18,7 @@ from stages.core import events
 from stages.core.artifact import Model, Prompts, Rollouts
 from stages.core.sources import resolve
 from stages.core.store import Store
-from stages.core.templates import dressed
+from stages.core.templates import with_template
 from stages.policy import memory
 from tests.policy import tiny, tiny_sft
 
@@ -49,7 +49,7 @@ def test_the_embedded_base_says_its_likeliest_words_as_plain_transformers_does_o
 ) -> None:
     store = Store(tmp_path / "home")
     model, prompts = resolve("world:base", Model, store), resolve("world:heldout?count=8", Prompts, store)
-    contract = dressed(model.contract, "")
+    contract = with_template(model.contract, "")
     words = AutoTokenizer.from_pretrained(model.path)
     place = tiny.work(tmp_path / "run", device=device, engine="transformers")
     recipe = sample.Recipe(samples=1, temperature=1e-6, max_tokens=48)

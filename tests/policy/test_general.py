@@ -112,8 +112,8 @@ def sealed_judge(model: Path, folder: Path, seed: int) -> Judge:
     torch.manual_seed(seed)
     scalar = judge.load_scalar_model(model)
     models.save_model(scalar, models.load_tokenizer(model), tiny.Contract.read(model), folder)
-    nature = judge.Nature(kind="pointwise", sees="response", template="{prompt}", max_tokens=99, dtype="float32")
-    nature.write(folder)
+    config = judge.JudgeConfig(kind="pointwise", sees="response", template="{prompt}", max_tokens=99, dtype="float32")
+    config.write(folder)
     return Judge(path=folder, record=tiny.record("judge", folder.name))
 
 
@@ -202,7 +202,7 @@ def heard(problems: list[str], completions: list[str]) -> list[float]:
     return [min(1.0, len(text) / 40) for text in completions]
 
 
-def answered(home: Path, rewards: dict[str, float], judges: dict[str, Any]) -> list[rollout.Kept]:
+def answered(home: Path, rewards: dict[str, float], judges: dict[str, Any]) -> list[rollout.LoggedCompletion]:
     """The groups of the first rollout, answered by fixed texts."""
     recipe = rl.Recipe(**{**SETTINGS, "minibatches": 1, "general_from_step": 0, "rewards": rewards})
     rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "p")).rows() + general_rows(6)

@@ -40,7 +40,7 @@ class Witness:
     def on_sampling(self, step: int, done: int, asked: int) -> None:
         pass
 
-    def on_rollout(self, made: rollout.Rollout, kept: list[rollout.Kept]) -> None:
+    def on_rollout(self, made: rollout.Rollout, kept: list[rollout.LoggedCompletion]) -> None:
         self.rollouts.append(made)
         if self.trainer is not None and self.trainer.reference is not None:
             pairs = zip(self.trainer.model.parameters(), self.trainer.reference.module.parameters(), strict=True)

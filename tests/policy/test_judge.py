@@ -17,14 +17,14 @@ from stages.core.contract import Contract
 from stages.core.errors import ContractError, MissingError
 from stages.policy import judge, models
 from stages.policy.importing import import_model
-from stages.policy.judge import JudgeScorer, Nature
+from stages.policy.judge import JudgeConfig, JudgeScorer
 from tests.policy import tiny
 
 PLAIN = "User: {prompt}. Assistant:"
 
 
-def nature(kind: str, sees: str, max_tokens: int = 120) -> Nature:
-    return Nature(kind=kind, sees=sees, template=PLAIN, max_tokens=max_tokens, dtype="float32", mean=0.2, std=2.0)
+def judge_config(kind: str, sees: str, max_tokens: int = 120) -> JudgeConfig:
+    return JudgeConfig(kind=kind, sees=sees, template=PLAIN, max_tokens=max_tokens, dtype="float32", mean=0.2, std=2.0)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def folder(base: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("judge")
     model = judge.load_scalar_model(base.path, seed=3)
     models.save_model(model, models.load_tokenizer(base.path), base.contract, path)
-    nature("pairwise", "summary").write(path)
+    judge_config("pairwise", "summary").write(path)
     return path
 
 
@@ -50,7 +50,7 @@ def helpful(folder: Path) -> JudgeScorer:
 @pytest.fixture
 def safe(folder: Path) -> JudgeScorer:
     loaded = judge.load_judge(folder)
-    return JudgeScorer(loaded.model, loaded.tokenizer, loaded.contract, nature("pointwise", "response"))
+    return JudgeScorer(loaded.model, loaded.tokenizer, loaded.contract, judge_config("pointwise", "response"))
 
 
 def response(summary: str, reasoning: str = "hm") -> str:
@@ -127,13 +127,13 @@ def test_a_batch_larger_than_a_pass_keeps_its_order(helpful: JudgeScorer, monkey
 
 @given(st.floats(-1e30, 1e30), st.floats(-1e30, 1e30))
 def test_a_score_lies_between_0_and_1_and_rises_with_the_output(one: float, other: float) -> None:
-    made = nature("pairwise", "summary")
+    made = judge_config("pairwise", "summary")
     low, high = sorted((one, other))
     assert 0.0 <= made.score(low) <= made.score(high) <= 1.0
 
 
 def test_a_score_by_hand() -> None:
-    made = nature("pairwise", "summary")
+    made = judge_config("pairwise", "summary")
     assert made.score(0.2) == 0.5
     assert made.score(2.2) == pytest.approx(1 / (1 + math.exp(-1)))
 
@@ -166,12 +166,12 @@ def test_a_folder_that_is_no_judge_is_named(base: Model, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("change", [{"std": 0.0}, {"std": -1.0}, {"mean": math.nan}, {"sees": None}])
 def test_a_nature_that_gives_no_scores_is_refused(tmp_path: Path, change: dict[str, float | None]) -> None:
-    nature("pairwise", "summary").write(tmp_path)
+    judge_config("pairwise", "summary").write(tmp_path)
     file = tmp_path / judge.JUDGE_FILE
     written = {**json.loads(file.read_text()), **change}
     file.write_text(json.dumps({name: value for name, value in written.items() if value is not None}))
     with pytest.raises(ContractError):
-        Nature.read(tmp_path)
+        JudgeConfig.read(tmp_path)
 
 
 def test_the_text_a_judge_reads_is_prompt_and_response() -> None:

@@ -39,7 +39,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples_of(home: Path, count: int) -> tuple[list[Example], Contract]:
-    contract = templates.dressed(Contract.read(home / "model"), tiny.TEMPLATE)
+    contract = templates.with_template(Contract.read(home / "model"), tiny.TEMPLATE)
     made = imitation.examples(tiny_sft.rows(count), contract, imitation.read_tokenizer(home / "model"))
     return list(made), contract
 

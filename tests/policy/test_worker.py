@@ -15,7 +15,7 @@ from stages.policy.engines.client import parameters
 from tests.policy import drawing, parrot, tiny
 
 WORDS = "<think>hm</think> <answer>I agree.</answer>"
-MANNER = worker.Manner(max_tokens=4)
+SETTINGS = worker.GenerationSettings(max_tokens=4)
 
 
 @pytest.fixture(scope="module")
@@ -23,10 +23,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return parrot.model(tmp_path_factory.mktemp("parrot"), WORDS, positions=64)
 
 
-def asked(folder: Path, model: Model, tasks: list[str], manner: worker.Manner = MANNER) -> worker.Answers:
+def asked(folder: Path, model: Model, tasks: list[str], how: worker.GenerationSettings = SETTINGS) -> worker.Answers:
     work = tiny.work(folder)
     try:
-        return worker.ask(model, tasks, manner, work, name="judge")
+        return worker.ask(model, tasks, how, work, name="judge")
     finally:
         work.events.close()
 
@@ -62,7 +62,7 @@ def test_a_task_that_leaves_no_room_is_a_fault_and_the_others_are_answered(model
 
 
 def test_a_reply_that_is_cut_off_or_never_stops_thinking_is_a_fault(model: Model, tmp_path: Path) -> None:
-    cut = asked(tmp_path / "a", model, ["one"], worker.Manner(max_tokens=1)).replies[0]
+    cut = asked(tmp_path / "a", model, ["one"], worker.GenerationSettings(max_tokens=1)).replies[0]
     assert (cut.text, cut.fault, cut.tokens) == ("", worker.CUT_OFF, 4)
     endless = parrot.model(tmp_path / "endless", "<think>I wonder")
     assert asked(tmp_path / "b", endless, ["one"]).replies[0].fault == worker.NO_END
@@ -98,11 +98,11 @@ def test_a_workers_own_chat_template_wraps_the_task_unless_the_manner_names_anot
         "[{{ messages[0].content }}]{% if add_generation_prompt %}>{% endif %}"
     )
     assert asked(tmp_path / "a", chatty, ["ok"]).replies[0].tokens == len("[ok]>") + 2
-    plain = worker.Manner(max_tokens=4, template="Do: {prompt}!")
+    plain = worker.GenerationSettings(max_tokens=4, template="Do: {prompt}!")
     assert asked(tmp_path / "b", chatty, ["ok"], plain).replies[0].tokens == len("Do: ok!") + 2
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"max_tokens": 0}, {"template": "r1_zeor"}])
 def test_a_manner_that_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(RecipeError):
-        worker.Manner(**wrong)
+        worker.GenerationSettings(**wrong)

@@ -226,7 +226,7 @@ def test_a_generative_judge_decides_where_no_rule_can(
     tmp_path: Path, words: str, reasons: dict[str, int], ids: list[str]
 ) -> None:
     judge = parrot.model(tmp_path / "judge", words)
-    recipe = {"judge_manner": worker.Manner(max_tokens=8)}
+    recipe = {"judge_manner": worker.GenerationSettings(max_tokens=8)}
     draft = run(tmp_path / "out", recipe, rollouts=general_rollouts(tmp_path / "in"), judge=judge)
     assert discards(tmp_path / "out") == reasons
     assert sorted(one.id for one in kept(tmp_path / "out")) == ids
@@ -239,7 +239,7 @@ def test_without_a_judge_what_no_rule_can_tell_is_left_out_and_with_judge_all_it
     made = general_rollouts(tmp_path / "in")
     run(tmp_path / "none", {}, rollouts=made)
     assert discards(tmp_path / "none") == {rejection.UNJUDGED: 2}
-    strict = {"judge_all": True, "judge_manner": worker.Manner(max_tokens=8)}
+    strict = {"judge_all": True, "judge_manner": worker.GenerationSettings(max_tokens=8)}
     judge = parrot.model(tmp_path / "judge", '{"correctness": "incorrect"}')
     with pytest.raises(InputError, match="wrong by the judge"):
         run(tmp_path / "all", strict, rollouts=made, judge=judge)
@@ -251,7 +251,7 @@ def rewriting_inputs(folder: Path, words: str) -> dict[str, Any]:
     return {"rollouts": rollouts(folder / "in", asked), "rewriter": parrot.model(folder / "rewriter", words)}
 
 
-BY_MODEL = {"rewriter": "model", "rewriter_manner": worker.Manner(max_tokens=8)}
+BY_MODEL = {"rewriter": "model", "rewriter_manner": worker.GenerationSettings(max_tokens=8)}
 
 
 def test_a_model_that_rewrites_may_not_change_an_answer(tmp_path: Path) -> None:

@@ -79,10 +79,10 @@ def judge(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     path = tmp_path_factory.mktemp("judge")
     scalar = judge.load_scalar_model(model.path, seed=3)
     models.save_model(scalar, models.load_tokenizer(model.path), model.contract, path)
-    nature = judge.Nature(
+    judge_config = judge.JudgeConfig(
         kind="pointwise", sees="response", template="{prompt}", max_tokens=100, dtype="float32", mean=0.0, std=1.0
     )
-    nature.write(path)
+    judge_config.write(path)
     return Judge(path=path, record=tiny.record("judge", "judge"))
 
 

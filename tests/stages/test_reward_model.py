@@ -183,7 +183,7 @@ def test_a_safe_judge_learns_a_rule_of_the_reasoning(safe: Path) -> None:
 def test_scores_are_scaled_by_the_held_out_responses(helpful: Path) -> None:
     rows = [json.loads(line) for line in (helpful / reward_model.HELDOUT_FILE).read_text().splitlines()]
     raw = [score for row in rows for score in row["scores"]]
-    found = judge.Nature.read(helpful)
+    found = judge.JudgeConfig.read(helpful)
     assert (found.mean, found.std) == pytest.approx(ranking.spread(raw))
     by_id = {row.id: row for row in pairs()}
     scorer = judge.load_judge(helpful)

@@ -16,7 +16,7 @@ from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Prompt, write_rows
 from stages.policy.engines.client import parameters
-from stages.policy.judge import Nature
+from stages.policy.judge import JudgeConfig
 from tests.policy import drawing, tiny
 
 QUICK = sample.Recipe(samples=2, template="plain", max_tokens=6, shard_prompts=2, rewards={tiny.REWARD: 1.0})
@@ -143,7 +143,7 @@ def test_a_general_prompt_has_no_accuracy_and_does_not_count_in_its_mean(
 
 def test_a_judge_that_is_given_scores_the_prompts_it_applies_to(tmp_path: Path, model: Model, prompts: Prompts) -> None:
     judge = tiny.model(tmp_path / "judge")
-    Nature(kind="pairwise", sees="response", template="{prompt}", max_tokens=64, dtype="float32").write(judge.path)
+    JudgeConfig(kind="pairwise", sees="response", template="{prompt}", max_tokens=64, dtype="float32").write(judge.path)
     rows = [Prompt("m", "1+1=", "2", "math"), Prompt("g", "Hi", "Hello.", "helpful"), Prompt("s", "Hi", "", "safe")]
     (tmp_path / "rows").mkdir()
     write_rows(tmp_path / "rows" / "prompts.jsonl", rows)

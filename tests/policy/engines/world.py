@@ -29,7 +29,7 @@ class Base:
 
     @cached_property
     def contract(self) -> Contract:
-        return templates.dressed(Contract.read(self.folder), "r1_zero")
+        return templates.with_template(Contract.read(self.folder), "r1_zero")
 
     @cached_property
     def model(self) -> Any:

@@ -10,7 +10,7 @@ from stages.core.templates import template_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manner:
+class GenerationSettings:
     """How a model that works on tasks in words is asked."""
 
     temperature: float = 0.0
