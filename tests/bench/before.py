@@ -1,6 +1,6 @@
 """`python -m tests.bench.before COMMIT`: the transformers engine against the sampler of an older commit.
 
-A commit that has stages/policy/generate.py enters; for the embedded base and for the random model of `make bench` a line
+A commit that has stages/policy/generate.py enters; for the embedded base and the random model of `make bench` a line
 leaves: seconds of both, and the median of older / today's over pairs taken in turn. The older file runs in this process
 beside today's tree and meets the same machine; what it stands on must be as it was then, or it is refused. It is given
 the numbers that today's rows draw, so that both say the same tokens. Seconds are those of the processor, which other

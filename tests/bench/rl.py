@@ -1,9 +1,9 @@
 """`python -m tests.bench.rl [MODEL.gguf …]`: seconds a step of RL by phase, with the transformers engine and with vLLM.
 
-Runs of `r1 rl` enter, the engines in turn and each in a process and a store of its own, which are thrown away; a line for
-each engine leaves: seconds a step for each phase (the events' `seconds_*`, meant over the steps, those of the first
-rollout left out, which also pay for warming up; the median of the repeats), and what shows that both learned: reward of
-the first and the last rollout, and how far the sampler was from the trainer. The embedded base is trained by
+Runs of `r1 rl` enter, the engines in turn and each in a process and a store of its own, which are thrown away; a line
+for each engine leaves: seconds a step for each phase (the events' `seconds_*`, meant over the steps, those of the first
+rollout left out, which also pay for warming up; the median of the repeats), and what shows that both learned: reward
+of the first and the last rollout, and how far the sampler was from the trainer. The embedded base is trained by
 recipes/rl_short, a model file of the command line, such as SmolLM2's, by recipes/smollm2: two steps of 32 completions.
 """
 
