@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib.metadata
+import logging
 import os
 import random
 import sys
@@ -80,6 +81,7 @@ def open_vllm(folder: Path, *, dtype: str, device: str, longest: int, memory: fl
         except Exception as error:
             raise EngineError(f"vLLM cannot open `{folder.name}`: {told(error)}", hint=SWITCH) from error
     _open.append(engine)
+    logging.getLogger("transformers.training_args").addFilter(_no_launcher)
     return engine
 
 
@@ -169,6 +171,11 @@ def _built(device: str, settings: dict[str, Any]) -> Any:
     if current_platform.device_type != kind:
         raise ValueError(f"this build of it runs on {current_platform.device_type or 'no device here'}, not on {kind}")
     return LLMEngine.from_engine_args(EngineArgs(**settings))
+
+
+def _no_launcher(record: logging.LogRecord) -> bool:
+    """Drop a trainer's advice to use a launcher: the process group that it sees is vLLM's, of this process alone."""
+    return "process group is initialized" not in record.getMessage()
 
 
 def _keep_logprobs_before_top_p(worker: Any) -> None:

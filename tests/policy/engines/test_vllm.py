@@ -316,6 +316,16 @@ def test_the_process_keeps_its_chance_and_its_threads(engine: VllmEngine, base: 
     torch.set_num_threads(threads)
 
 
+def test_a_trainer_beside_it_is_not_told_to_use_a_launcher(
+    engine: VllmEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers import TrainingArguments
+
+    assert torch.distributed.is_initialized()
+    assert TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to=[]).device.type == "cpu"
+    assert "process group" not in caplog.text
+
+
 def test_a_second_engine_beside_it_and_after_it_works_and_closing_twice_is_nothing(
     engine: VllmEngine, base: Base, capfd: pytest.CaptureFixture[str]
 ) -> None:
