@@ -9,8 +9,8 @@
 #
 # Seen with trl 1.16.0, transformers 5.17.0, torch 2.13.0 (CPU), first step of a random model, one batch:
 #   dapo                     gradient norm 1.192
-#   cispo                    gradient norm 0.238   cispo_clip_ratio above 0
-#   cispo, epsilon_high=1.2  gradient norm 1.192   cispo_clip_ratio 0
+#   cispo                    gradient norm 0.238   cispo_clip_ratio 0.533
+#   cispo, epsilon_high=1.2  gradient norm 1.192   cispo_clip_ratio 0.000
 set -euo pipefail
 unset PYTHONPATH
 export CUDA_VISIBLE_DEVICES= HF_HUB_OFFLINE=1 HF_HOME=home PYTHONWARNINGS=ignore

