@@ -2,9 +2,10 @@
 # datasets: one number among the answers, and the texts beside it are parsed
 #
 # A JSONL file of problems whose `answer` is a number in some rows and a text in others is valid JSON. datasets 5.2.0
-# loads it without a word, and every text that happens to be JSON comes back as what it parses to: "007" is 7, "1.50" is
-# 1.5, "true" is True, "[1, 2]" is a list, "null" is None. The same texts stay texts where no row holds a number: so one
-# added row changes the gold answers of all others, and a reward that compares texts then refuses right completions.
+# loads it without a word, and every text that happens to be JSON comes back as what it parses to: "007" is 7, "1.50"
+# is 1.5, "true" is True, "[1, 2]" is a list, "null" is None. The same texts stay texts where no row holds a number:
+# so one added row changes the gold answers of all others, and a reward that compares texts then refuses right
+# completions.
 #
 # Seen with datasets 5.2.0, Python 3.11:
 #   all texts:       ['007', '1.50', 'true', '[1, 2]', 'null', 'x = 3']

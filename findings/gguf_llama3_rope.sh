@@ -3,8 +3,8 @@
 #
 # Llama 3.1 and later stretch their rotary frequencies ("llama3" rope scaling). A GGUF file carries that as llama.cpp
 # writes it: a tensor rope_freqs.weight of factors, beside the base. from_pretrained(gguf_file=...) takes every other
-# tensor, leaves this one out without a word, and gives a model of plain rotary frequencies: other logits than those of
-# the checkpoint the file was made from, at every length.
+# tensor, leaves this one out without a word, and gives a model of plain rotary frequencies: other logits than those
+# of the checkpoint the file was made from, at every length.
 #
 # Seen with transformers 5.17.0, gguf 0.19.0, torch 2.13.0 (CPU), random weights, largest difference of a logit:
 #   rope_type of the loaded model: default

@@ -2,8 +2,8 @@
 # math-verify: 1e3 is the product of 1, Euler's number and 3
 #
 # A completion that writes a number with an exponent, as programs and pocket calculators do, is read as a product with
-# Euler's number where it stands in a box, and as its first digit where it stands bare. So right answers to questions of
-# physics or large numbers earn nothing, and `\boxed{1e3}` is right for a gold answer of 3e.
+# Euler's number where it stands in a box, and as its first digit where it stands bare. So right answers to questions
+# of physics or large numbers earn nothing, and `\boxed{1e3}` is right for a gold answer of 3e.
 #
 # Seen with math-verify 0.9.0, Python 3.11:
 #   \boxed{1e3}  read as 3*E      right for 1000: False

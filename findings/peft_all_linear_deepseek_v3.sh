@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # PEFT: "all-linear" on DeepSeek-V3 leaves the dense and the shared experts' layers out
 #
-# target_modules="all-linear" stands for every linear layer but the head. On a DeepSeek-V3 model PEFT adapts the routed
-# experts and the router, which are no linear layers of torch, and drops the MLPs of the dense first layers and the shared
-# experts, which are. No message says which; those that come (on rank_pattern) speak of something else. Naming the shared
-# experts alone by a regular expression adapts the routed experts instead of them.
+# target_modules="all-linear" stands for every linear layer but the head. On a DeepSeek-V3 model PEFT adapts the
+# routed experts and the router, which are no linear layers of torch, and drops the MLPs of the dense first layers and
+# the shared experts, which are. No message says which; those that come (on rank_pattern) speak of something else.
+# Naming the shared experts alone by a regular expression adapts the routed experts instead of them.
 #
 # Seen with peft 0.21.2, transformers 5.17.0, torch 2.13.0 (CPU), layer 0 dense, layer 1 with experts:
 #   all-linear, beside attention: layers.1.mlp.experts, layers.1.mlp.gate

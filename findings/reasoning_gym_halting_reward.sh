@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # reasoning-gym: the task game_of_life_halting pays in full for the wrong answer
 #
-# The task asks whether a board comes to rest, True or False, and `score_answer` is meant as the reward of RL. It gives
-# 1.0 for the right word, for the wrong one, and for any text at all; only an empty answer gets 0. A policy trained on it
-# is rewarded for answering, not for being right.
+# The task asks whether a board comes to rest, True or False, and `score_answer` is meant as the reward of RL. It
+# gives 1.0 for the right word, for the wrong one, and for any text at all; only an empty answer gets 0. A policy
+# trained on it is rewarded for answering, not for being right.
 #
 # Seen with reasoning-gym 0.1.25, Python 3.11, mean score over 50 items:
 #   right word 1.0    wrong word 1.0    'banana' 1.0    '' 0.0

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # reasoning-gym: the data set of the next seed is this one, moved by one item
 #
-# Item i of a data set is drawn from seed + i. Seeds 1 and 2 therefore give the same problems but one, and a held-out set
-# made with another seed (42 and 43) is the training set: an evaluation on it shows what was learned
-# by heart. Seeds must lie further apart than a set is long.
+# Item i of a data set is drawn from seed + i. Seeds 1 and 2 therefore give the same problems but one, and a held-out
+# set made with another seed (42 and 43) is the training set: an evaluation on it shows what was learned by heart.
+# Seeds must lie further apart than a set is long.
 #
 # Seen with reasoning-gym 0.1.25, Python 3.11, 200 items each:
 #   chain_sum             199 of 200 items of seed 43 are items of seed 42

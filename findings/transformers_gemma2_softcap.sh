@@ -3,8 +3,8 @@
 #
 # Gemma-2 caps its attention scores (attn_logit_softcapping, 50 in the published models). transformers loads the model
 # with the attention "sdpa" by default, which cannot do that, and leaves the cap out without a warning: the logits are
-# those of a model without the cap. With attn_implementation="eager" they are right. Whoever samples with an engine that
-# caps and trains with the default trains on log-probabilities of another model.
+# those of a model without the cap. With attn_implementation="eager" they are right. Whoever samples with an engine
+# that caps and trains with the default trains on log-probabilities of another model.
 #
 # Seen with transformers 5.17.0, torch 2.13.0 (CPU), random weights, a cap of 1, largest difference of a logit:
 #   chosen by default: sdpa

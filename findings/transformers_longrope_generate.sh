@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # transformers: Phi-3 and Phi-4-mini forget the whole prompt when a completion passes the original length
 #
-# Phi-3 128k and Phi-4-mini have two sets of rotary factors, for rows within the original length (4,096 tokens) and beyond.
-# generate() must make the cached keys anew where a row passes it. It drops the cache there, but hands the model the
-# last token alone and not the row; one token later the cache is short again, and is dropped again. So from the original
-# length on every token is drawn from the token before it and nothing else, without a warning: long reasoning turns into
-# noise, and the log-probabilities of RL are those of no forward pass over the row.
+# Phi-3 128k and Phi-4-mini have two sets of rotary factors, for rows within the original length (4,096 tokens) and
+# beyond. generate() must make the cached keys anew where a row passes it. It drops the cache there, but hands the
+# model the last token alone and not the row; one token later the cache is short again, and is dropped again. So from
+# the original length on every token is drawn from the token before it and nothing else, without a warning: long
+# reasoning turns into noise, and the log-probabilities of RL are those of no forward pass over the row.
 #
 # Seen with transformers 5.17.0, torch 2.13.0 (CPU), random weights, original length 64, a prompt of 60 tokens, 20 new
 # ones, largest difference of a log-probability of what generate() gives for the tokens 66 to 80:

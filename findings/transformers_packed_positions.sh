@@ -2,9 +2,9 @@
 # transformers: packed documents see each other unless the cache is switched off
 #
 # Two documents in one row, with position_ids that begin again, are kept apart by the attention mask that transformers
-# derives from those positions: but only with use_cache=False. A plain forward pass has the cache on by default and then
-# lets the second document attend to the first, without a warning. A trainer that switches the cache off is right, and an
-# evaluation or a log-probability pass over the same packed batch is silently wrong.
+# derives from those positions: but only with use_cache=False. A plain forward pass has the cache on by default and
+# then lets the second document attend to the first, without a warning. A trainer that switches the cache off is
+# right, and an evaluation or a log-probability pass over the same packed batch is silently wrong.
 #
 # Seen with transformers 5.17.0, torch 2.13.0 (CPU), largest difference of a logit from the documents run alone:
 #   model(ids, position_ids)                   9.81

