@@ -23,19 +23,19 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core.artifact import Model, Prompts
 from stages.core.contract import Contract
-from stages.core.parts import Objective, taken
+from stages.core.recipe.parts import Objective, taken
 from stages.core.rows import Prompt
+from stages.core.run.sources import resolve
 from stages.core.sampling import Sampling
-from stages.core.sources import resolve
-from stages.core.store import Store
+from stages.core.storage.store import Store
 from stages.core.templates import with_template
 from stages.policy.engines.client import Prompted, in_order, requests
-from stages.policy.engines.local import LocalEngine
-from stages.policy.losses import LossInputs, LossNormaliser, group_advantages, policy_loss
-from stages.policy.models import load_model, load_tokenizer
-from stages.policy.own_loss import load_loss
-from stages.policy.prefix import selected_logprobs, shared_prefix_length
-from stages.policy.sampler import PromptOrder, derive, permutation
+from stages.policy.engines.local.engine import LocalEngine
+from stages.policy.models.folders import load_model, load_tokenizer
+from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
+from stages.policy.rl.losses import LossInputs, LossNormaliser, group_advantages, policy_loss
+from stages.policy.rl.own_loss import load_loss
+from stages.policy.seeding import PromptOrder, derive, permutation
 from stages.rewards.grading import Grader
 from stages.rewards.scoring import total
 from stages.rl import Recipe

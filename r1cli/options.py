@@ -17,13 +17,13 @@ Overrides = Annotated[
 
 def bundled_recipes(incomplete: str) -> list[str]:
     """Shell completion: the names of the bundled recipes that begin so."""
-    from stages.core.recipe import bundled
+    from stages.core.recipe.loading import bundled
 
     return [name for name in bundled() if name.startswith(incomplete)]
 
 
 def stored_artifacts(incomplete: str) -> list[str]:
     """Shell completion: the addresses in the store that begin so."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     return [artifact.address for artifact in Store().all() if artifact.address.startswith(incomplete)]

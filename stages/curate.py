@@ -17,17 +17,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import contamination, disk, mixing, ranges, readable, rewriting, shards, yields
 from stages.core.artifact import Conversations, Draft, Endpoint, Model, Prompts, Rollouts
+from stages.core.data import contamination, mixing, rewriting, yields
 from stages.core.errors import InputError, RecipeError
-from stages.core.generation import GenerationSettings
+from stages.core.language import readable
+from stages.core.recipe import ranges
+from stages.core.recipe.generation import GenerationSettings
 from stages.core.rows import Conversation, write_rows
+from stages.core.run import shards
+from stages.core.storage import disk
 from stages.rewards import generative, rejection
 from stages.rewards.rejection import Candidate, Limits
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
-    from stages.policy.worker import Reply
+    from stages.core.run.runner import Work
+    from stages.policy.engines.worker import Reply
 
 VERSION = 4
 TOLD_EVERY = 2000  # completions sifted between two words about it
@@ -223,7 +227,7 @@ class RejectionPipeline:
     def _asked(
         self, model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, name: str
     ) -> list[Reply]:
-        from stages.policy import worker
+        from stages.policy.engines import worker
 
         answers = worker.ask(model, tasks, generation, self.work, name=name)
         self.flops += answers.costs.get("flops", {}).get("sampling", 0.0)

@@ -6,8 +6,8 @@ drawn to the teacher's, of which `r1 logprobs` kept the likeliest tokens. `on-po
 itself and the teacher judges each token of its answers. The last two need one tokenizer, whatever the sizes of the
 embeddings; the first works with any.
 
-The defaults are the published values; the learning rate is the student's own (`stages.core.students`). Any model may
-teach; R1-Zero is labelled as what the paper does not have.
+The defaults are the published values; the learning rate is the student's own (`stages.core.data.students`). Any model
+may teach; R1-Zero is labelled as what the paper does not have.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stages.core import lineage, students, templates
+from stages.core import templates
 from stages.core.artifact import Draft, Endpoint, Model
 from stages.core.contract import Contract
-from stages.core.distillation import Distillation, Inputs
+from stages.core.data import students
 from stages.core.errors import InputError, RecipeError
-from stages.core.parts import Tuning, taken
-from stages.core.ranges import above_zero, at_least, check, or_none
+from stages.core.recipe.distillation import Distillation, Inputs
+from stages.core.recipe.parts import Tuning, taken
+from stages.core.recipe.ranges import above_zero, at_least, check, or_none
+from stages.core.storage import lineage
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 2
 NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
@@ -64,7 +66,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises RecipeError for an input that the mode lacks or a student without a learning rate, InputError for traces
     that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
     """
-    from stages.policy import chat, device, distill_modes
+    from stages.policy.distill import modes
+    from stages.policy.models import chat, device
 
     refuse_missing(recipe, inputs)
     rate = learning_rate(recipe, inputs.student)
@@ -75,7 +78,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
-    run = distill_modes.DistillationRun(recipe, inputs, work, contract, where)
+    run = modes.DistillationRun(recipe, inputs, work, contract, where)
     figures = run.train(taken(Tuning, recipe, learning_rate=rate))
     return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
@@ -106,7 +109,7 @@ def learning_rate(recipe: Recipe, student: Model) -> float:
 
 def refuse_other_teachers(recipe: Recipe, inputs: Inputs) -> None:
     """Raise InputError when log-probabilities are another teacher's, or anything but traces meets two tokenizers."""
-    from stages.policy.distill_vocab import TRACES_WORK, refuse_other_tokenizer
+    from stages.policy.distill.vocab import TRACES_WORK, refuse_other_tokenizer
 
     student, teacher, logprobs = inputs.student, inputs.teacher, inputs.logprobs
     if logprobs is not None:
@@ -130,7 +133,7 @@ def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
     Where the two share a tokenizer the student also ends as the teacher does. Raises RecipeError for a template other
     than the one that log-probabilities were taken under, or for `chat` in a mode whose teacher reads the prompt too.
     """
-    from stages.policy import chat
+    from stages.policy.models import chat
 
     student, teacher = inputs.student.contract, inputs.teacher.contract if inputs.teacher else None
     positions = recipe.positions or student.max_positions

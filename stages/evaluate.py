@@ -20,22 +20,26 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import disk, reflection, scores, scripts, shards, templates, text
+from stages.core import templates, text
 from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Scores
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import RecipeError, StageError, nearest
 from stages.core.judged import Judged
-from stages.core.parts import RewardOptions, Sampled
-from stages.core.ranges import at_least, check
+from stages.core.language import reflection, scripts
+from stages.core.recipe.parts import RewardOptions, Sampled
+from stages.core.recipe.ranges import at_least, check
 from stages.core.rows import Prompt, chosen
-from stages.core.scores import Row
+from stages.core.run import shards
+from stages.core.stats import scores
+from stages.core.stats.scores import Row
+from stages.core.storage import disk
 from stages.rewards import accuracy, choice, registry, scoring, steps
 from stages.rewards.grading import Grader
 from stages.rewards.mathematics import math
 from stages.rewards.registry import MEASURED
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
     from stages.core.sampling import Completion, Request
     from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
@@ -254,7 +258,8 @@ class Evaluator:
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
         """The learned judges that were given, by reward name."""
-        from stages.policy import device, judge
+        from stages.policy.judges import judge
+        from stages.policy.models import device
 
         where = str(device.place(self.work.runtime))
         return judge.load_judges(self.inputs, where)
@@ -270,7 +275,7 @@ class Evaluator:
         """Return the requests of one chunk, problem by problem."""
         from stages.core import sampling
         from stages.policy.engines.client import requests
-        from stages.policy.sampler import derive
+        from stages.policy.seeding import derive
 
         wanted = sampling.Sampling(
             temperature=chunk.sampling.temperature, top_p=chunk.sampling.top_p, max_tokens=self.max_tokens

@@ -19,17 +19,19 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, divergence, shards
 from stages.core.artifact import Divergence, Draft, Model, Prompts
 from stages.core.errors import ContractError
-from stages.core.parts import Sampled
-from stages.core.ranges import Rule, above_zero, at_least, check
+from stages.core.recipe.parts import Sampled
+from stages.core.recipe.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, chosen
+from stages.core.run import shards
 from stages.core.sampling import Sampling
+from stages.core.stats import divergence
+from stages.core.storage import disk
 from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
     from stages.core.sampling import Completion, Request
     from stages.policy.engines.client import Client
 
@@ -107,10 +109,10 @@ class KlMeasurement:
     @cached_property
     def pair(self) -> tuple[Any, Any]:
         """The weights of policy and reference, whose whole distributions are compared."""
-        from stages.policy import models
+        from stages.policy.models import folders
 
         policy = self.client.module
-        return policy, models.load_model(self.inputs.reference.path, self.recipe.dtype, str(policy.device))
+        return policy, folders.load_model(self.inputs.reference.path, self.recipe.dtype, str(policy.device))
 
     def chunks(self) -> list[Sequence[Prompt]]:
         """Return the prompts in the order they are asked, cut so that a chunk makes about CHUNK_ROWS completions."""
@@ -120,7 +122,7 @@ class KlMeasurement:
     def requests(self, chunk: Sequence[Prompt]) -> list[Request]:
         """Return the requests of one shard, problem by problem."""
         from stages.policy.engines.client import requests
-        from stages.policy.sampler import derive
+        from stages.policy.seeding import derive
 
         wanted = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens)
         seed = derive(self.client.work.seed, "kl")

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, imitation, lineage, students, templates
+from stages.core import templates
 from stages.core.artifact import Conversations, Draft, Logprobs, Model
 from stages.core.contract import Contract
-from stages.core.imitation import Example
-from stages.core.ranges import at_least, check
+from stages.core.data import imitation, students
+from stages.core.data.imitation import Example
+from stages.core.recipe.ranges import at_least, check
 from stages.core.sampling import Engine
+from stages.core.storage import disk, lineage
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
-    from stages.policy.distill_cache import Writer
+    from stages.core.run.runner import Work
+    from stages.policy.distill.cache import Writer
 
 VERSION = 1
 
@@ -74,11 +76,13 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Raises InputError for traces longer than the teacher's positions, and for a student of another tokenizer.
     """
-    from stages.policy import device, distill_cache, distill_vocab
+    from stages.policy.distill import cache as distill_cache
+    from stages.policy.distill import vocab
     from stages.policy.engines.client import parameters
+    from stages.policy.models import device
 
     if inputs.student is not None:
-        distill_vocab.refuse_other_tokenizer(
+        vocab.refuse_other_tokenizer(
             inputs.student.path, inputs.teacher.path, "measuring on a student", "leave inputs.student out"
         )
     contract = templates.with_template(inputs.teacher.contract, recipe.template)
@@ -86,7 +90,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
 
-    vocabulary = distill_vocab.vocabulary_of(inputs.teacher.path)
+    vocabulary = vocab.vocabulary_of(inputs.teacher.path)
     with _writer(recipe, inputs, contract, work) as writer:
         _write(writer, made, recipe, work)
     shutil.copyfile(inputs.teacher.path / "tokenizer.json", work.path / "tokenizer.json")
@@ -107,15 +111,17 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> Iterator[Writer]:
     """Who reads the traces: the teacher as a module, which tells its logits, or in another engine. Nothing is loaded
     before a shard is missing, and the teacher's place is free afterwards."""
-    from stages.policy import device, distill_cache, distill_vocab, models
+    from stages.policy.distill import cache as distill_cache
+    from stages.policy.distill import vocab
     from stages.policy.engines.opening import chosen, open_engine
+    from stages.policy.models import device, folders
 
     path, runtime = inputs.teacher.path, work.runtime
-    vocabulary, engines = distill_vocab.vocabulary_of(path), ExitStack()
+    vocabulary, engines = vocab.vocabulary_of(path), ExitStack()
 
     @cache
     def module() -> Any:
-        return models.load_model(path, dtype=recipe.dtype, device=device.place(runtime))
+        return folders.load_model(path, dtype=recipe.dtype, device=device.place(runtime))
 
     @cache
     def engine() -> Engine:
@@ -127,7 +133,7 @@ def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> I
                 module, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=runtime.micro_batch
             )
         else:
-            rows = distill_vocab.embedding_rows(path)
+            rows = vocab.embedding_rows(path)
             yield distill_cache.EngineWriter(engine, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=rows)
 
 
@@ -142,7 +148,7 @@ def _traces(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> t
 
 def _write(writer: Writer, made: Sequence[Example], recipe: Recipe, work: Work) -> None:
     """Write every shard that is not there; each tells how many traces the teacher has read."""
-    from stages.policy import distill_cache
+    from stages.policy.distill import cache as distill_cache
 
     whole = distill_cache.kept_whole(made, recipe.whole_tokens, work.seed)
     for number, rows in enumerate(distill_cache.shards(made)):
@@ -155,7 +161,9 @@ def _write(writer: Writer, made: Sequence[Example], recipe: Recipe, work: Work) 
 
 def _measured(inputs: Inputs, where: str, work: Work) -> dict[str, Any]:
     """What the k tokens hold and hide, as figures and as a sentence."""
-    from stages.policy import distill_cache, distill_exam, models
+    from stages.policy.distill import cache as distill_cache
+    from stages.policy.distill import exam
+    from stages.policy.models import folders
 
     written = distill_cache.Cache(work.path)
     tail_mass, whole = written.tail_mass(), written.whole()
@@ -165,11 +173,11 @@ def _measured(inputs: Inputs, where: str, work: Work) -> dict[str, Any]:
         return {"tail_mass": tail_mass}
     if inputs.student is not None:
         against = inputs.student.address
-        student = models.load_model(inputs.student.path, device=where)
-        error = distill_exam.HeldoutTraces(written, [], written.vocabulary, work.runtime.micro_batch).hidden(student)
+        student = folders.load_model(inputs.student.path, device=where)
+        error = exam.HeldoutTraces(written, [], written.vocabulary, work.runtime.micro_batch).hidden(student)
     else:
-        against = f"{inputs.teacher.address} at temperature {distill_exam.FLATTENED:g}"
-        error = distill_exam.tail_error(whole, distill_exam.flattened(whole), written.facts["top_k"])
+        against = f"{inputs.teacher.address} at temperature {exam.FLATTENED:g}"
+        error = exam.tail_error(whole, exam.flattened(whole), written.facts["top_k"])
     work.emit(
         "note",
         text=f"{said}; the rest as one bucket hides {error['tail_error']:.2g} of {error['full_kl']:.3g} nats of the KL "

@@ -16,14 +16,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import disk, functions, labelling, pairing, ranges, shards, text, yields
+from stages.core import text
 from stages.core.artifact import Draft, Endpoint, Model, Preferences, Rollouts
 from stages.core.contract import Contract
+from stages.core.data import labelling, pairing, yields
 from stages.core.errors import InputError, StageError
+from stages.core.recipe import functions, ranges
 from stages.core.rows import Labelled, Preference, Prompt, write_rows
+from stages.core.run import shards
+from stages.core.storage import disk
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 2
 CHUNK = 128  # prompts a shard: small enough to lose little
@@ -194,7 +198,7 @@ def _by_model(
     recipe: Recipe, cases: Sequence[Case], judge: Model | Endpoint, work: Work
 ) -> tuple[list[Judgements], dict[str, Any]]:
     """Return a model's judgements and what they cost; a function needs no torch, so it is imported here."""
-    from stages.policy import worker
+    from stages.policy.engines import worker
 
     generation = worker.GenerationSettings(
         temperature=recipe.temperature, max_tokens=recipe.max_tokens, template=recipe.template, dtype=recipe.dtype

@@ -16,14 +16,16 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import contamination, outside, scripts, text
+from stages.core import text
 from stages.core.artifact import Draft, Prompts
+from stages.core.data import contamination, outside
 from stages.core.errors import InputError, RecipeError, nearest
+from stages.core.language import scripts
 from stages.core.rows import VERIFIERS, Prompt, write_rows
 from stages.rewards import accuracy
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 4
 SPLITS = ("train", "heldout", "all")

@@ -14,19 +14,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stages.core import ranges, ranking, shards
 from stages.core.artifact import Draft, Judge, Model, Preferences
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
-from stages.core.parts import JudgeTuning
-from stages.core.ranking import RankedPair, RankedPoint
+from stages.core.recipe import ranges
+from stages.core.recipe.parts import JudgeTuning
 from stages.core.rows import Labelled, Preference
+from stages.core.run import shards
+from stages.core.stats import ranking
+from stages.core.stats.ranking import RankedPair, RankedPoint
 from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
-    from stages.policy.judge import JudgeConfig, JudgeScorer
-    from stages.policy.judge_training import Example
+    from stages.core.run.runner import Work
+    from stages.policy.judges.judge import JudgeConfig, JudgeScorer
+    from stages.policy.judges.judge_training import Example
 
 VERSION = 1
 HELDOUT_FILE = "heldout.jsonl"
@@ -72,8 +74,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises InputError when no row fits or one side of the split is empty, StageError when its scores are no
     numbers.
     """
-    from stages.policy import device, judge, judge_training, models
-    from stages.policy.policy_weights import Policy
+    from stages.policy.judges import judge, judge_training
+    from stages.policy.models import device, folders
+    from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
@@ -87,7 +90,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         max_tokens=min(recipe.max_tokens or contract.max_positions, contract.max_positions),
         dtype=recipe.dtype,
     )
-    tokenizer = models.load_tokenizer(inputs.model.path)
+    tokenizer = folders.load_tokenizer(inputs.model.path)
     module = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
     trained = Policy(module, tokenizer, contract)
     dropped: Counter[str] = Counter()
@@ -141,7 +144,7 @@ def _split(
     recipe: Recipe, rows: Sequence[Preference | Labelled], reader: JudgeScorer, dropped: Counter[str]
 ) -> tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]]:
     """Return (row, example) for training and held out; rows that cannot be read are dropped and counted, never cut."""
-    from stages.policy.judge_training import Example
+    from stages.policy.judges.judge_training import Example
 
     sides: tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]] = ([], [])
     for row in rows:
@@ -189,7 +192,7 @@ def _measured(
     rows: Sequence[Preference | Labelled], raw: Sequence[float], scorer: JudgeScorer, work: Work
 ) -> dict[str, Any]:
     """Write heldout.jsonl and return the held-out figures."""
-    from stages.policy import judge
+    from stages.policy.judges import judge
 
     def length(response: str) -> int:
         return len(judge.seen(response, scorer.judge_config.sees, scorer.contract) or "")

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Draft, Judge, Model, Prompts
 from stages.core.errors import InputError, RecipeError
-from stages.core.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
-from stages.core.ranges import Rule, at_least, check
-from stages.core.reflection import first_spike
+from stages.core.language.reflection import first_spike
+from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
+from stages.core.recipe.ranges import Rule, at_least, check
 from stages.core.rows import JUDGES, RULES, Prompt
 from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
     from stages.core.contract import Contract
-    from stages.core.runner import Work
-    from stages.policy.grpo import PolicyTrainer
-    from stages.policy.validation import ValidationPlan
+    from stages.core.run.runner import Work
+    from stages.policy.rl.grpo import PolicyTrainer
+    from stages.policy.rl.validation import ValidationPlan
     from stages.rewards.scoring import Scorer
 
 VERSION = 5
@@ -73,18 +73,21 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template or tokens that cannot work, InputError for prompts without room to answer
     or in the wrong place, RecipeError for judges and general prompts on which recipe and inputs disagree.
     """
-    from stages.policy import device, judge, models, ppo, resumable, settings
-    from stages.policy.checkpoint import Checkpoints
     from stages.policy.engines.opening import open_engine
-    from stages.policy.logbook import MetricsLogger
-    from stages.policy.policy_weights import Policy
-    from stages.policy.rollout import Collector
+    from stages.policy.judges import judge
+    from stages.policy.models import device, folders
+    from stages.policy.models.weights import Policy
+    from stages.policy.rl import ppo
+    from stages.policy.rl.logbook import MetricsLogger
+    from stages.policy.rl.rollout import Collector
+    from stages.policy.training import resumable, settings
+    from stages.policy.training.checkpoint import Checkpoints
 
     _check_inputs(recipe, inputs)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     contract = policy_contract(recipe, inputs.model.contract)
-    tokenizer = models.load_tokenizer(inputs.model.path)
+    tokenizer = folders.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
     prompt_ids = _prompt_ids([*reasoning, *general], recipe, contract, tokenizer)
@@ -140,7 +143,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
     found = outside_sources(recipe.rewards, recipe.reward_options)
     if recipe.loss in LOSSES:
         return found
-    from stages.policy import own_loss
+    from stages.policy.rl import own_loss
 
     return found | {recipe.loss: own_loss.identity(recipe.loss, taken(Objective, recipe))}
 
@@ -157,8 +160,8 @@ def policy_contract(recipe: Recipe, base: Contract) -> Contract:
 
 def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Choose the weights, write the model, and sum the run up."""
-    from stages.policy import costs
-    from stages.policy.logbook import RECORDED
+    from stages.policy.rl.logbook import RECORDED
+    from stages.policy.training import costs
 
     state, policy = trainer.run_state, trainer.policy
     largest = policy.largest_change(inputs.model.path)
@@ -251,8 +254,8 @@ def _validation(
     recipe: Recipe, inputs: Inputs, work: Work, *, contract: Contract, tokenizer: Any, judges: Mapping[str, Scorer]
 ) -> ValidationPlan | None:
     """Return the validation the recipe asks for, if it does. Raises InputError when no rule could mark it."""
-    from stages.policy.sampler import derive
-    from stages.policy.validation import BestWeights, ValidationPlan, ValidationRun
+    from stages.policy.rl.validation import BestWeights, ValidationPlan, ValidationRun
+    from stages.policy.seeding import derive
     from stages.rewards.scoring import applies
 
     if inputs.validation is None:

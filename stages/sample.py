@@ -16,19 +16,19 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stages.core import shards
 from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Rollouts
 from stages.core.errors import StageError
-from stages.core.parts import RewardOptions, Sampled
-from stages.core.ranges import Rule, above_zero, at_least, check
+from stages.core.recipe.parts import RewardOptions, Sampled
+from stages.core.recipe.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
+from stages.core.run import shards
 from stages.core.sampling import Sampling
 from stages.core.templates import template_text, with_template
 from stages.rewards import registry
 from stages.rewards.grading import Grader
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
     from stages.core.sampling import Completion, Request
     from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
@@ -128,7 +128,7 @@ class Sampler:
 
     def prompt_tokens(self) -> int:
         """Return the tokens of all prompts, each once, and the start that they share once in all."""
-        from stages.policy.prefix import shared_prefix_length
+        from stages.policy.models.prefix import shared_prefix_length
 
         prompt_ids = [list(prompt.ids) for prompt in self.prompts.values()]
         if not all(prompt_ids):
@@ -139,7 +139,8 @@ class Sampler:
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
         """The learned judges by the name of their reward, on the device of the model."""
-        from stages.policy import device, judge
+        from stages.policy.judges import judge
+        from stages.policy.models import device
 
         return judge.load_judges(self.inputs, str(device.place(self.client.work.runtime)))
 
@@ -151,7 +152,7 @@ class Sampler:
     def requests(self, chunk: Sequence[Prompt]) -> list[Request]:
         """Return the requests of one shard, prompt by prompt."""
         from stages.policy.engines.client import requests
-        from stages.policy.sampler import derive
+        from stages.policy.seeding import derive
 
         recipe = self.recipe
         wanted = Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)

@@ -11,14 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.core import imitation, templates
+from stages.core import templates
 from stages.core.artifact import Conversations, Draft, Model
 from stages.core.contract import Contract
-from stages.core.parts import Tuning, taken
-from stages.core.ranges import at_least, check, or_none
+from stages.core.data import imitation
+from stages.core.recipe.parts import Tuning, taken
+from stages.core.recipe.ranges import at_least, check, or_none
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 1
 LONGEST = 32768
@@ -61,13 +62,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template that strips reasoning or tokens that cannot work, InputError when every row
     is too long.
     """
-    from stages.policy import chat, device, models, sft
-    from stages.policy.policy_weights import Policy
+    from stages.policy import sft
+    from stages.policy.models import chat, device, folders
+    from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     contract = chat.contract_for(recipe.template, inputs.model)
-    tokenizer = models.load_tokenizer(inputs.model.path)
+    tokenizer = folders.load_tokenizer(inputs.model.path)
     rows = inputs.conversations.rows()
     chat.refuse_stripping(recipe.template, rows, contract, inputs.model)
     limit = longest(recipe, contract)

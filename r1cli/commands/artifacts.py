@@ -39,7 +39,7 @@ def list_all(
     """List every sealed artifact."""
     from stages.core.artifact import KINDS
     from stages.core.errors import InputError, nearest
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     if kind and kind not in KINDS:
         raise InputError(f"no kind `{kind}`", hint=f"{nearest(kind, KINDS)}Kinds: {', '.join(KINDS)}")
@@ -60,7 +60,7 @@ def list_all(
 def show(address: Address, as_json: Json = False, debug: Debug = False) -> None:
     """Show one artifact: its recipe, inputs, figures, files and provenance."""
     from r1cli.commands import yields
-    from stages.core.store import Store, flatten
+    from stages.core.storage.store import Store, flatten
 
     artifact = Store().open(address)
     record, screen = artifact.record, Screen(as_json)
@@ -94,7 +94,7 @@ def show(address: Address, as_json: Json = False, debug: Debug = False) -> None:
 @app.command(epilog="Example: r1 artifacts lineage zero-eval")
 def lineage(address: Address, as_json: Json = False, debug: Debug = False) -> None:
     """Show everything an artifact descends from, oldest first."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     family, screen = Store().lineage(address), Screen(as_json)
     rows = [[a.address, a.record.stage, ", ".join(f"{k}={v}" for k, v in a.record.inputs.items())] for a in family]
@@ -114,7 +114,7 @@ def verify(
     """Hash every byte again and compare it with the record."""
     from r1cli.view import print_error
     from stages.core.errors import TamperedError
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     store, screen = Store(), Screen(as_json)
     results: list[dict[str, str]] = []
@@ -135,7 +135,7 @@ def verify(
 @app.command(epilog="Example: r1 artifacts diff zero@1 zero@2")
 def diff(left: Address, right: Address, as_json: Json = False, debug: Debug = False) -> None:
     """Show what differs between two artifacts: recipe, inputs and figures."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     store, screen = Store(), Screen(as_json)
     one, two = store.open(left).address, store.open(right).address
@@ -150,7 +150,7 @@ def diff(left: Address, right: Address, as_json: Json = False, debug: Debug = Fa
 @app.command(epilog="Example: r1 artifacts rm zero@1")
 def rm(addresses: Addresses, as_json: Json = False, debug: Debug = False) -> None:
     """Remove artifacts; what another one descends from stays."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     store, screen = Store(), Screen(as_json)
     for address in addresses:
@@ -166,7 +166,7 @@ def prune(
     debug: Debug = False,
 ) -> None:
     """Drop abandoned workspaces and, with --keep, what was superseded."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     done, screen = Store().prune(keep), Screen(as_json)
     for gone in done.removed:
@@ -189,8 +189,8 @@ def pack(
     debug: Debug = False,
 ) -> None:
     """Write an artifact into one tar file."""
-    from stages.core import packing
-    from stages.core.store import Store
+    from stages.core.storage import packing
+    from stages.core.storage.store import Store
 
     inside, screen = packing.pack(Store(), address, file, lineage=lineage), Screen(as_json)
     screen.say(f"{file}: {', '.join(inside)} ({size(file.stat().st_size)})")
@@ -204,8 +204,8 @@ def unpack(
     debug: Debug = False,
 ) -> None:
     """Bring packed artifacts into the store, every hash checked."""
-    from stages.core import packing
-    from stages.core.store import Store
+    from stages.core.storage import packing
+    from stages.core.storage.store import Store
 
     found, screen = packing.unpack(Store(), file), Screen(as_json)
     for artifact in found:
@@ -232,8 +232,8 @@ def bring(
     """Bring a model, an endpoint, prompts, conversations or preferences into the store."""
     from stages.core.artifact import KINDS
     from stages.core.errors import InputError, nearest
-    from stages.core.sources import resolve
-    from stages.core.store import Store
+    from stages.core.run.sources import resolve
+    from stages.core.storage.store import Store
 
     if kind not in _OUTSIDE:
         raise InputError(f"`{kind}` cannot be imported", hint=f"{nearest(kind, _OUTSIDE)}Use {', '.join(_OUTSIDE)}")

@@ -13,8 +13,8 @@ from r1cli.view import WIDTH, Screen
 
 if TYPE_CHECKING:
     from stages.core.artifact import Artifact
-    from stages.core.plan import Step
-    from stages.core.store import Store
+    from stages.core.run.plan import Step
+    from stages.core.storage.store import Store
 
 _CELLS = ("paper", "ours", "control", "verdict")
 _WIDTHS = (2, 21, 14, 13, 9, 11)
@@ -46,7 +46,7 @@ def run(
 ) -> None:
     """Show what is known of a pipeline's claims; builds nothing."""
     from stages.core.errors import RecipeError
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
 
     store, screen = Store(), Screen(as_json)
     told = tell(recipe, standing(recipe, overrides or [], store), store)
@@ -58,8 +58,8 @@ def run(
 
 def standing(recipe: str, overrides: Sequence[str], store: Store) -> dict[str, Artifact]:
     """The nodes of a pipeline that are built as it stands, by name: those whose fingerprint is in the store."""
-    from stages.core.plan import plan
-    from stages.core.recipe import load_pipeline
+    from stages.core.recipe.loading import load_pipeline
+    from stages.core.run.plan import plan
 
     return of_steps(plan(load_pipeline(recipe, overrides), store), store)
 
@@ -73,7 +73,7 @@ def of_steps(steps: Sequence[Step], store: Store) -> dict[str, Artifact]:
 
 def tell(recipe: str, built: Mapping[str, Artifact], store: Store) -> Told | None:
     """What the artifacts say of the claims a pipeline names; None when it names none."""
-    from stages.core.recipe import claims_file
+    from stages.core.recipe.loading import claims_file
     from stages.study import tables
     from stages.study.claims import load_book
     from stages.study.figures import Shelf

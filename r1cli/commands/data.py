@@ -12,7 +12,7 @@ from r1cli.view import Screen
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from stages.core.imitation import Example
+    from stages.core.data.imitation import Example
 
 app = typer.Typer(
     help="Data: show-mask.",
@@ -40,11 +40,11 @@ def show_mask(
 ) -> None:
     """Show which tokens of conversations `r1 sft` would train on, with the very code that it trains with."""
     from stages import sft
-    from stages.core import imitation
-    from stages.core.recipe import load
-    from stages.core.runner import given, resolve
-    from stages.core.store import Store
-    from stages.policy import chat
+    from stages.core.data import imitation
+    from stages.core.recipe.loading import load
+    from stages.core.run.runner import given, resolve
+    from stages.core.storage.store import Store
+    from stages.policy.models import chat
 
     node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
     taken: dict[str, Any] = {**given(resolve(node, store, {}, fetch=True))}

@@ -19,7 +19,7 @@ from r1cli.options import stored_artifacts
 from r1cli.view import Screen
 
 if TYPE_CHECKING:
-    from stages.core.recipe import Loaded
+    from stages.core.recipe.loading import Loaded
 
 RECIPES = {"traces": "distill", "logprobs": "distill_logprobs", "on-policy": "distill_on_policy"}
 """Mode -> the bundled recipe it stands for where no other is named."""
@@ -43,8 +43,8 @@ def command(plain: Callable[..., None]) -> Callable[..., None]:
 
     def run(teacher: Teacher = None, student: Student = None, mode: Mode = None, **options: Any) -> None:
         from r1cli.commands.pipeline import build
-        from stages.core.recipe import load
-        from stages.core.students import source_of
+        from stages.core.data.students import source_of
+        from stages.core.recipe.loading import load
 
         flags = [f"inputs.teacher={teacher}"] if teacher else []
         flags += [f"inputs.student={source_of(student)}"] if student else []
@@ -89,14 +89,14 @@ def nodes(last: Loaded) -> list[Loaded]:
 
 def _traces(teacher: str) -> list[Loaded]:
     """The teacher's answers, drawn and chosen as R1's own data was: the students learned from those 800,000."""
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     drawn = load("rejection_samples", "sample", [f"inputs.model={teacher}"], f"{_short(teacher)}-samples")
     return [drawn, load("rejection_data", "curate", [f"inputs.rollouts={drawn.name}"], f"{_short(teacher)}-traces")]
 
 
 def _logprobs(teacher: str, traces: str) -> Loaded:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     given = [f"inputs.teacher={teacher}", f"inputs.conversations={traces}"]
     return load("logprobs", "logprobs", given, f"{_short(teacher)}-logprobs")
@@ -105,7 +105,7 @@ def _logprobs(teacher: str, traces: str) -> Loaded:
 def _short(teacher: str) -> str:
     """`zero@3` -> `zero`, `world:base` -> `base`, `hf:owner/name@main` and `openai:URL#owner/name` -> `name`, a path ->
     its last part."""
-    from stages.core.endpoint import SCHEME, Address
+    from stages.core.run.endpoint import SCHEME, Address
 
     teacher = Address.parse(teacher).model.lstrip("@") if teacher.startswith(SCHEME) else teacher
     last = Path(teacher.partition("@")[0].rpartition(":")[2]).name

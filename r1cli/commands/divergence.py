@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def show(artifact: Artifact, screen: Screen) -> bool:
     """Draw the estimators, the control variate and the gradients of an artifact; False if it has none."""
-    from stages.core.divergence import read
+    from stages.core.stats.divergence import read
 
     found = read(artifact.path)
     if found is None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import typer
 
 from r1cli.view import Screen, size
-from stages.core.versions import VLLM_DISTRIBUTIONS, VLLM_FITS, VLLM_RANGE
+from stages.core.run.versions import VLLM_DISTRIBUTIONS, VLLM_FITS, VLLM_RANGE
 
 EXAMPLE = "Example: r1 doctor --json"
 

@@ -13,10 +13,10 @@ from r1cli.view import Board, Screen, print_error, span
 if TYPE_CHECKING:
     from stages.core.artifact import Artifact
     from stages.core.errors import R1Error
-    from stages.core.events import Listener
-    from stages.core.plan import Step
-    from stages.core.recipe import Loaded
-    from stages.core.timing import Expected
+    from stages.core.recipe.loading import Loaded
+    from stages.core.run.events import Listener
+    from stages.core.run.plan import Step
+    from stages.core.run.timing import Expected
 
 EXAMPLE = "Example: r1 pipeline --recipe recipes/zero.yaml rl.learning_rate=2e-4 --dry-run"
 
@@ -35,8 +35,8 @@ def run(
 ) -> None:
     """Run a list of stages; what is already built is reused."""
     from r1cli.commands import claims
-    from stages.core.recipe import claims_file, load_pipeline
-    from stages.core.store import Store
+    from stages.core.recipe.loading import claims_file, load_pipeline
+    from stages.core.storage.store import Store
 
     screen = Screen(as_json)
     nodes = load_pipeline(recipe, overrides or [])
@@ -67,10 +67,10 @@ def carry_out(
 
     A node that cannot be built stops only what needs it; the first such error is raised when all else is done.
     """
-    from stages.core import schedule
-    from stages.core.plan import plan
-    from stages.core.store import Store
-    from stages.core.timing import expected
+    from stages.core.run import schedule
+    from stages.core.run.plan import plan
+    from stages.core.run.timing import expected
+    from stages.core.storage.store import Store
 
     store = Store()
     steps = plan(nodes, store)
@@ -151,12 +151,12 @@ def _figures(artifact: Artifact, screen: Screen) -> None:
     """What the record says of an artifact: the table of an evaluation, or the plain figures of anything else, below the
     yield of a curation."""
     if artifact.kind == "scores":
-        from stages.core.scores import read_scores, table
+        from stages.core.stats.scores import read_scores, table
 
         _evaluation(table(read_scores(artifact.path)), screen)
         return
     from r1cli.commands import divergence, yields
-    from stages.core.store import flatten
+    from stages.core.storage.store import flatten
 
     if artifact.kind == "divergence" and divergence.show(artifact, screen):
         return

@@ -13,7 +13,7 @@ from r1cli.options import Debug, Json, Overrides, bundled_recipes
 from r1cli.view import Screen, emit
 
 if TYPE_CHECKING:
-    from stages.core.recipe import Loaded
+    from stages.core.recipe.loading import Loaded
 
 app = typer.Typer(
     help="Recipes: list, show, keys, check.",
@@ -30,7 +30,7 @@ Recipe = Annotated[
 @app.command("list", epilog="Example: r1 recipes list --json")
 def list_all(as_json: Json = False, debug: Debug = False) -> None:
     """List the bundled recipes and pipelines."""
-    from stages.core.recipe import bundled
+    from stages.core.recipe.loading import bundled
 
     rows = []
     for name, path in bundled().items():
@@ -43,7 +43,7 @@ def list_all(as_json: Json = False, debug: Debug = False) -> None:
 @app.command(epilog="Example: r1 recipes show paper/r1_zero")
 def show(recipe: Recipe, overrides: Overrides = None, as_json: Json = False, debug: Debug = False) -> None:
     """Show every value of a recipe and where it was written."""
-    from stages.core.recipe import resolved
+    from stages.core.recipe.loading import resolved
 
     screen = Screen(as_json)
     nodes = load_any(recipe, overrides or [])
@@ -72,7 +72,7 @@ def keys(
     """List the keys of a stage's recipe: type, default, unit and range."""
     import textwrap
 
-    from stages.core.recipe import REQUIRED, keys
+    from stages.core.recipe.loading import REQUIRED, keys
 
     screen = Screen(as_json)
     found = keys(stage)
@@ -98,7 +98,7 @@ def check(
     """Check recipes for unknown keys, wrong types and impossible values."""
     from r1cli.view import print_error
     from stages.core.errors import AskedWrongly
-    from stages.core.recipe import bundled
+    from stages.core.recipe.loading import bundled
 
     screen = Screen(as_json)
     results: list[dict[str, str]] = []
@@ -118,7 +118,7 @@ def check(
 
 def load_any(source: str, overrides: list[str]) -> list[Loaded]:
     """The nodes of a pipeline, whose claims are checked too, or a recipe alone in a list; none for a file of claims."""
-    from stages.core.recipe import claims_file, find_recipe, load, load_pipeline
+    from stages.core.recipe.loading import claims_file, find_recipe, load, load_pipeline
 
     path = find_recipe(source)
     named = claims_file(path) if is_pipeline(path) else path if is_claims(path) else None
@@ -148,7 +148,7 @@ def words(value: Any) -> str:
 
 def flat(resolved: dict[str, Any]) -> dict[str, Any]:
     """A resolved recipe's values under dotted keys, as its origins name them."""
-    from stages.core.store import flatten
+    from stages.core.storage.store import flatten
 
     return {
         key: value for part in ("inputs", "recipe", "runtime") for key, value in flatten(resolved[part], part).items()

@@ -12,7 +12,7 @@ from r1cli.view import Screen, size
 
 if TYPE_CHECKING:
     from stages.core.artifact import Artifact
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
     from stages.report.overview import Overview
 
 EXAMPLE = "Example: r1 report zero -o report.html"
@@ -34,7 +34,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Write one HTML page: claims, curves, samples, before and after."""
-    from stages.core.store import Store
+    from stages.core.storage.store import Store
     from stages.report import write_report
 
     store, screen = Store(), Screen(as_json)
@@ -56,7 +56,7 @@ def _pipeline(recipe: str, store: Store) -> tuple[Overview, list[Artifact]]:
     """
     from r1cli.commands import claims
     from stages.core.errors import MissingError
-    from stages.core.recipe import find_recipe, load_pipeline, shown_path
+    from stages.core.recipe.loading import find_recipe, load_pipeline, shown_path
     from stages.report.overview import Overview, yield_tables
     from stages.study.tables import node_rows
 

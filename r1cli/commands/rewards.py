@@ -143,7 +143,7 @@ def _options(names: tuple[str, ...], settings: list[str]) -> dict[str, dict[str,
     """`key=value` (for every reward that has the key) and `NAME.key=value` -> reward name -> options, their values read
     as a recipe's are, but text where the default is text."""
     from stages.core.errors import RecipeError, nearest
-    from stages.core.yamlfile import COMMAND_LINE, parse, untyped
+    from stages.core.recipe.yamlfile import COMMAND_LINE, parse, untyped
     from stages.rewards.registry import options_of
 
     known = {name: options_of(name) for name in names}

@@ -76,7 +76,7 @@ def command(stage: str) -> Callable[..., None]:
         debug: Debug = False,
     ) -> None:
         from r1cli.commands.pipeline import build
-        from stages.core.recipe import load
+        from stages.core.recipe.loading import load
 
         build([load(recipe, stage, overrides or [], name)], Screen(as_json), dry_run)
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def show(artifact: Artifact, screen: Screen) -> bool:
     """Draw the yield of an artifact: samples, each reason with its count and share, the kept; False if it has none."""
-    from stages.core.yields import read_yield, table
+    from stages.core.data.yields import read_yield, table
 
     found = read_yield(artifact.path)
     if found is None:

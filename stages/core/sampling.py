@@ -13,8 +13,8 @@ from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
 
 ENGINES: dict[str, str] = {
-    "transformers": "stages.policy.engines.local:LocalEngine",
-    "vllm": "stages.policy.engines.vllm:VllmEngine",
+    "transformers": "stages.policy.engines.local.engine:LocalEngine",
+    "vllm": "stages.policy.engines.vllm.engine:VllmEngine",
 }
 """Name of an engine that loads weights (`runtime.engine`) -> `module:class`; a new one is a file and a line here.
 

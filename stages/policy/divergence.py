@@ -2,7 +2,7 @@
 
 Logits of a policy and of its reference at the same places enter; for each place leave the exact KL (a sum over the
 whole vocabulary), the estimate at the token that was drawn, the moments of each estimator, and the gradient that each
-would train with. Estimators are those of `losses.py`, so that what is measured is what is trained with.
+would train with. Estimators are those of `rl/losses.py`, so that what is measured is what is trained with.
 
 Sources: Schulman 2020, "Approximating KL Divergence"; Tang and Munos, arXiv 2506.09477; DeepSeek-V3.2, arXiv
 2512.02556.
@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.core.sampling import Completion
-from stages.policy.losses import KL_ESTIMATORS
-from stages.policy.prefix import LOGITS_AT_ONCE, selected_logits, shared_prefix_length
+from stages.policy.models.prefix import LOGITS_AT_ONCE, selected_logits, shared_prefix_length
+from stages.policy.rl.losses import KL_ESTIMATORS
 
 GRADIENTS = ("k1_loss", "k2_loss", "k3_loss", "k3_corrected", "k1_reward", "k2_reward", "k3_reward")
 """An estimator and where it stands: a term of the loss, there times the ratio to the sampling policy, or a penalty in

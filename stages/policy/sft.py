@@ -1,7 +1,7 @@
 """Supervised fine-tuning: a policy and examples enter; the policy leaves with other weights, and figures.
 
 transformers keeps the loop, the optimizer, the schedule and the file formats. Examples are token ids already
-(`stages.core.imitation`): nothing cuts them, renders them through a chat template that may strip reasoning, or
+(`stages.core.data.imitation`): nothing cuts them, renders them through a chat template that may strip reasoning, or
 shuffles them by a state that a resumed run does not have. Steps are a function of seed and epoch (`feed`), the common
 start of all prompts is computed once (`prefix`), and checkpoints hold everything (`resumable`).
 """
@@ -17,18 +17,18 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
-from stages.core.imitation import Example
-from stages.core.parts import Tuning
-from stages.policy import epochs, resumable
-from stages.policy.checkpoint import Checkpoints
-from stages.policy.epochs import EpochTrainer
-from stages.policy.feed import BatchSchedule
-from stages.policy.policy_weights import Policy
-from stages.policy.prefix import selected_logprobs, shared_prefix_length
-from stages.policy.steps import StepCallback, StepLogger, StepReport
+from stages.core.data.imitation import Example
+from stages.core.recipe.parts import Tuning
+from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
+from stages.policy.models.weights import Policy
+from stages.policy.training import epochs, resumable
+from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.epochs import EpochTrainer
+from stages.policy.training.feed import BatchSchedule
+from stages.policy.training.steps import StepCallback, StepLogger, StepReport
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 
 @dataclass(frozen=True, kw_only=True)

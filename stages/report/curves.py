@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core import events
+from stages.core.run import events
 from stages.report.charts import Chart, Point, Series
 
 Line = Mapping[str, Any]

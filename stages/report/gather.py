@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from stages.core import events, scores
 from stages.core.artifact import Artifact, Model, Scores
 from stages.core.errors import R1Error
+from stages.core.run import events
+from stages.core.stats import scores
 from stages.report import curves
 from stages.report.charts import Chart
 from stages.report.samples import Pair, pairs

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.core import yields
 from stages.core.artifact import Artifact
+from stages.core.data import yields
 
 
 @dataclass(frozen=True)

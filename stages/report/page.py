@@ -14,10 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from stages.core import disk
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
-from stages.core.scores import extra_metrics
+from stages.core.stats.scores import extra_metrics
+from stages.core.storage import disk
 from stages.report import charts, gather, samples
 from stages.report.charts import Box, Change, Span
 from stages.report.gather import Ancestor, Chapter, Comparison, Evaluation, Store

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from stages.core.scores import Row, completed
+from stages.core.stats.scores import Row, completed
 
 RULE = (
     "The first two problems of each family in the order of their ids' hashes, and the first one the model still "

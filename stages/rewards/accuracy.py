@@ -29,7 +29,7 @@ _TAIL = 4000  # characters of free text that are searched for an answer nobody m
     needs=("gold",),
     waits=True,
     builds_on=("code",),
-    trials=("hacks.audit_math:NUMBERS", "hacks.audit_math:OTHERS", "hacks.audit_math:TEXTS", "hacks.audit_math:BOXED"),
+    trials=("hacks.math:NUMBERS", "hacks.math:OTHERS", "hacks.math:TEXTS", "hacks.math:BOXED"),
 )
 def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
     """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged.
@@ -54,7 +54,7 @@ def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
     needs=("gold",),
     waits=True,
     builds_on=("accuracy",),
-    trials=("hacks.audit_math:NUMBERS", "hacks.audit_math:TEXTS", "hacks.audit_form:ANSWERED"),
+    trials=("hacks.math:NUMBERS", "hacks.math:TEXTS", "hacks.form:ANSWERED"),
 )
 def strict(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
     """Judge the `<answer>` of a completion that keeps the strict format, as accuracy does: it commits to nothing else.

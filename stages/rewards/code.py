@@ -15,8 +15,8 @@ from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
 from stages.rewards.declared import Reward
-from stages.rewards.programs import code_asserts, code_source
-from stages.rewards.programs.code_source import Source
+from stages.rewards.programs import asserts, extraction
+from stages.rewards.programs.extraction import Source
 from stages.rewards.programs.sandbox import ISOLATIONS, OVER, Limits, Outcome, Sandbox
 from stages.rewards.verdict import Example, Verdict, shorten
 
@@ -36,7 +36,7 @@ _ERRORS = 1000  # bytes at the end of stderr that are searched for what the prog
     waits=True,
     remembers=True,
     aside={"mode": "all"},
-    trials=("hacks.audit_code:TRIALS",),
+    trials=("hacks.code:TRIALS",),
 )
 def reward(
     completion: str,
@@ -59,7 +59,7 @@ def reward(
     if kind not in ("cases", "asserts"):
         return Verdict(None, kind)
     try:
-        source = code_source.find(completion, row, contract)
+        source = extraction.find(completion, row, contract)
         if source.fault:
             return Verdict(0.0, source.fault)
         if kind == "cases":
@@ -120,9 +120,9 @@ def _limits(mode: str, limits: tuple[float, int], isolation: str) -> Limits:
 def _cases(source: Source, tests: list[dict[str, str]], limits: Limits, isolation: str, mode: str) -> Verdict:
     """Run the program once for each input and compare what it prints here."""
     given = [test["input"].encode("utf-8", "surrogatepass") for test in tests]
-    job = code_source.job(source, given, stop_after=1 if mode == "all" else STOP_AFTER)
+    job = extraction.job(source, given, stop_after=1 if mode == "all" else STOP_AFTER)
     if job is None:
-        return Verdict(None, code_source.NO_COMPILER)
+        return Verdict(None, extraction.NO_COMPILER)
     faults: list[str] = []
     with Sandbox(job, limits, isolation) as sandbox:
         outcomes = sandbox.outcomes()
@@ -144,7 +144,7 @@ def _cases(source: Source, tests: list[dict[str, str]], limits: Limits, isolatio
 def _asserts(source: Source, tests: list[str], limits: Limits, isolation: str, mode: str) -> Verdict:
     if source.language != "python":
         return Verdict(None, "assert lines test Python programs only")
-    results = code_asserts.judge(code_source.content(source), tests, limits, isolation)
+    results = asserts.judge(extraction.content(source), tests, limits, isolation)
     if results.fault:
         return Verdict(None, shorten(f"cannot judge: {results.fault}", 190))
     return _verdict(results.passed, results.first, mode)

@@ -11,7 +11,7 @@ from stages.core.errors import StageError
 from stages.core.rows import Prompt
 from stages.rewards.code import Isolation, ended, unjudged
 from stages.rewards.declared import Reward
-from stages.rewards.programs import code_source
+from stages.rewards.programs import extraction
 from stages.rewards.programs.sandbox import ISOLATIONS, OVER, run
 from stages.rewards.verdict import Example, Verdict, shorten
 
@@ -23,7 +23,7 @@ from stages.rewards.verdict import Example, Verdict, shorten
     needs=("tests",),
     waits=True,
     remembers=True,
-    trials=("hacks.audit_code:COMPILE",),
+    trials=("hacks.code:COMPILE",),
 )
 def reward(completion: str, row: Prompt, contract: Contract, *, isolation: Isolation = "bwrap") -> Verdict:
     """Return 1 if the completion's program compiles, else 0; None without a compiler, a sandbox or a verdict in time.
@@ -33,13 +33,13 @@ def reward(completion: str, row: Prompt, contract: Contract, *, isolation: Isola
     if isolation not in ISOLATIONS:
         raise ValueError(f"`isolation` is {' or '.join(ISOLATIONS)}, not `{isolation}`")
     try:
-        source = code_source.find(completion, row, contract)
+        source = extraction.find(completion, row, contract)
         if source.fault:
             return Verdict(0.0, source.fault)
-        job = code_source.compile_job(source)
+        job = extraction.compile_job(source)
         if job is None:
-            return Verdict(None, code_source.NO_COMPILER)
-        outcome = run(job, code_source.COMPILING, isolation)[0]
+            return Verdict(None, extraction.NO_COMPILER)
+        outcome = run(job, extraction.COMPILING, isolation)[0]
     except ValueError as error:
         return Verdict(None, str(error))
     except StageError as error:

@@ -24,7 +24,7 @@ from stages.rewards.verdict import Example, Verdict, length_of
     needs=("gold",),
     waits=True,
     builds_on=("accuracy",),
-    trials=("hacks.audit_math:COSINE",),
+    trials=("hacks.math:COSINE",),
 )
 def reward(
     completion: str,

@@ -63,7 +63,7 @@ class Reward:
     aside: Mapping[str, Any] = field(default_factory=dict)
     """Options it has where a recipe does not name it and another builds on it, over those that the recipe gives."""
     trials: tuple[str, ...] = ()
-    """Tables of `hacks.audit_trial.Trial` made for it, as `module:NAME` below `stages.rewards`."""
+    """Tables of `hacks.trial.Trial` made for it, as `module:NAME` below `stages.rewards`."""
     function: Function = field(init=False, repr=False, compare=False)
     """What judges."""
 

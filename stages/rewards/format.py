@@ -16,7 +16,7 @@ from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict
 
 
-@Reward("format", pays="the template's strict format", values="0 or 1", trials=("hacks.audit_form:FORMAT",))
+@Reward("format", pays="the template's strict format", values="0 or 1", trials=("hacks.form:FORMAT",))
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return 1 for the strict format of `contract`, else 0 and the first fault.
 
@@ -30,7 +30,7 @@ def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     "format_tolerant",
     pays="one closed thought and one answer, however dressed",
     values="0 or 1",
-    trials=("hacks.audit_form:TOLERANT",),
+    trials=("hacks.form:TOLERANT",),
 )
 def tolerant(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return 1 for one thought, closed, and one answer after it, however the tags are dressed; else 0 and the fault.

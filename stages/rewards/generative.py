@@ -7,7 +7,7 @@ cannot be read as JSON is no verdict.
 
 from __future__ import annotations
 
-from stages.core.replies import json_object
+from stages.core.data.replies import json_object
 from stages.core.rows import Prompt
 from stages.rewards.verdict import Verdict, shorten
 

@@ -1,16 +1,18 @@
 """The language reward: a completion and its row enter; the share of the thinking that is in the row's language leaves.
 
 DeepSeek-R1 adds it from its first RL stage on, for all prompts: Num(Words_target) / Num(Words) over the chain of
-thought (arXiv 2501.12948v2, eq. 7; how words were cut is not published). Here `stages.core.languages` cuts and decides
-them; code, formulas, numbers, names and tags are no words, and in a program's thinking neither are its instructions.
+thought (arXiv 2501.12948v2, eq. 7; how words were cut is not published). Here `stages.core.language.languages` cuts and
+decides them; code, formulas, numbers, names and tags are no words, and in a program's thinking neither are its
+instructions.
 """
 
 from __future__ import annotations
 
 import re
 
-from stages.core import languages, text
+from stages.core import text
 from stages.core.contract import Contract
+from stages.core.language import languages
 from stages.core.rows import Prompt
 from stages.rewards import program
 from stages.rewards.declared import Reward
@@ -25,7 +27,7 @@ _LOOP = re.compile(rf"(.{{1,16}}?)\1{{{_ROUNDS},}}", re.DOTALL)
     "language",
     pays="share of the thinking in the prompt's language (R1 v2, eq. 7)",
     values="0 to 1",
-    trials=("hacks.audit_language:TRIALS",),
+    trials=("hacks.language:TRIALS",),
 )
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return the share (0 to 1) of words in `row.language` among the words between the think tags.

@@ -17,7 +17,7 @@ LIMIT = 400
 
 
 @Reward(
-    "length", pays="characters written, up to a limit (an ablation)", values="0 to 1", trials=("hacks.audit_form:LONG",)
+    "length", pays="characters written, up to a limit (an ablation)", values="0 to 1", trials=("hacks.form:LONG",)
 )
 def reward(completion: str, row: Prompt, contract: Contract, *, limit: int = LIMIT) -> Verdict:
     """Return min(1, characters / limit), what cannot be seen left out; `row` and `contract` are not looked at.

@@ -25,7 +25,7 @@ from stages.rewards.verdict import GroupExample, Verdict, length_of
     group=True,
     waits=True,
     builds_on=("accuracy",),
-    trials=("hacks.audit_math:SHORT",),
+    trials=("hacks.math:SHORT",),
 )
 def group(
     completions: Sequence[str],

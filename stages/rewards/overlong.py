@@ -17,7 +17,7 @@ from stages.rewards.verdict import Example, Verdict, length_of
     "soft_overlong",
     pays="stays clear of the length limit (DAPO, eq. 13)",
     values="0 to 1",
-    trials=("hacks.audit_form:BRIEF",),
+    trials=("hacks.form:BRIEF",),
 )
 def reward(
     completion: str,

@@ -27,10 +27,10 @@ from functools import cache, partial
 from types import MappingProxyType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from stages.core import functions
 from stages.core.errors import RecipeError, nearest
+from stages.core.recipe import functions
+from stages.core.recipe.schema import REQUIRED
 from stages.core.rows import JUDGES, Prompt
-from stages.core.schema import REQUIRED
 from stages.rewards import declared
 from stages.rewards.declared import DECLARED, JUDGED, LENGTH, Function, Reward
 from stages.rewards.files import lines

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from stages.core import readable, rewriting, scripts, text
+from stages.core import text
 from stages.core.contract import Contract
+from stages.core.data import rewriting
+from stages.core.language import readable, scripts
 from stages.core.rows import RULES, Prompt, Sample
 from stages.rewards import accuracy
 from stages.rewards import format as format_reward

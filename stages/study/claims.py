@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stages.core import schema
 from stages.core.errors import RecipeError
-from stages.core.recipe import find_recipe, shown_path
-from stages.core.scores import sampling_name
-from stages.core.yamlfile import read_file
+from stages.core.recipe import schema
+from stages.core.recipe.loading import find_recipe, shown_path
+from stages.core.recipe.yamlfile import read_file
+from stages.core.stats.scores import sampling_name
 
 SEED = "{seed}"
 ASSERTIONS = ("no-stage", "no-more")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from stages.core import events, scores
 from stages.core.artifact import Artifact, Scores
 from stages.core.errors import MissingError, nearest
-from stages.core.estimators import Column
-from stages.core.scores import Row, Tally
+from stages.core.run import events
+from stages.core.stats import scores
+from stages.core.stats.estimators import Column
+from stages.core.stats.scores import Row, Tally
 
 WHOLE = ""
 """The id of a figure that has no problems."""

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.core.estimators import BLOCK, LEVEL, RESAMPLES, Column
+from stages.core.stats.estimators import BLOCK, LEVEL, RESAMPLES, Column
 from stages.study.figures import WHOLE
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
-from stages.core.estimators import Column
+from stages.core.stats.estimators import Column
 from stages.study import figures, resample
 from stages.study.claims import SEED, Claim, Control, node_names
 from stages.study.figures import Shelf

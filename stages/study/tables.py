@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stages.core import estimators
 from stages.core.artifact import Artifact, Scores
-from stages.core.scores import sampling_name
+from stages.core.stats import estimators
+from stages.core.stats.scores import sampling_name
 from stages.study.claims import Book, StageRow
 from stages.study.figures import Shelf
 from stages.study.resample import Effect

@@ -26,9 +26,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import reflection
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
+from stages.core.language import reflection
 from stages.study import figures, resample, sides
 from stages.study.claims import Claim
 from stages.study.figures import Shelf

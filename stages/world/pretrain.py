@@ -211,7 +211,7 @@ def loss_sum(model: Any, piece: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed next-token loss (nats) of one piece; the header runs once for all its rows."""
     import torch
 
-    from stages.policy.prefix import suffix_logits
+    from stages.policy.models.prefix import suffix_logits
 
     logits_BTV = suffix_logits(model, piece["prefix_P"], piece["ids_BT"], piece["real_BT"])
     next_BT = piece["mask_BT"][:, 1:]

@@ -86,7 +86,7 @@ def fetch(text: str, kind: str, folder: Path) -> dict[str, Any]:
         known = ", ".join(f"world:{one}" for one in _KINDS.get(kind, {})) or "an artifact's name or a path"
         raise RecipeError(what, hint=f"use one of: {known}")
     if found == "model":
-        from stages.policy.importing import import_model
+        from stages.policy.models.importing import import_model
 
         return import_model(str(HOME / BASES[name]), folder)
     rows: list[Any] = _KINDS[found][name][0](count, seed)

@@ -17,7 +17,7 @@ import torch
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.sampling import Sampling
-from stages.policy.prefix import selected_logprobs, shared_prefix_length
+from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
 from tests.bench import engines, rewards
 from tests.bench.pairs import Pair, paired
 from tests.policy.drawing import generate

@@ -24,14 +24,16 @@ from torch import Tensor
 
 from stages.core.contract import Contract
 from stages.core.sampling import Sampling
-from stages.policy.engines.choosing import Draws
-from stages.policy.sampler import derive
+from stages.policy.engines.local.choosing import Draws
+from stages.policy.models import prefix
+from stages.policy.seeding import derive
 from tests.bench.__main__ import contract, described, model_and_prompts
 from tests.bench.pairs import Pair, paired
 from tests.policy.drawing import generate
 from tests.policy.engines.world import Base
 
 SAMPLER, BENEATH = "stages/policy/generate.py", "stages/policy/prefix.py"
+"""Where older commits have them."""
 LONGEST = 128
 
 
@@ -53,10 +55,11 @@ class Numbers:
 
 def sampler(commit: str) -> ModuleType:
     """The sampler of a commit as a module of its own."""
-    if shown(commit, BENEATH) != Path(BENEATH).read_text(encoding="utf-8"):
+    if shown(commit, BENEATH) != Path(prefix.__file__).read_text(encoding="utf-8"):
         raise SystemExit(f"{BENEATH} is another one than in {commit}, so its sampler would not be what it was")
     module = ModuleType("sampler_before")
     sys.modules[module.__name__] = module  # dataclasses look for it there
+    sys.modules["stages.policy.prefix"] = prefix  # as the commit calls it
     exec(compile(shown(commit, SAMPLER), SAMPLER, "exec"), module.__dict__)
     return module
 

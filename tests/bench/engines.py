@@ -18,7 +18,7 @@ def pairs(repeats: int, rows: int) -> list[Pair]:
     """The pair, or nothing where vLLM is not installed."""
     if importlib.util.find_spec("vllm") is None:
         return []
-    from stages.policy.engines.vllm import VllmEngine
+    from stages.policy.engines.vllm.engine import VllmEngine
 
     with tempfile.TemporaryDirectory() as scratch:
         base = Base.fetched(Path(scratch))
@@ -45,9 +45,9 @@ def bare_llm(base: Base) -> Any:
     """vLLM as its manual has it, with the settings that this device needs and our engine has."""
     from vllm import LLM
 
-    from stages.policy.engines import vllm_setup
+    from stages.policy.engines.vllm import setup
 
-    settings = vllm_setup.settings(base.folder, "float32", "cpu", base.contract.max_positions, 0.9)
+    settings = setup.settings(base.folder, "float32", "cpu", base.contract.max_positions, 0.9)
     return LLM(settings.pop("model"), **settings)
 
 

@@ -4,7 +4,7 @@ The labelled sentences of `tests/rewards/corpus_language.jsonl` enter: ten langu
 and Japanese by hand or by a dictionary), what is no word of any language between ‹ ›. Texts leave, built by chance from
 a seed, with the exact share of each language: pure ones, mixed by sentence and mixed by phrase, with code, formulas,
 numbers and names in between; and a table of the differences in points. Only `tune` sentences were looked at while the
-prices in `stages.core.languages` were chosen; `held` ones are of the same hand.
+prices in `stages.core.language.languages` were chosen; `held` ones are of the same hand.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.core import languages
+from stages.core.language import languages
 
 CORPUS = Path(__file__).parents[1] / "rewards" / "corpus_language.jsonl"
 PARTS = ("tune", "held")

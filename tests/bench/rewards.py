@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from stages.rewards import accuracy
-from stages.rewards.mathematics import math, math_answer, symbolic
+from stages.rewards.mathematics import answers, math, symbolic
 from tests.bench.corpus import theirs
 from tests.rewards.contracts import contract, row
 from tests.rewards.corpus import Pair, read
@@ -57,7 +57,7 @@ def paths(pairs: list[Pair]) -> Counter[str]:
     """Count which reader decided each row: numbers and text, formulas, or math-verify."""
     asked: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        for module, name, path in ((math_answer, "agree", "formulas"), (symbolic, "equal", "math-verify")):
+        for module, name, path in ((answers, "agree", "formulas"), (symbolic, "equal", "math-verify")):
             patch.setattr(module, name, _noting(getattr(module, name), asked, path))
         found: Counter[str] = Counter()
         for pair in pairs:

@@ -205,7 +205,7 @@ def test_a_full_disk_is_said_and_the_same_command_goes_on(mine: Shell, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
     with monkeypatch.context() as broken:
-        broken.setattr("stages.core.disk.flush", full)
+        broken.setattr("stages.core.storage.disk.flush", full)
         assert mine("prepare", "source=rows.jsonl", "--name", "mine", "max_rows=2") == 1
     assert "disk" in mine.err and "hint:" in mine.err and "Traceback" not in mine.err
     assert mine.addresses() == ["mine@1"]

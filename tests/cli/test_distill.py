@@ -10,7 +10,7 @@ import pytest
 from r1cli import main
 from r1cli.commands import distill
 from stages.core.errors import RecipeError
-from stages.core.recipe import Loaded, load
+from stages.core.recipe.loading import Loaded, load
 
 
 def loaded(*overrides: str, recipe: str = "distill") -> Loaded:

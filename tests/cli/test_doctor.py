@@ -9,7 +9,7 @@ import pytest
 
 from r1cli import main
 from r1cli.commands import doctor
-from stages.core.versions import VLLM_FITS, VLLM_RANGE
+from stages.core.run.versions import VLLM_FITS, VLLM_RANGE
 from tests.house.rooms import ROOT
 
 

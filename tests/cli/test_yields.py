@@ -10,7 +10,7 @@ from r1cli import main
 from stages.core.artifact import Record
 from stages.core.fingerprint import fingerprint
 from stages.core.rows import Sample, write_rows
-from stages.core.store import Store
+from stages.core.storage.store import Store
 from tests.rewards.contracts import contract, row
 
 SAID = ["<think>12+5=17</think><answer>17</answer>", "<think>12+5=18</think><answer>18</answer>", "17"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 import stages
-from stages.core.store import Store
+from stages.core.storage.store import Store
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")

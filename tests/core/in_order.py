@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stages.core.artifact import Artifact
-from stages.core.recipe import Loaded
-from stages.core.runner import Listener, run_node
-from stages.core.store import Store
+from stages.core.recipe.loading import Loaded
+from stages.core.run.runner import Listener, run_node
+from stages.core.storage.store import Store
 
 
 def run_nodes(nodes: Sequence[Loaded], store: Store, listener: Listener | None = None) -> dict[str, Artifact]:

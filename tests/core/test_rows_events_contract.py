@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from stages.core.contract import R1_ZERO_TEMPLATE, TEMPLATES, Contract
 from stages.core.errors import ContractError, InputError, MissingError
-from stages.core.events import Events, curve, read
 from stages.core.rows import Prompt, parse_row, read_rows, write_rows
+from stages.core.run.events import Events, curve, read
 
 ROW = Prompt("a", "1+1?", "2", "math", meta={"prefix": "set 7"})
 CONTRACT = Contract(

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core import scripts, text
+from stages.core import text
+from stages.core.language import scripts
 
 THINK, ANSWER = ("<think>", "</think>"), ("<answer>", "</answer>")
 

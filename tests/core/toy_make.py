@@ -11,7 +11,7 @@ from stages.core.errors import RecipeError
 from stages.core.rows import Prompt, write_rows
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 1
 

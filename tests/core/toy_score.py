@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stages.core.artifact import Draft, Prompts, Scores
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 3
 

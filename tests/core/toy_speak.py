@@ -9,7 +9,7 @@ from stages.core.artifact import Draft, Endpoint, Model, Prompts
 from stages.core.rows import Prompt, write_rows
 
 if TYPE_CHECKING:
-    from stages.core.runner import Work
+    from stages.core.run.runner import Work
 
 VERSION = 1
 

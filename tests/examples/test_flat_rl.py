@@ -12,7 +12,8 @@ import torch
 from stages import rl
 from stages.core.artifact import Prompts
 from tests.house.rooms import ROOT
-from tests.policy import test_grpo, tiny
+from tests.policy import tiny
+from tests.policy.rl import test_grpo
 
 FILE = ROOT / "examples" / "flat_rl.py"
 SEED = 3

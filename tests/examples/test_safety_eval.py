@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from r1cli import main
 from stages.core.rows import Prompt, read_rows
-from stages.core.scores import read_scores
-from stages.core.store import Store
+from stages.core.stats.scores import read_scores
+from stages.core.storage.store import Store
 from stages.world import general
 from tests.house.rooms import ROOT
 from tests.rewards.contracts import contract, row

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from r1cli import main
-from stages.core.recipe import load
+from stages.core.recipe.loading import load
 from stages.core.rows import Prompt, read_rows
-from stages.core.store import Store
+from stages.core.storage.store import Store
 from stages.rewards.verdict import Verdict
 from tests.house.rooms import ROOT
 from tests.rewards.contracts import contract, row

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from stages import STAGES
-from stages.core.plan import plan
-from stages.core.recipe import load_pipeline
-from stages.core.store import Store
+from stages.core.recipe.loading import load_pipeline
+from stages.core.run.plan import plan
+from stages.core.storage.store import Store
 
 PIPELINES = ("pipeline", "zero", "study")
-VERSIONED = {**STAGES, "import": "stages.core.sources", "world": "stages.world.sources"}
+VERSIONED = {**STAGES, "import": "stages.core.run.sources", "world": "stages.world.sources"}
 """Whose VERSION goes into fingerprints -> the module that holds it."""
 
 

@@ -22,9 +22,9 @@ from stages.rewards import declared
 from tests.house.rooms import ROOT, imports, tree
 
 LOCK = Path(__file__).with_name("stage_versions.lock.json")
-IMPORT = "stages.core.sources"
+IMPORT = "stages.core.run.sources"
 """Imports of outside things have a VERSION too; what they run begins at these modules."""
-IMPORT_ROOTS = ("stages.policy.importing", "stages.world.sources")
+IMPORT_ROOTS = ("stages.policy.models.importing", "stages.world.sources")
 ORACLE = "stages.world.oracle"
 """Recipes name its functions as labeller and reward, and fingerprints hold its VERSION."""
 _RAISE = "raise VERSION in {file}, then run `python -m tests.house.lock`"
@@ -136,7 +136,7 @@ def _named(path: Path) -> Iterator[str]:
     for node in ast.walk(tree(path)):
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str):
             continue
-        named = node.value.partition(":")[0]  # "stages.policy.importing", or with a class behind a colon
+        named = node.value.partition(":")[0]  # "stages.policy.models.importing", or with a class behind a colon
         if node.value.endswith(".py"):
             named = ".".join((path.parent / node.value).with_suffix("").parts)  # a worker beside the file
         yield from [named] if re.fullmatch(r"stages(\.\w+)+", named) and file_of(named) is not None else []

@@ -37,7 +37,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def dotted(path: Path) -> str:
-    """stages/core/store.py -> stages.core.store; a package's __init__ is the package."""
+    """stages/core/storage/store.py -> stages.core.storage.store; a package's __init__ is the package."""
     parts = path.with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 

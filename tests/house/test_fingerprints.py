@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from stages.core.artifact import Record
-from stages.core.plan import plan
-from stages.core.recipe import load_pipeline
-from stages.core.store import Store
+from stages.core.recipe.loading import load_pipeline
+from stages.core.run.plan import plan
+from stages.core.storage.store import Store
 from tests.house import fingerprints
 
 LOCK: dict[str, Any] = json.loads(Path(__file__).with_name("fingerprints.lock.json").read_text(encoding="utf-8"))

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from r1cli import main
-from stages.core.recipe import bundled
+from stages.core.recipe.loading import bundled
 from stages.study.claims import load_book
 from tests.house.rooms import ROOT, tree
 

@@ -13,11 +13,11 @@ import pytest
 
 from r1cli.commands.recipes import is_claims, load_any
 from stages import STAGES, prepare
-from stages.core import schema
-from stages.core.plan import plan
-from stages.core.recipe import Loaded, bundled, input_kinds, stage_module
-from stages.core.runtime import Runtime
-from stages.core.store import Store
+from stages.core.recipe import schema
+from stages.core.recipe.loading import Loaded, bundled, input_kinds, stage_module
+from stages.core.run.plan import plan
+from stages.core.run.runtime import Runtime
+from stages.core.storage.store import Store
 from tests.house import lock
 from tests.house.rooms import ROOT, sources, tree
 

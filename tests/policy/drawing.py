@@ -8,8 +8,8 @@ from typing import Any
 from stages.core.contract import Contract
 from stages.core.sampling import Completion, Request, Sampling
 from stages.policy.engines.client import in_order
-from stages.policy.engines.local import LocalEngine
-from stages.policy.sampler import derive
+from stages.policy.engines.local.engine import LocalEngine
+from stages.policy.seeding import derive
 
 
 def generate(

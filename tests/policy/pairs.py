@@ -26,7 +26,7 @@ def model(folder: Path, seed: int, *, hidden: int = 32, pad_rows: int = 0, more:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from stages.policy import models
+    from stages.policy.models import folders
 
     torch.manual_seed(seed)
     tokenizer = words(more)
@@ -50,7 +50,7 @@ def model(folder: Path, seed: int, *, hidden: int = 32, pad_rows: int = 0, more:
         tokenizer_sha256="",
         max_positions=128,
     )
-    models.save_model(Qwen2ForCausalLM(config), tokenizer, contract, folder)
+    folders.save_model(Qwen2ForCausalLM(config), tokenizer, contract, folder)
     return Model(path=folder, record=tiny.record("model", folder.name))
 
 

@@ -15,7 +15,7 @@ def model(folder: Path, words: str, positions: int = 4096) -> Model:
     from tokenizers import AddedToken
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from stages.policy import models
+    from stages.policy.models import folders
 
     tokenizer = tiny.tokenizer()
     tokenizer.add_tokens([AddedToken(words, normalized=False)])
@@ -48,5 +48,5 @@ def model(folder: Path, words: str, positions: int = 4096) -> Model:
         tokenizer_sha256="",
         max_positions=positions,
     )
-    models.save_model(made, tokenizer, contract, folder)
+    folders.save_model(made, tokenizer, contract, folder)
     return Model(path=folder, record=tiny.record("model", "parrot"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from stages.core.sampling import Completion, Finish
 from stages.policy import divergence
-from stages.policy.losses import KL_ESTIMATORS
+from stages.policy.rl.losses import KL_ESTIMATORS
 
 
 def pair(seed: int, places: int = 3, vocabulary: int = 5, apart: float = 1.0) -> tuple[Tensor, Tensor]:

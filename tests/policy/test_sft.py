@@ -16,17 +16,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import Trainer
 
-from stages.core import events, imitation, templates
+from stages.core import templates
 from stages.core.contract import Contract
+from stages.core.data import imitation
+from stages.core.data.imitation import Example
 from stages.core.errors import StageError
-from stages.core.imitation import Example
-from stages.core.parts import Tuning
+from stages.core.recipe.parts import Tuning
+from stages.core.run import events
 from stages.core.sampling import Sampling
-from stages.policy import memory, models, sft
-from stages.policy.feed import BatchSchedule, TokenBudget, fewest_micro_batches
+from stages.policy import sft
+from stages.policy.models import folders, memory
+from stages.policy.training.feed import BatchSchedule, TokenBudget, fewest_micro_batches
 from tests.policy import tiny, tiny_sft
 from tests.policy.drawing import generate
-from tests.policy.test_resume import dies_after
+from tests.policy.training.test_resume import dies_after
 
 # ---- a run in this process ----
 
@@ -81,7 +84,7 @@ def plain_loss(model: Any, examples: list[Example]) -> float:
 def test_the_loss_of_a_step_is_the_mean_over_its_completion_tokens_alone(home: Path, tmp_path: Path) -> None:
     examples, _ = examples_of(home, 5)
     run = Run(home, tmp_path, examples, epochs=1, batch_size=5, runtime={"micro_batch": 2})
-    assert run.steps[0]["loss"] == pytest.approx(plain_loss(models.load_model(home / "model"), examples), rel=1e-5)
+    assert run.steps[0]["loss"] == pytest.approx(plain_loss(folders.load_model(home / "model"), examples), rel=1e-5)
     assert run.steps[0]["tokens"] == sum(len(example.completion_ids) for example in examples)
 
 
@@ -251,11 +254,11 @@ def train(folder: Path, place: str) -> None:
     elif kind == "writing":
         dies_after(Trainer, "_save_optimizer_and_scheduler", lambda self, _: self.state.global_step == int(number))
     elif kind == "sealing":
-        from stages.policy import checkpoint
+        from stages.policy.training import checkpoint
 
         dies_after(checkpoint, "seal_folder", lambda source, target: target.name == f"step-{int(number):06d}")
     elif kind == "finishing":
-        dies_after(models, "save_model", lambda *_: True)
+        dies_after(folders, "save_model", lambda *_: True)
     inputs = stage.Inputs(
         model=tiny_sft.model(home),
         conversations=Conversations(path=home / "rows", record=tiny.record("conversations", "rows")),
@@ -320,7 +323,7 @@ def test_a_torn_checkpoint_is_ignored_and_the_weights_are_the_same(home: Path, u
 
 
 def test_a_checkpoint_that_lacks_weights_is_refused(home: Path, tmp_path: Path) -> None:
-    model = models.load_model(home / "model")
+    model = folders.load_model(home / "model")
     judge: Callable[[Any, Any], None] = sft.SupervisedTrainer._issue_warnings_after_load
     trainer = type("Loaded", (), {"model": model})()
     weights = {name: value for name, value in model.state_dict().items() if name != "lm_head.weight"}

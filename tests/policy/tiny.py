@@ -13,10 +13,10 @@ from typing import Any
 
 from stages.core.artifact import Draft, Model, Prompts, Record
 from stages.core.contract import Contract
-from stages.core.events import Events
 from stages.core.rows import Prompt, write_rows
-from stages.core.runner import Work
-from stages.core.runtime import Runtime
+from stages.core.run.events import Events
+from stages.core.run.runner import Work
+from stages.core.run.runtime import Runtime
 
 TEMPLATE = "<think> </think> <answer> </answer> {prompt}"
 REWARD = "tests.policy.tiny:low_bytes"
@@ -58,7 +58,7 @@ def model(folder: Path, *, pad_is_eos: bool = False) -> Model:
     import torch
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
-    from stages.policy import models
+    from stages.policy.models import folders
 
     torch.manual_seed(0)
     words = tokenizer()
@@ -82,7 +82,7 @@ def model(folder: Path, *, pad_is_eos: bool = False) -> Model:
         tokenizer_sha256="",
         max_positions=128,
     )
-    models.save_model(Qwen2ForCausalLM(config), words, contract, folder)
+    folders.save_model(Qwen2ForCausalLM(config), words, contract, folder)
     if pad_is_eos:
         Contract(**{**vars(contract), "pad_id": contract.eos_ids[0]}).write(folder)
     return Model(path=folder, record=record("model", "tiny"))
@@ -90,15 +90,15 @@ def model(folder: Path, *, pad_is_eos: bool = False) -> Model:
 
 def policy(folder: Path) -> Any:
     """The `Policy` of a model folder, as a trainer is given it."""
-    from stages.policy import models
-    from stages.policy.policy_weights import Policy
+    from stages.policy.models import folders
+    from stages.policy.models.weights import Policy
 
-    return Policy.load(folder, models.load_tokenizer(folder), Contract.read(folder))
+    return Policy.load(folder, folders.load_tokenizer(folder), Contract.read(folder))
 
 
 def engine(policy: Any, recipe: Any) -> Any:
     """The transformers engine on a policy in training, as the stage opens it."""
-    from stages.policy.engines.local import LocalEngine
+    from stages.policy.engines.local.engine import LocalEngine
 
     return LocalEngine(policy.module, policy.contract, exact=recipe.dtype == "float32")
 
@@ -149,7 +149,7 @@ def in_a_process(target: Callable[..., None], *args: Any) -> int:
     test.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["stages.policy.grpo", "stages.policy.models", "stages.rl"])
+    context.set_forkserver_preload(["stages.policy.rl.grpo", "stages.policy.models.folders", "stages.rl"])
     process = context.Process(target=target, args=args)
     process.start()
     process.join()

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from stages import evaluate
-from stages.core import scores
 from stages.core.artifact import Artifact, Record
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
-from stages.core.events import Events
 from stages.core.fingerprint import fingerprint
 from stages.core.rows import Prompt, write_rows
+from stages.core.run.events import Events
 from stages.core.sampling import Completion, Finish
-from stages.core.store import Store
+from stages.core.stats import scores
+from stages.core.storage.store import Store
 from stages.rewards.grading import Grader
 
 CONTRACT = Contract(

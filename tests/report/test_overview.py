@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from stages.core import yields
-from stages.core.store import Store
+from stages.core.data import yields
+from stages.core.storage.store import Store
 from stages.report import write_report
 from stages.report.overview import Overview, figure_columns, yield_tables
 from tests.report.history import HOSTILE, store_with_history

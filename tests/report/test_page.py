@@ -11,8 +11,8 @@ import pytest
 
 from stages.core.artifact import Artifact
 from stages.core.errors import MissingError
-from stages.core.packing import pack, unpack
-from stages.core.store import Store
+from stages.core.storage.packing import pack, unpack
+from stages.core.storage.store import Store
 from stages.report import gather, page, write_report
 from stages.report.samples import LONGEST, card, pairs
 from stages.report.visible import visible

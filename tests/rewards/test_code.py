@@ -183,7 +183,7 @@ def test_cpp_runs_and_is_compared_as_python_is() -> None:
 
 
 def test_without_a_compiler_there_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stages.rewards.programs.code_source.compiler", lambda: None)
+    monkeypatch.setattr("stages.rewards.programs.extraction.compiler", lambda: None)
     verdict = code.reward(answer("int main() {}", "cpp"), row("", "code", meta={"tests": SUM}), contract())
     assert verdict.value is None and "g++" in verdict.reason
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.core import scripts
+from stages.core.language import scripts
 from stages.rewards import language, length
 from tests.rewards.contracts import PROGRAM, contract, row
 

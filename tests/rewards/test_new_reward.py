@@ -24,7 +24,7 @@ from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import last_committed
 from stages.rewards.declared import Judged, Reward
-from stages.rewards.hacks.audit_trial import Attack, Trial, tagged
+from stages.rewards.hacks.trial import Attack, Trial, tagged
 from stages.rewards.verdict import Example, Verdict
 
 

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import curate
-from stages.core import events, yields
 from stages.core.artifact import Conversations, Draft, Rollouts
+from stages.core.data import yields
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Conversation, Prompt, Sample, write_rows
-from stages.policy import worker
+from stages.core.run import events
+from stages.policy.engines import worker
 from stages.rewards import rejection
 from tests.policy import drawing, parrot, tiny
 from tests.rewards.contracts import contract, row

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from stages import distill, logprobs
-from stages.core import events, lineage
 from stages.core.artifact import Artifact, Conversations, Draft, Logprobs, Model, Prompts
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, RecipeError
-from stages.core.events import Events
+from stages.core.run import events
+from stages.core.run.events import Events
+from stages.core.storage import lineage
 from tests.policy import pairs, tiny
-from tests.policy.test_resume import dies_after
+from tests.policy.training.test_resume import dies_after
 
 KINDS: dict[str, type[Artifact]] = {
     "teacher": Model,
@@ -94,7 +95,7 @@ def test_the_defaults_are_the_published_numbers() -> None:
 
 @pytest.mark.parametrize("name", ["distill", "distill_logprobs", "distill_on_policy", "logprobs", "paper/distill"])
 def test_the_bundled_recipes_load(name: str) -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     assert load(name).stage == ("logprobs" if name == "logprobs" else "distill")
 
@@ -232,7 +233,7 @@ def test_traces_are_measured_on_what_was_held_out_of_them(home: Path) -> None:
 
 
 def test_on_policy_lets_the_student_speak_and_keeps_its_embedding(home: Path) -> None:
-    from stages.policy.models import load_model
+    from stages.policy.models.folders import load_model
 
     recipe = {"mode": "on-policy", "learning_rate": 5e-3, "steps": 3, "batch_size": 4, "max_completion_tokens": 8}
     inputs = {"student": "student", "teacher": "teacher", "prompts": "prompts"}
@@ -248,8 +249,8 @@ def test_on_policy_lets_the_student_speak_and_keeps_its_embedding(home: Path) ->
 
 
 def test_a_zero_teacher_is_labelled(home: Path, r1_home: Path) -> None:
-    from stages.core.store import Store
-    from tests.core.test_lineage import sealed
+    from stages.core.storage.store import Store
+    from tests.core.storage.test_lineage import sealed
 
     store = Store(r1_home)
     sealed(store, "base", "import", {})
@@ -280,14 +281,14 @@ RUNS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
 
 def attempt(folder: Path, which: str, place: str) -> None:
     """Run to the end, or to the place of death."""
-    from stages.policy import distill_cache
+    from stages.policy.distill import cache
 
     stage, recipe, inputs = RUNS[which]
-    distill_cache.SHARD_TOKENS = 200
+    cache.SHARD_TOKENS = 200
     if place:
         kind, _, number = place.partition(" ")
         if kind == "shard":
-            dies_after(distill_cache.Writer, "write", lambda self, shard, *_: shard == int(number))
+            dies_after(cache.Writer, "write", lambda self, shard, *_: shard == int(number))
         else:
             dies_after(Events, "emit", lambda _, event, **fields: f"{event} {fields.get('step')}" == place)
     draft = run(folder, stage, recipe, inputs, micro_batch=4, checkpoint_every=2)

@@ -16,14 +16,15 @@ from typing import Any
 import pytest
 
 from stages import distill
-from stages.core import lineage, recipe
 from stages.core.artifact import Artifact, Conversations, Endpoint, Model, Rollouts
 from stages.core.errors import EngineError, InputError, StageError
-from stages.core.plan import plan
+from stages.core.recipe import loading
 from stages.core.rows import Conversation, Prompt, write_rows
-from stages.core.runner import run_node
-from stages.core.sources import resolve
-from stages.core.store import Store
+from stages.core.run.plan import plan
+from stages.core.run.runner import run_node
+from stages.core.run.sources import resolve
+from stages.core.storage import lineage
+from stages.core.storage.store import Store
 from tests.policy import tiny
 from tests.policy.engines import fake_server as fake
 from tests.policy.engines.fake_server import FakeServer
@@ -71,7 +72,7 @@ def eval_sum(text: str) -> int:
 
 def built(store: Store, stage: str, *overrides: str) -> Artifact:
     given = [f"runtime.endpoint.{setting}" for setting in ("backoff_s=0.01", "retries=1")]
-    return run_node(recipe.load(None, stage, [*given, *overrides]), store)
+    return run_node(loading.load(None, stage, [*given, *overrides]), store)
 
 
 def asked(server: FakeServer) -> list[str]:
@@ -152,7 +153,7 @@ def test_a_budget_stops_the_node_whole_and_a_larger_one_goes_on(server: FakeServ
         built(store, "sample", *given, "runtime.endpoint.budget_tokens=220")
     before = len(server.bodies)
     assert 2 < before < 12 and "goes on where this ended" in raised.value.hint
-    assert plan([recipe.load(None, "sample", given)], store)[0].action == "resume"
+    assert plan([loading.load(None, "sample", given)], store)[0].action == "resume"
     made = built(store, "sample", *given, "runtime.endpoint.budget_tokens=100000")
     assert len(server.bodies) == 1 + 12 and made.metrics["endpoint"]["requests"] == 12
 
@@ -296,12 +297,12 @@ def test_distill_from_an_endpoint_plans_its_traces_with_the_same_limits(server: 
     from r1cli.commands.distill import nodes
 
     given = [f"inputs.teacher=openai:{server.url}#org/tiny", "inputs.student=world:qwen-nano"]
-    last = recipe.load("distill", "distill", [*given, "runtime.endpoint.concurrency=3"])
+    last = loading.load("distill", "distill", [*given, "runtime.endpoint.concurrency=3"])
     made = nodes(last)
     assert [node.name for node in made][:2] == ["tiny-samples", "tiny-traces"]
     assert [node.runtime.endpoint.concurrency for node in made] == [3, 3, 3]
     assert [step.action for step in plan(made, store)] == ["build"] * 3
-    logprobs = nodes(recipe.load("distill", "distill", [*given, "mode=logprobs"]))
+    logprobs = nodes(loading.load("distill", "distill", [*given, "mode=logprobs"]))
     with pytest.raises(InputError, match="only speaks, and model is needed here"):
         plan(logprobs, store)
 

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 
 from stages import evaluate
-from stages.core import events, scores, scripts
 from stages.core.artifact import Judge, Model, Prompts, Scores
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError
+from stages.core.language import scripts
 from stages.core.rows import Prompt, write_rows
+from stages.core.run import events
 from stages.core.sampling import Completion, Finish
+from stages.core.stats import scores
 from stages.rewards.grading import Grader
 from tests.policy import drawing, tiny
 from tests.rewards.contracts import PROGRAM, contract, row
@@ -74,11 +76,12 @@ OWN = "tests.stages.test_evaluate:fond_of_letters"
 @pytest.fixture(scope="module")
 def judge(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """A judge with random weights that reads whole responses."""
-    from stages.policy import judge, models
+    from stages.policy.judges import judge
+    from stages.policy.models import folders
 
     path = tmp_path_factory.mktemp("judge")
     scalar = judge.load_scalar_model(model.path, seed=3)
-    models.save_model(scalar, models.load_tokenizer(model.path), model.contract, path)
+    folders.save_model(scalar, folders.load_tokenizer(model.path), model.contract, path)
     judge_config = judge.JudgeConfig(
         kind="pointwise", sees="response", template="{prompt}", max_tokens=100, dtype="float32", mean=0.0, std=1.0
     )
@@ -261,10 +264,10 @@ def test_a_killed_run_resumes_and_draws_no_shard_twice(
 def test_a_finished_sampling_never_loads_the_weights(
     run: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from stages.policy import models
+    from stages.policy.models import folders
 
     run(tmp_path / "a")
-    monkeypatch.setattr(models, "load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr(folders, "load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
     run(tmp_path / "a")
 
 

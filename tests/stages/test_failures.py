@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from stages import evaluate, sample
-from stages.core import events, scores
 from stages.core.artifact import Model, Prompts, Rollouts
 from stages.core.errors import StageError
+from stages.core.run import events
 from stages.core.sampling import Completion, Finish, Request
-from stages.policy.engines.local import LocalEngine
+from stages.core.stats import scores
+from stages.policy.engines.local.engine import LocalEngine
 from tests.policy import tiny
 
 ANY = "the engine: a filter"

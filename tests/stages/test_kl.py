@@ -15,12 +15,13 @@ import torch
 from r1cli.commands import divergence as table
 from r1cli.view import Screen
 from stages import kl
-from stages.core import divergence, events
 from stages.core.artifact import Divergence, Draft, Model
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, RecipeError
-from stages.policy import models
+from stages.core.run import events
+from stages.core.stats import divergence
 from stages.policy.divergence import GRADIENTS
+from stages.policy.models import folders
 from tests.policy import drawing, tiny
 
 QUICK = kl.Recipe(samples=3, template="plain", max_tokens=6)
@@ -31,12 +32,12 @@ FILES = (divergence.FILE, divergence.ROWS_FILE)
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> kl.Inputs:
     folder = tmp_path_factory.mktemp("kl")
     reference = tiny.model(folder / "reference")
-    policy = models.load_model(folder / "reference")
+    policy = folders.load_model(folder / "reference")
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for part in policy.parameters():
             part.add_(0.03 * torch.randn(part.shape, generator=generator))
-    models.save_model(policy, tiny.tokenizer(), reference.contract, folder / "policy")
+    folders.save_model(policy, tiny.tokenizer(), reference.contract, folder / "policy")
     return kl.Inputs(
         policy=Model(path=folder / "policy", record=tiny.record("model", "policy")),
         reference=reference,
@@ -129,8 +130,8 @@ def test_other_tokenizers_and_too_long_prompts_are_refused_in_words(
     with pytest.raises(ContractError, match="different tokenizers"):
         run(tmp_path / "a", given=replace(inputs, reference=other))
     cramped = Model(path=tmp_path / "cramped", record=tiny.record("model", "cramped"))
-    models.save_model(
-        models.load_model(inputs.policy.path), tiny.tokenizer(), inputs.policy.contract, tmp_path / "cramped"
+    folders.save_model(
+        folders.load_model(inputs.policy.path), tiny.tokenizer(), inputs.policy.contract, tmp_path / "cramped"
     )
     Contract(**{**vars(cramped.contract), "max_positions": 10}).write(cramped.path)
     with pytest.raises(InputError, match="leaves no room"):

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from stages import prefer
-from stages.core import events, pairing
 from stages.core.artifact import Preferences, Rollouts
+from stages.core.data import pairing
 from stages.core.errors import InputError, RecipeError, StageError
 from stages.core.rows import Prompt, Sample, write_rows
+from stages.core.run import events
 from tests.policy import tiny
 
 HERE = "tests.stages.test_prefer"

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from stages import prepare
-from stages.core import outside
 from stages.core.artifact import Prompts, Record
+from stages.core.data import outside
 from stages.core.errors import InputError, MissingError, RecipeError
 from stages.core.rows import Prompt, read_rows, write_rows
 

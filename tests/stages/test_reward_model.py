@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from stages import reward_model
-from stages.core import events, ranking
 from stages.core.artifact import Preferences
 from stages.core.errors import InputError, RecipeError, StageError
 from stages.core.rows import Labelled, Preference, write_rows
-from stages.policy import judge, judge_training
+from stages.core.run import events
+from stages.core.stats import ranking
+from stages.policy.judges import judge, judge_training
 from tests.policy import tiny
 
 SETTINGS: dict[str, Any] = {
@@ -105,7 +106,7 @@ def set_trap(place: str) -> None:
 
         judge_training.JudgeTrainer.compute_loss = deadly  # type: ignore[method-assign]
     elif kind == "writing":
-        from stages.policy import checkpoint
+        from stages.policy.training import checkpoint
 
         checkpoint.seal_folder = lambda *_: tiny.die()  # type: ignore[assignment]
     elif kind == "measuring":

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from stages import rl
-from stages.core import events
 from stages.core.artifact import Judge, Model, Prompts
 from stages.core.contract import R1_ZERO_TEMPLATE
 from stages.core.errors import ContractError, InputError, RecipeError
-from stages.core.parts import LengthSwitch
+from stages.core.recipe.parts import LengthSwitch
 from stages.core.rows import Prompt, write_rows
+from stages.core.run import events
 from tests.policy import tiny
 
 # ---- the recipe ----
@@ -64,7 +64,7 @@ def test_the_defaults_are_r1_zero_s_published_numbers() -> None:
 
 
 def test_every_field_says_what_it_means() -> None:
-    from stages.core import schema
+    from stages.core.recipe import schema
 
     assert all(key.doc for key in schema.describe(rl.Recipe))
 
@@ -83,7 +83,7 @@ PAPER = ("r1_zero", "rl_reasoning", "rl_all")
 
 @pytest.mark.parametrize("name", [*PAPER, *(f"paper/{name}" for name in PAPER)])
 def test_the_bundled_recipes_load(name: str) -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     loaded = load(name)
     assert loaded.stage == "rl"
@@ -92,7 +92,7 @@ def test_the_bundled_recipes_load(name: str) -> None:
 
 
 def test_the_embedded_recipe_keeps_what_makes_it_r1_zero() -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     recipe = load("r1_zero").recipe
     assert recipe.template == "r1_zero"
@@ -104,7 +104,7 @@ def test_the_embedded_recipe_keeps_what_makes_it_r1_zero() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "paper/"])
 def test_the_later_stages_are_r1_zero_with_what_was_published_to_differ(prefix: str) -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     zero, first, second = (load(prefix + name).recipe for name in PAPER)
     assert first.rewards == {**zero.rewards, "language": 1.0} and first.clip_epsilon == 10
@@ -275,15 +275,15 @@ def test_general_prompts_that_nobody_judges_are_trained_on_with_a_warning(
 def test_operations_are_counted_from_the_tokens_that_were_read(
     tmp_path: Path, home: Path, inputs: Callable[..., rl.Inputs]
 ) -> None:
-    from stages.policy import models
+    from stages.policy.models import folders
 
     draft = tiny.run(tmp_path / "run", inputs(), {"minibatches": 1, "steps": 2})
     lines = [file.read_text(encoding="utf-8") for file in (tmp_path / "run" / "completions").iterdir()]
     rows = [json.loads(line) for text in lines for line in text.splitlines()]
     assert len(rows) == 2 * 8, "both rollouts are kept whole"
-    shared = len(models.load_tokenizer(home / "model")(tiny.TEMPLATE.removesuffix("{prompt}"))["input_ids"])
+    shared = len(folders.load_tokenizer(home / "model")(tiny.TEMPLATE.removesuffix("{prompt}"))["input_ids"])
     tokens = 2 * (shared + 8 * len("3+3=")) + sum(row["tokens"] for row in rows)
-    parameters = models.load_model(home / "model").num_parameters()
+    parameters = folders.load_model(home / "model").num_parameters()
     assert draft.metrics["flops"] == {"sampling": 2 * parameters * tokens, "update": 6 * parameters * tokens}
     assert draft.metrics["reflective"] == 0.0 and draft.metrics["reflective_spike"] is None
 
@@ -342,8 +342,8 @@ def test_the_best_weights_are_kept_not_the_last(
     tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What validation finds is given here: highest after step 2."""
-    from stages.policy import validation
-    from stages.policy.models import load_model
+    from stages.policy.models.folders import load_model
+    from stages.policy.rl import validation
 
     marks = iter([0.1, 0.7, 0.3])
     run = validation.ValidationRun.run
@@ -369,7 +369,7 @@ def test_a_gradient_that_is_no_number_stops_the_run(
     tmp_path: Path, inputs: Callable[..., rl.Inputs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from stages.core.errors import StageError
-    from stages.policy import losses
+    from stages.policy.rl import losses
 
     monkeypatch.setitem(losses.LOSSES, "grpo", lambda *given: (losses.grpo(*given)[0] * float("nan"), {}))
     with pytest.raises(StageError, match="step 1 is not a number"):

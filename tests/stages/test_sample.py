@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from stages import sample
-from stages.core import events
 from stages.core.artifact import Draft, Judge, Model, Prompts, Rollouts
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Prompt, write_rows
+from stages.core.run import events
 from stages.policy.engines.client import parameters
-from stages.policy.judge import JudgeConfig
+from stages.policy.judges.judge import JudgeConfig
 from tests.policy import drawing, tiny
 
 QUICK = sample.Recipe(samples=2, template="plain", max_tokens=6, shard_prompts=2, rewards={tiny.REWARD: 1.0})
@@ -116,7 +116,7 @@ def test_a_run_whose_shards_are_all_there_loads_no_weights(
     run: Callable[..., Draft], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = run(tmp_path / "a").metrics
-    monkeypatch.setattr("stages.policy.models.load_model", lambda *_, **__: pytest.fail("the weights were loaded"))
+    monkeypatch.setattr("stages.policy.models.folders.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
     assert run(tmp_path / "a").metrics == before
 
 

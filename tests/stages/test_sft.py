@@ -11,12 +11,12 @@ import pytest
 import trl
 
 from stages import sft
-from stages.core import events
 from stages.core.artifact import Conversations, Model
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.errors import ContractError, InputError, RecipeError
 from stages.core.rows import Conversation
-from stages.policy import chat
+from stages.core.run import events
+from stages.policy.models import chat
 from tests.policy import tiny, tiny_sft
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -57,7 +57,7 @@ def test_the_defaults_are_r1_s_published_numbers() -> None:
 
 
 def test_every_field_says_what_it_means() -> None:
-    from stages.core import schema
+    from stages.core.recipe import schema
 
     assert all(key.doc for key in schema.describe(sft.Recipe))
 
@@ -73,7 +73,7 @@ def test_a_template_file_is_read_when_the_recipe_is_and_so_is_hashed(tmp_path: P
 
 @pytest.mark.parametrize("name", ["cold_start", "sft", "paper/cold_start", "paper/sft"])
 def test_the_bundled_recipes_load(name: str) -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     loaded = load(name)
     assert loaded.stage == "sft" and isinstance(loaded.recipe, sft.Recipe)
@@ -81,7 +81,7 @@ def test_the_bundled_recipes_load(name: str) -> None:
 
 
 def test_the_paper_s_recipes_are_the_defaults_where_they_speak_of_the_same() -> None:
-    from stages.core.recipe import load
+    from stages.core.recipe.loading import load
 
     for name in ("paper/cold_start", "paper/sft"):
         recipe, default = load(name).recipe, sft.Recipe()
@@ -245,10 +245,10 @@ def test_a_chat_template_that_is_missing_or_loses_the_prompt_is_refused(
 def test_a_file_of_conversations_is_imported_and_the_same_run_is_found_again(
     home: Path, inputs: Make, tmp_path: Path
 ) -> None:
-    from stages.core.recipe import Loaded
-    from stages.core.runner import run_node
-    from stages.core.runtime import Runtime
-    from stages.core.store import Store
+    from stages.core.recipe.loading import Loaded
+    from stages.core.run.runner import run_node
+    from stages.core.run.runtime import Runtime
+    from stages.core.storage.store import Store
 
     inputs()
     given = {"model": str(home / "model"), "conversations": str(tmp_path / "rows" / "conversations.jsonl")}

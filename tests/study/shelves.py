@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stages.core import scores
 from stages.core.artifact import Artifact, Record
-from stages.core.events import Events
 from stages.core.fingerprint import fingerprint
-from stages.core.store import Store
+from stages.core.run.events import Events
+from stages.core.stats import scores
+from stages.core.storage.store import Store
 
 
 def seal(

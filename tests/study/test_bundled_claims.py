@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.core.recipe import claims_file, load_pipeline
+from stages.core.recipe.loading import claims_file, load_pipeline
 from stages.study.claims import SEED, Claim, Control, load_book, node_names
 from stages.study.verdict import ENOUGH
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.core.artifact import Artifact
-from stages.core.store import Store
+from stages.core.storage.store import Store
 from stages.study import tables
 from stages.study.claims import Book, Claim, Control, StageRow
 from stages.study.figures import Shelf

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stages.core.artifact import Artifact
-from stages.core.store import Store
+from stages.core.storage.store import Store
 from stages.study.claims import Claim, Control
 from stages.study.figures import Shelf
 from stages.study.verdict import Finding, decide_all

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from stages.core.contract import R1_ZERO_TEMPLATE
-from stages.policy.models import tokenizer_sha256
+from stages.policy.models.folders import tokenizer_sha256
 from stages.world import pretrain, sources, tokenizer
 from stages.world.documents import documents
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from stages.core import readable
+from stages.core.language import readable
 from stages.core.rows import Conversation, Prompt, read_rows
 from stages.rewards import accuracy, language, rejection, steps
 from stages.world import problems

@@ -18,11 +18,11 @@ from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.core.judged import decoded
 from stages.core.rows import Prompt
-from stages.core.runner import Work
+from stages.core.run.runner import Work
 from stages.core.sampling import RETRIED, Completion, Engine, Finish, Request, Sampling
-from stages.policy import device, models
 from stages.policy.engines.opening import open_engine
-from stages.policy.sampler import derive
+from stages.policy.models import device, folders
+from stages.policy.seeding import derive
 
 LONGEST = 32768
 """Tokens of a completion whose limit nobody set: what the paper evaluates and samples with."""
@@ -65,7 +65,7 @@ class Client:
     @cached_property
     def tokenizer(self) -> Any:
         """The model's tokenizer."""
-        return models.load_tokenizer(self.path)
+        return folders.load_tokenizer(self.path)
 
     @cached_property
     def engine(self) -> Engine:
@@ -79,7 +79,7 @@ class Client:
         own = getattr(self.engine, "model", None)
         if own is not None:
             return own
-        return models.load_model(self.path, dtype=self.dtype, device=device.place(self.work.runtime))
+        return folders.load_model(self.path, dtype=self.dtype, device=device.place(self.work.runtime))
 
     @property
     def apart(self) -> bool:

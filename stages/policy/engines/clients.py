@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from stages.core.artifact import Endpoint, Model
 from stages.core.contract import Contract
-from stages.core.runner import Work
+from stages.core.run.runner import Work
 from stages.policy.engines.client import Client
-from stages.policy.engines.endpoint_client import EndpointClient
+from stages.policy.engines.endpoint.client import EndpointClient
 
 
 def client_of(model: Model | Endpoint, contract: Contract, dtype: str, work: Work) -> Client:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.core.contract import Contract
-from stages.core.runtime import Runtime
+from stages.core.run.runtime import Runtime
 from stages.core.sampling import ENGINES, Engine
-from stages.policy import device
+from stages.policy.models import device
 
 
 def open_engine(folder: Path, *, contract: Contract, dtype: str, runtime: Runtime, model: Any | None = None) -> Engine:

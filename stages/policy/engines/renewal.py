@@ -18,8 +18,8 @@ import torch
 from stages.core.errors import EngineError
 from stages.core.sampling import Engine, Request, Sampling, Text
 from stages.policy.engines.probe import Probe
-from stages.policy.policy_weights import Policy
-from stages.policy.prefix import selected_logprobs
+from stages.policy.models.prefix import selected_logprobs
+from stages.policy.models.weights import Policy
 
 TEXTS, TOKENS = 8, 64
 """Texts of a probe, and the most tokens of each that are compared."""

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from stages.core.disk import write_atomically
 from stages.core.errors import LockedError
 from stages.core.fingerprint import fingerprint
+from stages.core.storage.disk import write_atomically
 from stages.rewards import registry
 from stages.rewards.files import stream
 from stages.rewards.files.lines import Answer

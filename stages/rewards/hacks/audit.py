@@ -16,7 +16,7 @@ from stages import rewards
 from stages.rewards import registry, scoring
 from stages.rewards.declared import Reward
 from stages.rewards.files import lines
-from stages.rewards.hacks.audit_trial import Trial
+from stages.rewards.hacks.trial import Trial
 from stages.rewards.verdict import Verdict
 
 SLACK = 1e-4  # what rounding, or a few characters more, may add to a value

@@ -2,7 +2,7 @@ r"""Read a formula into a tree: a short text in LaTeX or plain ASCII enters, nes
 
 One bounded reader for everything an answer is written with: numbers, roots, fractions, powers, functions, implicit
 products, brackets of every kind, lists, relations, unions and matrices. It only reads; `expression_value.py` computes
-and `math_answer.py` compares. Length, depth and number of nodes are limited, so a tower of braces costs microseconds,
+and `answers.py` compares. Length, depth and number of nodes are limited, so a tower of braces costs microseconds,
 and what is not understood to the last character is not read at all.
 """
 

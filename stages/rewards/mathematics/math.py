@@ -1,8 +1,8 @@
 r"""Judge a mathematical answer against the gold one: two short texts enter, a verdict leaves.
 
-Three readers, the cheapest first. Plain numbers are compared exactly, as Fractions (`math_numbers.py`); formulas,
+Three readers, the cheapest first. Plain numbers are compared exactly, as Fractions (`numbers.py`); formulas,
 lists, intervals, matrices and equations are read into trees and compared by value (`expression.py`,
-`math_answer.py`); only what neither reads (integrals, sums, limits, values beyond reach) goes to math-verify, in a
+`answers.py`); only what neither reads (integrals, sums, limits, values beyond reach) goes to math-verify, in a
 worker that can be killed (`symbolic.py`).
 
 An answer must be an answer: two of them ("3 or 4") are a hedge unless the gold has several, and arithmetic left
@@ -19,18 +19,18 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stages.core.text import marked
-from stages.rewards.mathematics import expression, math_answer, math_cases, math_units, math_words, symbolic
+from stages.rewards.mathematics import answers, cases, expression, symbolic, units, wording
+from stages.rewards.mathematics.closing import last_answer as last_answer
 from stages.rewards.mathematics.expression_exact import fraction, worked_out
 from stages.rewards.mathematics.expression_node import Node
 from stages.rewards.mathematics.expression_value import symbols
-from stages.rewards.mathematics.math_closing import last_answer as last_answer
-from stages.rewards.mathematics.math_numbers import HEDGE, UNCLEAR, decimal_comma, literal, plain
-from stages.rewards.mathematics.math_numbers import MAX_CHARACTERS as MAX_CHARACTERS
-from stages.rewards.mathematics.math_numbers import Number as Number
-from stages.rewards.mathematics.math_numbers import normal as normal
-from stages.rewards.mathematics.math_numbers import read_number as read_number
-from stages.rewards.mathematics.math_read import qualified, read, renamed, same_numbers
-from stages.rewards.mathematics.math_words import is_words as is_words
+from stages.rewards.mathematics.numbers import HEDGE, UNCLEAR, decimal_comma, literal, plain
+from stages.rewards.mathematics.numbers import MAX_CHARACTERS as MAX_CHARACTERS
+from stages.rewards.mathematics.numbers import Number as Number
+from stages.rewards.mathematics.numbers import normal as normal
+from stages.rewards.mathematics.numbers import read_number as read_number
+from stages.rewards.mathematics.reading import qualified, read, renamed, same_numbers
+from stages.rewards.mathematics.wording import is_words as is_words
 from stages.rewards.verdict import Verdict, shorten
 
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
@@ -100,20 +100,20 @@ def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: another name")
     if _SIGNS_ONLY.fullmatch(wanted):
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {wanted}")
-    scale = math_units.factor(answer, gold)
+    scale = units.factor(answer, gold)
     asked = _Question(answer, given, gold, wanted, scale or Fraction(1), worked)
-    if scale is None or not math_words.same_day(given, wanted):
+    if scale is None or not wording.same_day(given, wanted):
         return asked.wrong
-    if math_words.same_date(given, wanted):
+    if wording.same_date(given, wanted):
         return asked.right
-    target = _number(math_words.as_digits(wanted) if wanted.isalpha() else wanted)
+    target = _number(wording.as_digits(wanted) if wanted.isalpha() else wanted)
     if isinstance(target, Number):
         return _against_number(asked, target)
-    if ":" in wanted and (same := math_units.same_time(given, wanted)) is not None:
+    if ":" in wanted and (same := units.same_time(given, wanted)) is not None:
         return asked.told(same)
     if is_words(wanted):
-        same = math_words.same(given, wanted)
-        if same or not math_words.may_be_formula(given, wanted):
+        same = wording.same(given, wanted)
+        if same or not wording.may_be_formula(given, wanted):
             return asked.told(same)
     if _OPTION.fullmatch(wanted) and (chosen := _OPTION_ANSWER.match(given)):
         return asked.told((chosen[1] or chosen[2]).upper() == _OPTION.fullmatch(wanted)[1])  # type: ignore[index]
@@ -126,7 +126,7 @@ def check_gold(gold: str) -> Verdict:
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
     wanted = normal(gold)
-    if isinstance(_number(wanted), Number) or is_words(wanted) or read(gold) is not None or math_cases.same(gold, gold):
+    if isinstance(_number(wanted), Number) or is_words(wanted) or read(gold) is not None or cases.same(gold, gold):
         return Verdict(1.0, "gold can be judged")
     return symbolic.equal(wanted, wanted)
 
@@ -139,7 +139,7 @@ def stated(gold: str) -> str:
 
 def _number(wanted: str) -> Number | str:
     """Read a gold number; 3a and x + z = 1 are formulas, though in an answer they may be a unit and a name."""
-    if (measured := literal(math_units.bare(wanted))) is not None:
+    if (measured := literal(units.bare(wanted))) is not None:
         return measured
     if _NOT_A_NUMBER.search(wanted) or (_PAIR.search(wanted) and literal(wanted) is None):
         return "a formula"
@@ -148,9 +148,9 @@ def _number(wanted: str) -> Number | str:
 
 def _against_number(asked: _Question, target: Number) -> Verdict:
     """Judge an answer to a numeric gold."""
-    number = read_number(math_words.as_digits(asked.given))
+    number = read_number(wording.as_digits(asked.given))
     if isinstance(number, str):
-        number = literal(math_units.bare(asked.given)) or number
+        number = literal(units.bare(asked.given)) or number
     if isinstance(number, str):
         return _odd_number(asked, number, target)
     whole = number.value == target.value and target.value.denominator == 1
@@ -167,7 +167,7 @@ def _against_number(asked: _Question, target: Number) -> Verdict:
         return asked.right
     if _MANY_DIGITS.search(asked.given) or _MANY_DIGITS.search(asked.wanted):
         first, second = expression.read(asked.wanted), expression.read(asked.given)
-        if first is not None and second is not None and math_answer.agree(first, second):
+        if first is not None and second is not None and answers.agree(first, second):
             return Verdict(1.0, f"answer {shorten(asked.given)}, rounded")
     return asked.wrong
 
@@ -184,14 +184,14 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
     if not bare and (reason == HEDGE or (reason == UNCLEAR and not called)):
         return Verdict(0.0, f"{reason}: {shorten(given)}")
     node = read(asked.answer)
-    if _CALCULUS.search(given) or (asked.worked and node is not None and math_answer.is_unworked(node)):
+    if _CALCULUS.search(given) or (asked.worked and node is not None and answers.is_unworked(node)):
         return asked.unworked
     if node is None or (_OVERLINE.search(given) and "." not in given):
         return Verdict(0.0, f"{reason}: {shorten(given)}")
     form = read(asked.gold) or expression.read(asked.wanted)
     value = form if form is not None else fraction(target.value)
     value = Node("percent", (value,)) if target.percent and form is None else value
-    return asked.told(math_answer.agree(value, _prepared(node, asked)))
+    return asked.told(answers.agree(value, _prepared(node, asked)))
 
 
 def _against_formula(asked: _Question) -> Verdict:
@@ -200,16 +200,16 @@ def _against_formula(asked: _Question) -> Verdict:
     if (comma := decimal_comma(wanted)) is not None and isinstance(number := read_number(given), Number):
         return asked.told(number.value == comma)
     if "cases}" in asked.gold:
-        return asked.told(math_cases.same(plain(asked.answer), plain(asked.gold)))
+        return asked.told(cases.same(plain(asked.answer), plain(asked.gold)))
     first, second = _read_both(asked)
-    if symbol := math_words.meaning(given):
+    if symbol := wording.meaning(given):
         second = Node("symbol", text=symbol)
     if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
         hedged = _hedged(given) and not _hedged(wanted)
         return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
     if first is None or second is None:
         return Verdict(0.0, f"not readable as a formula: {shorten(given)}")
-    same = math_answer.agree(first, _prepared(second, asked))
+    same = answers.agree(first, _prepared(second, asked))
     if same is None and not _DOTS.search(given + wanted):
         return _by_worker(asked)
     return asked.told(same)

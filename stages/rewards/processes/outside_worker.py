@@ -10,9 +10,9 @@ import os
 import sys
 from typing import Any
 
-from stages.core import functions
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError
+from stages.core.recipe import functions
 from stages.core.rows import Prompt
 from stages.rewards.processes.serving import Answer, serve
 from stages.rewards.registry import verdict_of

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from stages.core.runtime import available_cores
+from stages.core.run.runtime import available_cores
 from stages.rewards.processes.serving import AGAIN, READY, READY_AGAIN, is_worker, starting
 
 REPLY_BYTES = 16 * 2**20

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stages.core.sampling import Completion, Engine, Request, Sampling
-from stages.policy.engines.endpoint import EndpointEngine
+from stages.policy.engines.endpoint.engine import EndpointEngine
 
 Opened = Callable[..., EndpointEngine]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from stages.core.endpoint import Address, EndpointSettings
-from stages.policy.engines.endpoint import EndpointEngine
+from stages.core.run.endpoint import Address, EndpointSettings
+from stages.policy.engines.endpoint.engine import EndpointEngine
 from tests.policy.engines import fake_server as fake
 from tests.policy.engines import serving
 from tests.policy.engines.asking import Opened

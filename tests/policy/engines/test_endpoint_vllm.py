@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from stages.core import recipe
 from stages.core.artifact import Artifact, Endpoint, Rollouts
-from stages.core.endpoint import Address, EndpointSettings
 from stages.core.errors import EngineError
-from stages.core.runner import run_node
+from stages.core.recipe import loading
+from stages.core.run.endpoint import Address, EndpointSettings
+from stages.core.run.runner import run_node
+from stages.core.run.sources import resolve
 from stages.core.sampling import Request, Sampling
-from stages.core.sources import resolve
-from stages.core.store import Store
-from stages.policy.engines.endpoint import EndpointEngine
-from stages.policy.engines.endpoint_wire import Answer
+from stages.core.storage.store import Store
+from stages.policy.engines.endpoint.engine import EndpointEngine
+from stages.policy.engines.endpoint.wire import Answer
 from tests.policy.engines.serving import MODEL
 from tests.policy.engines.world import Base
 
@@ -70,10 +70,10 @@ def test_a_model_that_vllm_does_not_serve_is_one_sentence(store: Store, vllm_url
 
 def test_reasoning_that_vllm_takes_apart_is_the_text_the_model_said(address: str, base: Base) -> None:
     """Greedy, against transformers' own `generate`; what never ends its thinking vLLM takes for reasoning whole."""
-    from stages.policy import models
+    from stages.policy.models import folders
     from stages.world import problems
 
-    words = models.load_tokenizer(base.folder)
+    words = folders.load_tokenizer(base.folder)
     asked = [row.problem for row in problems.prompts("heldout", 12, 0)]
     drawn = Sampling(temperature=0.0, max_tokens=160)
     requests = [
@@ -104,7 +104,7 @@ def test_sample_and_eval_ask_it(store: Store, address: str) -> None:
     assert bill["tokens"] == sum(one.tokens for one in made.samples())
     assert all(name.startswith("vllm-") for name in bill["system_fingerprints"])
     assert any(one.completion.startswith("<think>") for one in made.samples())
-    scores = run_node(recipe.load(None, "eval", given), store)
+    scores = run_node(loading.load(None, "eval", given), store)
     found = json.loads((scores.path / "scores.json").read_text(encoding="utf-8"))
     assert found["endpoint"]["requests"] == 16 and [part["failed"] for part in found["samplings"]] == [0, 0]
     assert all(0 <= scores.metrics[part["name"]]["pass@1"] <= 1 for part in found["samplings"])
@@ -118,7 +118,7 @@ def test_a_prompt_it_has_no_room_for_is_refused_and_no_wrong_answer(store: Store
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     given = [f"inputs.model={address}", f"inputs.prompts={file}", "samples=2", "max_tokens=16"]
-    made = run_node(recipe.load(None, "sample", given), store)
+    made = run_node(loading.load(None, "sample", given), store)
     assert isinstance(made, Rollouts) and made.metrics["failed"] == 2
     failed = [one for one in made.samples() if one.failed]
     assert [one.id for one in failed] == ["long", "long"]

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.core.endpoint import Address, EndpointSettings
 from stages.core.errors import EngineError
-from stages.policy.engines.endpoint_reading import called, judged
-from stages.policy.engines.endpoint_wire import Answer, Fault, Server, _take, refusal, retry_after
+from stages.core.run.endpoint import Address, EndpointSettings
+from stages.policy.engines.endpoint.reading import called, judged
+from stages.policy.engines.endpoint.wire import Answer, Fault, Server, _take, refusal, retry_after
 
 KEY = "sk-very-secret-0123456789"
 SERVER = Server(Address.parse("openai:http://127.0.0.1/v1#tiny"), EndpointSettings(), KEY)

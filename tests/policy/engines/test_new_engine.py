@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.core import events
 from stages.core.artifact import Artifact, Rollouts
 from stages.core.rows import Sample
-from stages.core.store import Store
+from stages.core.run import events
+from stages.core.storage.store import Store
 from tests.house.rooms import ROOT
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Add an engine")[2]

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, FalconMambaConfig, Lfm2Config, Mi
 from stages.core.contract import Contract
 from stages.core.sampling import Completion, Request, Sampling
 from stages.policy.engines.client import in_order
-from stages.policy.engines.local import LocalEngine, why_not
+from stages.policy.engines.local.engine import LocalEngine, why_not
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,

@@ -16,10 +16,10 @@ import torch
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
 from stages.core.sampling import Completion, Finish, Request, Sampling, Text
-from stages.policy.engines import vllm_setup
 from stages.policy.engines.probe import Probe
-from stages.policy.engines.vllm import VllmEngine
-from stages.policy.engines.vllm_names import tensor_names
+from stages.policy.engines.vllm import setup
+from stages.policy.engines.vllm.engine import VllmEngine
+from stages.policy.engines.vllm.names import tensor_names
 from tests.policy.engines.world import Base, logits_of, logprobs_of
 
 pytestmark = pytest.mark.vllm
@@ -42,7 +42,7 @@ def engine(opened: VllmEngine, base: Base) -> VllmEngine:
 
 
 def named(model: Any) -> list[tuple[str, torch.Tensor]]:
-    from stages.policy.policy_weights import Policy
+    from stages.policy.models.weights import Policy
 
     return list(Policy(model, None, None).named_weights())  # type: ignore[arg-type]
 
@@ -133,7 +133,7 @@ def test_the_stream_is_read_no_further_than_keeps_the_engine_full(engine: VllmEn
 
     answers = engine.sample(stream())
     next(answers)
-    assert taken <= 2 * vllm_setup.ROWS["cpu"]
+    assert taken <= 2 * setup.ROWS["cpu"]
     answers.close()  # type: ignore[attr-defined]
     assert not engine._engine.has_unfinished_requests() and not engine._finished
 

@@ -12,10 +12,10 @@ import torch
 
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
-from stages.core.runtime import Runtime
+from stages.core.run.runtime import Runtime
 from stages.core.sampling import Completion, Finish, Request, Sampling, Text
-from stages.policy.engines.vllm import VllmEngine
-from stages.policy.engines.vllm_server import VllmServer
+from stages.policy.engines.vllm.engine import VllmEngine
+from stages.policy.engines.vllm.server import VllmServer
 from tests.policy.engines.fake_server import FakeServer
 from tests.policy.engines.world import Base, logits_of, logprobs_of
 

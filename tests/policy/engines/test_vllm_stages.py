@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from stages import distill, evaluate, rl, sample
-from stages.core import events
 from stages.core.artifact import Model, Prompts
 from stages.core.rows import write_rows
-from stages.policy.engines import vllm
+from stages.core.run import events
+from stages.policy.engines.vllm import engine as vllm
 from tests.policy import tiny
 from tests.policy.engines.world import Base
 

@@ -33,15 +33,15 @@ class Base:
 
     @cached_property
     def model(self) -> Any:
-        from stages.policy import models
+        from stages.policy.models import folders
 
-        return models.load_model(self.folder)
+        return folders.load_model(self.folder)
 
     def prompts(self, count: int) -> list[list[int]]:
-        from stages.policy import models
+        from stages.policy.models import folders
         from stages.world import problems
 
-        words = models.load_tokenizer(self.folder)
+        words = folders.load_tokenizer(self.folder)
         texts = [self.contract.render(row.problem) for row in problems.prompts("heldout", count, 0)]
         ids: list[list[int]] = words(texts)["input_ids"]
         return ids

@@ -1,0 +1,1 @@
+"""Rows on their way to training data: read, decontaminated, paired, labelled, rewritten, mixed and counted."""

@@ -1,0 +1,1 @@
+"""From a plan to sealed artifacts: where inputs come from, what is built when and where, what it tells."""

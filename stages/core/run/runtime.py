@@ -1,0 +1,60 @@
+"""Where and how a stage runs: one dataclass for every stage, never part of a fingerprint.
+
+What enters: the `runtime:` map of a recipe. What leaves: a `Runtime`. Nothing here may change weights or the sampled
+distribution beyond rounding; whatever does belongs in the stage's own Recipe.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from stages.core.errors import RecipeError, nearest
+from stages.core.run.endpoint import EndpointSettings
+from stages.core.sampling import ENGINES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """The circumstances of a run."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; auto = cuda where torch sees one, else cpu."""
+    engine: str = "auto"
+    """What samples: auto, transformers or vllm; auto = vllm on a GPU where it is installed, else transformers (on a CPU
+    ours is two to three times as fast)."""
+    vllm_memory: float | None = None
+    """Share of the GPU's memory that vLLM takes for weights and cache, above 0 and at most 1; None = 0.4 beside a
+    trainer, 0.9 alone. On a CPU it is not read."""
+    vllm_server: str | None = None
+    """URL of a `vllm serve` that serves the model of this run and samples instead of a vLLM in this process; None =
+    none. How to start it: docs/gpu.md."""
+    threads: int | None = None
+    """CPU threads for torch, 1 or more; None = all cores."""
+    micro_batch: int | None = None
+    """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
+    checkpoint_every: int | None = None
+    """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
+    log_every: int = 1
+    """Optimizer steps between `step` events, 1 or more."""
+    endpoint: EndpointSettings = field(default_factory=EndpointSettings)
+    """How a model behind `openai:URL#model` is asked."""
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("auto", *ENGINES):
+            known = ", ".join(("auto", *ENGINES))
+            raise RecipeError(f"unknown engine `{self.engine}`", hint=f"{nearest(self.engine, ENGINES)}known: {known}")
+        if self.vllm_memory is not None and not 0 < self.vllm_memory <= 1:
+            what = f"`vllm_memory` is a share, above 0 and at most 1, not {self.vllm_memory}"
+            raise RecipeError(what, hint="try runtime.vllm_memory=0.4")
+        for key in ("threads", "micro_batch", "checkpoint_every", "log_every"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")
+
+
+def available_cores() -> list[int]:
+    """Return the numbers of the cores that this process may use, ascending; at least one."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

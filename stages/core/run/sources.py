@@ -1,0 +1,348 @@
+"""Where inputs come from: the store, the embedded world, the hub, a server, a folder or a file.
+
+What enters: the text a recipe gives for an input and the kind the stage takes. What leaves: a sealed artifact. Outside
+things enter once: the first use builds an artifact (stage `import`) whose record holds the commit or hashes that were
+really read, and every later use finds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from stages.core.artifact import Artifact, Conversations, Endpoint, Judge, Model, Preferences, Prompts, Record, said
+from stages.core.contract import Contract
+from stages.core.errors import InputError, MissingError, nearest
+from stages.core.fingerprint import fingerprint, node_payload
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, read_rows, write_rows
+from stages.core.run import provenance
+from stages.core.run.endpoint import SCHEME, Address, EndpointSettings
+from stages.core.run.events import Events
+from stages.core.run.runtime import Runtime
+from stages.core.storage import disk
+from stages.core.storage.store import Store
+
+VERSION = 1
+"""Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
+
+OWNERS = {
+    "world": "stages.world.sources",
+    "model": "stages.policy.models.importing",
+    "endpoint": "stages.policy.engines.endpoint.first_use",
+}
+"""What is read -> the module that reads it: loaded by name on first use, since all lie above this one."""
+
+_MODEL_FILES = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja")
+_ROWS: dict[type[Artifact], tuple[str, Any]] = {
+    Prompts: ("prompts.jsonl", Prompt),
+    Conversations: ("conversations.jsonl", Conversation),
+    Preferences: ("preferences.jsonl", Preference),
+}
+"""Kinds that a local .jsonl file may be, the file they become and the rows it holds."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What an input is, as far as that can be said without fetching it."""
+
+    text: str
+    """As the recipe wrote it."""
+    fingerprint: str | None
+    """None = unknown until fetched."""
+    artifact: Artifact | None = None
+    """The sealed artifact, when it is already in the store."""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Identity:
+        """Of an artifact that is there."""
+        return cls(artifact.address, artifact.fingerprint, artifact)
+
+    @property
+    def shown(self) -> str:
+        """The artifact's address, else the text."""
+        return self.artifact.address if self.artifact else self.text
+
+
+@dataclass(frozen=True)
+class _Outside:
+    """Something not in the store yet: its name there, what it is, and how its files get into a folder."""
+
+    name: str
+    payload: dict[str, Any]
+    fetch: Callable[[Path], Mapping[str, Any]]
+
+
+Kinds = type[Artifact] | tuple[type[Artifact], ...]
+"""A kind, or several of which any will do."""
+
+
+def identity(text: str, kinds: Kinds, store: Store) -> Identity:
+    """What `resolve` would give, cheaply: nothing is downloaded and nothing written, though local files are hashed.
+
+    Raises InputError for the wrong kind and MissingError for something nobody knows.
+    """
+    kind, wanted = _meant(text, kinds)
+    here = _in_store(text, wanted, store)
+    if here is not None:
+        return Identity(text, here.fingerprint, here)
+    if text.startswith("hf:"):
+        repository, commit = _hub_name(text)
+        known = fingerprint(_payload(kind, {"hub": repository, "commit": commit}, {})) if _is_commit(commit) else None
+        return Identity(text, known, store.find(known) if known else None)
+    outside = _outside(text, kind, store, {})
+    print_ = fingerprint(outside.payload)
+    return Identity(text, print_, store.find(print_))
+
+
+def resolve(
+    text: str,
+    kinds: Kinds,
+    store: Store,
+    *,
+    name: str | None = None,
+    pad_token: str | None = None,
+    endpoint: EndpointSettings | None = None,
+) -> Artifact:
+    """The sealed artifact an input's text means, importing it on first use.
+
+    `name@N` or `name` in the store; `world:…`; `hf:owner/name[@revision]`; a local folder or .gguf (Model) or
+    .jsonl (Prompts, Conversations, Preferences); `openai:URL#model` (Endpoint). `name`, `pad_token` and `endpoint` are
+    for an import only. Raises InputError for the wrong kind, MissingError for something nobody knows, and whatever the
+    import finds wrong; nothing is sealed then.
+    """
+    kind, wanted = _meant(text, kinds)
+    here = _in_store(text, wanted, store) if not pad_token else None
+    if here is not None:
+        return here
+    outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
+    print_ = fingerprint(outside.payload)
+    found = store.find(print_, name)
+    if found is not None:
+        return store.trust(found)
+    name = name or outside.name
+    with store.workspace(name, print_) as folder:
+        sealed = store.find(print_, name)  # by another process, before the lock was ours
+        if sealed is not None:
+            shutil.rmtree(folder)
+            return sealed
+        for leftover in folder.iterdir():  # of an import that was killed
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        return _import(text, kind, store, outside, folder=folder, name=name)
+
+
+def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *, folder: Path, name: str) -> Artifact:
+    try:
+        with Events(folder / "events.jsonl") as events:
+            events.emit("attempt", source=text)
+            metrics = dict(outside.fetch(folder))
+            events.emit("done", metrics=metrics)
+        if issubclass(kind, Model):
+            Contract.read(folder / "contract.json").check(needs_tags=False)
+    except BaseException:
+        shutil.rmtree(folder)  # an import is never resumed half-way
+        raise
+    record = Record(
+        kind=kind.kind,
+        name=name,
+        number=0,
+        fingerprint=fingerprint(outside.payload),
+        payload=outside.payload,
+        inputs={},
+        stage="import",
+        version=VERSION,
+        metrics=metrics,
+        provenance={**provenance.collect(Runtime(), folder / "events.jsonl"), "source": text},
+    )
+    return store.seal(folder, record)
+
+
+def _meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact], ...]]:
+    """The kind that something from outside would become, and all that are wanted."""
+    wanted = kinds if isinstance(kinds, tuple) else (kinds,)
+    if not text.startswith(SCHEME):
+        return next((kind for kind in wanted if kind is not Endpoint), Endpoint), wanted
+    if Endpoint not in wanted:
+        what = f"`{Address.parse(text).text}` only speaks, and {said(wanted)} is needed here"
+        raise InputError(what, hint="give a model whose weights can be read here, e.g. hf:owner/name or a folder")
+    return Endpoint, wanted
+
+
+def _in_store(text: str, wanted: tuple[type[Artifact], ...], store: Store) -> Artifact | None:
+    """The artifact `text` already means, or None when it is something outside; raises for a kind that does not fit."""
+    if text.startswith("hf:"):
+        return _hub_import(text, _meant(text, wanted)[0], store)
+    if ":" in text or "/" in text:
+        return None
+    try:
+        artifact = store.open(text)
+    except (MissingError, InputError):
+        if Path(text).expanduser().exists():
+            return None
+        raise
+    if artifact.kind not in (kind.kind for kind in wanted):
+        hint = f"choose one of kind {said(wanted)}: `r1 artifacts list`"
+        raise InputError(
+            f"`{artifact.address}` is of kind {artifact.kind}, and {said(wanted)} is needed here", hint=hint
+        )
+    return artifact
+
+
+def _hub_import(text: str, kind: type[Artifact], store: Store) -> Artifact | None:
+    """An earlier import of the same words: a moving branch is read once, and the record says which commit that was."""
+    asked = [
+        artifact
+        for artifact in store.all()
+        if artifact.record.stage == "import"
+        and artifact.record.version == VERSION
+        and artifact.record.provenance.get("source") == text
+        and artifact.kind == kind.kind
+        and "pad_token" not in artifact.record.payload["recipe"]
+    ]
+    return asked[-1] if asked else None
+
+
+def _outside(
+    text: str,
+    kind: type[Artifact],
+    store: Store,
+    options: dict[str, str],
+    endpoint: EndpointSettings | None = None,
+) -> _Outside:
+    if text.startswith("world:"):
+        return _world(text, kind)
+    if text.startswith("hf:"):
+        return _hub(text, kind, options)
+    if kind is Endpoint:
+        return _endpoint(text, endpoint or EndpointSettings())
+    return _local(text, kind, store, options)
+
+
+def _world(text: str, kind: type[Artifact]) -> _Outside:
+    world = import_module(OWNERS["world"])
+    payload = _payload(kind, {"world": world.key(text)}, {})
+    name = _slug(text.removeprefix("world:").partition("?")[0])
+    return _Outside(name, payload, lambda folder: world.fetch(text, kind.kind, folder))
+
+
+def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
+    """URL, model and declared revision are all it is: nobody here can see which weights answer."""
+    address = Address.parse(text)
+    payload = _payload(
+        Endpoint, {"openai": {"url": address.url, "model": address.model, "revision": address.revision}}, {}
+    )
+
+    def ask(folder: Path) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = import_module(OWNERS["endpoint"]).import_endpoint(address, settings, folder)
+        return found
+
+    return _Outside(_slug(address.model.rpartition("/")[2]), payload, ask)
+
+
+def _hub(text: str, kind: type[Artifact], options: dict[str, str]) -> _Outside:
+    repository, revision = _hub_name(text)
+    if kind not in (Model, Judge):
+        raise InputError(f"`{text}` cannot be {kind.kind} as it is", hint=f"prepare it: `r1 prepare source={text}`")
+    folder = _snapshot(repository, revision or None)
+    payload = _payload(kind, {"hub": repository, "commit": folder.name}, options)
+    return _Outside(_slug(repository.partition("/")[2]), payload, _reader(kind, folder, options))
+
+
+def _hub_name(text: str) -> tuple[str, str]:
+    repository, _, revision = text.removeprefix("hf:").partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        raise InputError(f"`{text}` is not hf:owner/name", hint="e.g. hf:Qwen/Qwen2.5-0.5B or hf:owner/name@revision")
+    return repository, revision
+
+
+def _is_commit(text: str) -> bool:
+    return bool(re.fullmatch(r"[0-9a-f]{40}", text))
+
+
+def _snapshot(repository: str, revision: str | None) -> Path:
+    """A folder of the hub's own cache holding one commit, whose hash is the folder's name."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise InputError("reading the hub needs huggingface_hub", hint="pip install huggingface_hub") from error
+    wanted = [f"*{suffix}" for suffix in _MODEL_FILES if suffix != ".gguf"]
+    try:
+        path = snapshot_download(repository, revision=revision, allow_patterns=wanted)
+    except Exception as error:
+        # the hub's client raises a dozen unrelated kinds for: unknown, private, offline, no such revision
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        hint = "check the name and the network, or give a local folder instead"
+        raise MissingError(f"cannot fetch `hf:{repository}` ({first[:160]})", hint=hint) from error
+    folder = Path(path)
+    if not _is_commit(folder.name):
+        raise InputError(f"the hub's cache does not say which commit `hf:{repository}` is", hint="give a local folder")
+    return folder
+
+
+def _local(text: str, kind: type[Artifact], store: Store, options: dict[str, str]) -> _Outside:
+    path = Path(text).expanduser()
+    if not path.exists():
+        hint = nearest(text, [artifact.name for artifact in store.all()])
+        raise MissingError(f"no artifact, folder or file `{text}`", hint=f"{hint}See `r1 artifacts list`")
+    cache = store.home / ".hashes" / f"outside-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.json"
+    files = _files_of(path, kind)
+    hashes = disk.hash_files(files, path if path.is_dir() else path.parent, cache)
+    if path.is_file():
+        hashes = {path.suffix.lower(): next(iter(hashes.values()))}  # the same bytes under another name are the same
+    name = _slug(path.resolve().name if path.is_dir() else path.stem)
+    return _Outside(name, _payload(kind, {"files": hashes}, options), _reader(kind, path, options))
+
+
+def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
+    if kind in (Model, Judge):
+        files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in _MODEL_FILES)
+        if not any(file.suffix in (".safetensors", ".gguf") for file in files):
+            hint = "save the model with safetensors first; weights in pickles are not read"
+            raise InputError(f"`{path}` holds no .safetensors or .gguf weights", hint=hint)
+        return files
+    if kind in _ROWS and path.suffix == ".jsonl" and path.is_file():
+        return [path]
+    hint = "give a .jsonl file" if kind in _ROWS else "build it first: `r1 --help`"
+    hint = f"prepare it first: `r1 prepare source={path}`" if kind is Prompts else hint
+    raise InputError(f"`{path}` cannot be taken as {kind.kind}", hint=hint)
+
+
+def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callable[[Path], Mapping[str, Any]]:
+    """The function that writes an outside thing's files into a workspace and returns metrics."""
+    if kind in _ROWS:
+        return lambda folder: _copy_rows(kind, path, folder)
+
+    def read_model(folder: Path) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = import_module(OWNERS["model"]).import_model(str(path), folder, **options)
+        return found
+
+    return read_model
+
+
+def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:
+    file, row = _ROWS[kind]
+    if kind is Preferences and _holds_points(path):
+        row = Labelled
+    rows = read_rows(path, row)
+    write_rows(folder / file, rows)
+    return {"rows": len(rows)}
+
+
+def _holds_points(path: Path) -> bool:
+    """Whether the first line of a file of preferences is one labelled response, not a pair."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        first = next((line for line in file if line.strip()), "")
+    return '"response"' in first and '"chosen"' not in first
+
+
+def _payload(kind: type[Artifact], source: dict[str, Any], options: dict[str, str]) -> dict[str, Any]:
+    return node_payload("import", VERSION, {"kind": kind.kind, "source": source, **options}, {})
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._") or "imported"

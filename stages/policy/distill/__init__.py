@@ -1,0 +1,1 @@
+"""Distillation: a teacher's log-probabilities on disk, and the three ways a student learns."""

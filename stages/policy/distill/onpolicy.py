@@ -1,0 +1,255 @@
+"""Distillation on the student's own words: TRL's DistillationTrainer, one step depending on its number alone.
+
+A student, a teacher and rendered prompts enter; the student leaves, closer to the teacher where the student itself
+goes. At each step it answers some prompts, the teacher reads the answers, and the divergence between the two
+distributions at every token is the loss (generalised JSD, arXiv 2306.13649 eq. 1; weight 1 = reverse KL). TRL keeps the
+loop, the loss and its chunked output layers; this subclass replaces how prompts are chosen and answered, so that a
+resumed run asks and draws what an uninterrupted one would have. A test pins the methods overridden here.
+
+The paper does not do this: DeepSeek-R1's students learned by SFT on traces alone (arXiv 2501.12948 §2.4).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+from trl import DistillationConfig, DistillationTrainer
+from trl.trainer.utils import split_tensor_dict
+
+from stages.core.contract import Contract
+from stages.core.errors import EngineError, InputError
+from stages.core.recipe.parts import Tuning
+from stages.core.sampling import Engine, Request, Sampling, Text
+from stages.policy.engines.client import answered, in_order
+from stages.policy.engines.opening import open_engine, samples_live
+from stages.policy.engines.renewal import Renewal
+from stages.policy.models import memory
+from stages.policy.models.weights import Policy
+from stages.policy.seeding import PromptOrder, derive
+from stages.policy.training import resumable, settings
+from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.resumable import ResumableTrainer
+from stages.policy.training.steps import RunState, StepCallback, StepLogger, StepReport
+
+if TYPE_CHECKING:
+    from stages.core.run.runner import Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPolicyPlan:
+    """What the student is asked, and how it answers."""
+
+    prompts: Sequence[str]
+    """Rendered prompts, as both models read them."""
+    contract: Contract
+    tokenizer: Any
+    sampling: Sampling
+    steps: int
+    batch_size: int
+    """Prompts of a step, each answered once."""
+    divergence: float
+    """0 = forward KL(teacher || student), 1 = reverse KL, between them the generalised JSD."""
+    seed: int
+    device: str
+
+
+@dataclass(kw_only=True)
+class OnPolicyState(RunState):
+    """What the run has come to so far."""
+
+    read_tokens: int = 0
+    """Of prompts and answers."""
+    trained_tokens: int = 0
+    """Of answers."""
+    loss: float = 0.0
+    """Of the last step, in nats a token."""
+
+
+class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # type: ignore[misc]
+    """TRL's trainer on rollouts of our own."""
+
+    def __init__(
+        self,
+        student: Policy,
+        teacher: Any,
+        *,
+        plan: OnPolicyPlan,
+        config: DistillationConfig,
+        checkpoints: Checkpoints,
+        callback: StepCallback,
+        engine: Engine,
+    ) -> None:
+        self.plan, self.engine = plan, engine
+        self.said: list[Text] = []
+        self.order = PromptOrder(len(plan.prompts), plan.batch_size, plan.seed)
+        self.parts: list[dict[str, Any]] = []
+        self.counted = (0, 0)
+        super().__init__(
+            model=student.module,
+            teacher_model=teacher,
+            args=config,
+            run_state=OnPolicyState(),
+            checkpoints=checkpoints,
+            callback=callback,
+            processing_class=student.tokenizer,
+            # TRL wants a dataset; which prompts a step asks is decided by its number (see `_prepare_inputs`).
+            train_dataset=Dataset.from_dict({"prompt": list(plan.prompts)}),
+        )
+        dtype = "bfloat16" if config.bf16 else "float32"
+        self.renewal = Renewal(engine, student, dtype=dtype, autocast=self.accelerator.autocast)
+        self.eos_token_ids = list(plan.contract.eos_ids)
+
+    # ---- overridden: TRL and transformers call these ----
+
+    def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
+        """Turn a micro-batch's number into its rows; the first one of a step lets the student answer."""
+        step, part = divmod(generation_batch[0], self.args.gradient_accumulation_steps)
+        if part == 0:
+            asked = [{"prompt": self.plan.prompts[index]} for index in self.order.rollout(step)]
+            made = self._generate_and_score_completions(asked)
+            self.counted = (
+                int(made["prompt_mask"].sum() + made["completion_mask"].sum()),
+                int(made["completion_mask"].sum()),
+            )
+            self.parts = split_tensor_dict(made, self.args.gradient_accumulation_steps)
+        return self.parts[part]
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
+    ) -> list[list[int]]:
+        """Let the engine answer, whose draws depend on the seed, the step and the row alone.
+
+        Raises EngineError where it fails an answer for good: a step has its rows, or is none.
+        """
+        asked = self._requests(prompt_ids, self.state.global_step)
+        engine = self.renewal.follow(self.state.global_step, self.said)
+        with self.accelerator.autocast():
+            done = in_order(asked, answered(engine, asked))
+        failed = next((one for one in done if one.failed), None)
+        if failed is not None:
+            raise EngineError(
+                f"the {engine.name} engine failed an answer of the student ({failed.finish}): {failed.fault}",
+                hint="run the same command again: it goes on from the last checkpoint",
+            )
+        self.said = [Text(ids, one.ids) for ids, one in zip(prompt_ids, done, strict=True)]
+        return [one.ids for one in done]
+
+    def _requests(self, prompt_ids: Sequence[Sequence[int]], step: int) -> list[Request]:
+        plan = self.plan
+        return [
+            Request(prompt_ids=ids, sampling=plan.sampling, seed=derive(plan.seed, "on-policy", step, row), key=row)
+            for row, ids in enumerate(prompt_ids)
+        ]
+
+    # ---- steps ----
+
+    def begin_run(self) -> None:
+        """Let the engine take the student's weights once, before the first step."""
+        first = [self.plan.prompts[index] for index in self.order.rollout(0)]
+        ids = self.plan.tokenizer(first)["input_ids"]
+        self.renewal.rehearse(self._requests(ids, 0), self.state.global_step)
+
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return what TRL says of the step, under our names; what was read is added up."""
+        state, (read, trained) = self.run_state, self.counted
+        state.read_tokens, state.trained_tokens = state.read_tokens + read, state.trained_tokens + trained
+        state.loss = logs["loss"]
+        named = {"completions/mean_length": "length", "completions/clipped_ratio": "truncated"}
+        wanted = ("loss", "entropy", "grad_norm", "learning_rate", *named)
+        return {named.get(name, name): float(logs[name]) for name in wanted if logs.get(name) is not None}
+
+
+def longest_prompt(plan: OnPolicyPlan) -> int:
+    """Tokens of the longest prompt."""
+    return max(len(ids) for ids in plan.tokenizer(list(plan.prompts))["input_ids"])
+
+
+def refuse_without_room(plan: OnPolicyPlan) -> None:
+    """Raise InputError when the longest prompt leaves no room for an answer of the longest kind."""
+    positions, wanted = plan.contract.max_positions, plan.sampling.max_tokens
+    room = positions - longest_prompt(plan)
+    if room < wanted:
+        raise InputError(
+            f"the longest prompt leaves {room} of {positions} positions, and answers may have {wanted} tokens",
+            hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
+        )
+
+
+def train(
+    student: Policy,
+    teacher: Any,
+    plan: OnPolicyPlan,
+    tuning: Tuning,
+    *,
+    work: Work,
+    after_step: Callable[[StepReport], None] | None = None,
+) -> dict[str, Any]:
+    """Train `student` in place, `plan.steps` times; both models have the shared vocabulary and nothing beyond it.
+
+    Resumes from `work.scratch / "checkpoints"`; on a CPU it then ends in the same bits. Returns plain figures: `steps`,
+    `trained_tokens` (the student's own), `loss` (of the last step, nats a token), `flops` ({"sampling": 2·N·tokens,
+    "update": 6·N·tokens, "teacher": 2·N_teacher·tokens}, tokens those of prompts and answers). Emits `note`, `step` and
+    `progress`; `after_step` is called when a step was told. Raises StageError when a gradient is no number. Saving the
+    model is the caller's.
+    """
+    tokens = longest_prompt(plan) + plan.sampling.max_tokens
+    micro = settings.micro_rows(
+        plan.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student.module, tokens)
+    )
+    work.emit("note", text=f"{plan.steps} steps of {plan.batch_size} prompts, {micro} rows at once")
+    checkpoints = Checkpoints(work.scratch / "checkpoints")
+    folder = work.scratch / "student"
+    if not samples_live(work.runtime):
+        student.save(folder, "float32")  # as it is trained: its vocabulary cut, its positions raised
+    engine = open_engine(
+        folder, contract=plan.contract, dtype=tuning.dtype, runtime=work.runtime, model=student.module
+    )
+    trainer = OnPolicyTrainer(
+        student,
+        teacher,
+        plan=plan,
+        config=configuration(tuning, plan, checkpoints.fresh_draft(), micro, work),
+        checkpoints=checkpoints,
+        callback=StepLogger(work, live=("loss", "length", "entropy"), then=after_step),
+        engine=engine,
+    )
+    try:
+        resumable.train(trainer, work)
+    finally:
+        engine.close()
+    mine, state = student.parameters, trainer.run_state
+    read = state.read_tokens
+    return {
+        "steps": plan.steps,
+        "trained_tokens": state.trained_tokens,
+        "loss": state.loss,
+        "flops": {
+            "sampling": 2 * mine * read,
+            "update": 6 * mine * read,
+            "teacher": 2 * teacher.num_parameters() * read,
+        },
+    }
+
+
+def configuration(tuning: Tuning, plan: OnPolicyPlan, folder: Path, micro: int, work: Work) -> DistillationConfig:
+    """Translate a `Tuning` and an `OnPolicyPlan` into TRL's own words; `micro` must divide the prompts of a step."""
+    return DistillationConfig(
+        **settings.common_arguments(
+            tuning,
+            folder=folder,
+            seed=work.seed,
+            save_steps=settings.save_steps(plan.steps, work),
+            cpu=plan.device == "cpu",
+        ),
+        max_steps=plan.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=plan.batch_size // micro,
+        max_completion_length=plan.sampling.max_tokens,
+        temperature=plan.sampling.temperature,
+        beta=plan.divergence,
+        disable_dropout=True,
+    )

@@ -1,0 +1,1 @@
+"""vLLM as an engine, inside this process or behind `vllm serve`."""

@@ -1,0 +1,1 @@
+"""Learned judges, in use and in training."""

@@ -1,0 +1,142 @@
+"""The one owner of a model's weights: whatever is trained is loaded, copied, kept, measured and saved here.
+
+A folder enters and a `Policy` leaves; a policy enters and a folder leaves. No trainer knows that a model is a
+dictionary of tensors, so a model whose weights are held otherwise (adapters over a frozen base) overrides these
+methods and nothing else. A student or a judge in training is held the same way.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_model as load_tensors
+from safetensors.torch import save_model as save_tensors
+from torch import Tensor
+from transformers.core_model_loading import revert_weight_conversion
+
+from stages.core.contract import Contract
+from stages.core.errors import StageError
+from stages.policy.models import folders
+
+
+class Policy:
+    """A module with the tokenizer and the contract that belong to its weights."""
+
+    def __init__(self, module: Any, tokenizer: Any, contract: Contract) -> None:
+        self.module = module
+        self.tokenizer = tokenizer
+        self.contract = contract
+
+    @classmethod
+    def load(
+        cls, path: Path | str, tokenizer: Any, contract: Contract, *, dtype: str = "float32", device: str = "cpu"
+    ) -> Self:
+        """Load a folder's causal language model in evaluation mode; raises as `models.load_model`."""
+        return cls(folders.load_model(path, dtype=dtype, device=device), tokenizer, contract)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        found: torch.device = self.module.device
+        return found
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the weights are, tied ones counted once."""
+        return int(self.module.num_parameters())
+
+    def disable_dropout(self) -> None:
+        """Let the weights alone decide what the module answers, in training too: a ratio of two policies needs that."""
+        for module in self.module.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "attention_dropout"):  # a number that attention reads, and no module
+                module.attention_dropout = 0.0
+
+    # ---- copies ----
+
+    def copy(self) -> Policy:
+        """Return the same policy with weights of its own, on the same device.
+
+        Raises StageError once a trainer holds it: trainers put a `forward` on the module that is bound to the module,
+        and a copy would take it along and answer with the original's weights.
+        """
+        if "forward" in vars(self.module):
+            raise StageError("a model was copied after a trainer took hold of it, so the copy would be no copy")
+        return Policy(copy.deepcopy(self.module), self.tokenizer, self.contract)
+
+    def reference(self) -> Policy:
+        """Return a frozen copy, in evaluation mode, to measure divergences from; `renew` replaces its weights."""
+        made = self.copy()
+        made.module.eval().requires_grad_(False)
+        return made
+
+    def renew(self, other: Policy) -> None:
+        """Take over all weights of `other`. Raises StageError when the two have not the same ones by name and shape."""
+        try:
+            self.module.load_state_dict(other.module.state_dict())
+        except RuntimeError as error:
+            raise StageError(f"two models do not have the same weights ({_first_line(error)})") from error
+
+    def named_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield each weight under the name it has in a checkpoint of this architecture, a tied one under each of its
+        names; the tensors are the module's own, without gradient, and must not be written to."""
+        yield from revert_weight_conversion(self.module, self.module.state_dict()).items()
+
+    # ---- files ----
+
+    def snapshot(self, file: Path) -> None:
+        """Write the weights into a safetensors file that `restore` reads, tied ones once, in the dtype they have."""
+        save_tensors(self.module, str(file))
+
+    def restore(self, file: Path) -> None:
+        """Load a snapshot into the weights as they are; raises StageError when one is missing or strange."""
+        try:
+            load_tensors(self.module, os.fspath(file))
+        except RuntimeError as error:
+            raise StageError(
+                f"{file.name} does not hold the weights of this model ({_first_line(error)})",
+                hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
+            ) from error
+
+    def save(self, folder: Path, dtype: str) -> None:
+        """Write a model folder with weights of `dtype`, tokenizer and contract; raises as `models.save_model`.
+
+        The weights in memory are of that dtype from then on.
+        """
+        folders.save_model(self.module.to(folders.torch_dtype(dtype)), self.tokenizer, self.contract, folder)
+
+    def largest_change(self, folder: Path) -> float:
+        """Return the largest |w - w'| over all weights, w' those in the safetensors files of a model folder.
+
+        Taken tensor by tensor on the CPU, in float32: no second model is loaded. A tied weight that the files hold
+        under one of its names is compared once. Raises StageError when the files lack a weight.
+        """
+        mine = dict(self.named_weights())
+        known: set[tuple[int, int]] = set()
+        largest = 0.0
+        for file in sorted(folder.glob("*.safetensors")):
+            with safe_open(file, framework="pt") as opened:
+                for name in set(opened.keys()) & set(mine):
+                    change = mine[name].cpu().float() - opened.get_tensor(name).float()
+                    largest = max(largest, change.abs().max().item())
+                    known.add(_place(mine[name]))
+        absent = [name for name, weight in mine.items() if _place(weight) not in known]
+        if absent:
+            raise StageError(f"`{folder}` lacks the weight {absent[0]}, so no change can be told")
+        return largest
+
+
+def _place(weight: Tensor) -> tuple[int, int]:
+    """The same for two names of one weight: where it lies and how long it is."""
+    return weight.data_ptr(), weight.numel()
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,1 @@
+"""Reinforcement learning: GRPO, PPO, their losses, rollouts and what a run writes down."""

@@ -1,0 +1,375 @@
+"""GRPO as R1-Zero ran it, on transformers' trainer.
+
+A policy and a `Collector` (prompts, judges, template) enter; updated weights leave, and figures for every step.
+transformers keeps the loop, the optimizer, the schedule and the file formats; here is what the recipe says: several
+minibatches a rollout with log-probabilities of their own, a reference policy that is replaced whole, rollouts that
+depend on their number alone, checkpoints that hold everything. A test pins the methods overridden here.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import Trainer, TrainingArguments
+
+from stages.core.errors import StageError
+from stages.core.recipe.parts import Objective
+from stages.core.sampling import Engine
+from stages.policy.engines.renewal import Renewal
+from stages.policy.models.prefix import selected_logprobs
+from stages.policy.models.weights import Policy
+from stages.policy.rl.importance import MISMATCH, mismatch
+from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
+from stages.policy.rl.own_loss import load_loss
+from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout
+from stages.policy.rl.validation import ValidationPlan
+from stages.policy.training import costs
+from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.resumable import ResumableTrainer
+from stages.policy.training.settings import BatchSizes
+from stages.policy.training.steps import RunState, StepCallback
+
+REFERENCE_FILE = "reference.safetensors"
+ROLLOUT_FILE = "rollout.pt"
+
+
+class RolloutCallback(StepCallback, Protocol):
+    """Who is told what while a policy is trained."""
+
+    def on_sampling(self, step: int, done: int, asked: int) -> None:
+        """After `step` updates, `done` of the `asked` completions of a rollout are there."""
+
+    def on_rollout(self, rollout: Rollout, kept: list[LoggedCompletion]) -> None:
+        """A rollout is complete; some of its answers as text."""
+
+    def on_validation(self, step: int, figures: dict[str, float]) -> None:
+        """The policy was validated after `step` updates."""
+
+
+@dataclass(kw_only=True)
+class PolicyState(RunState):
+    """What a run remembers besides its policy."""
+
+    reference_step: int = 0
+    """Updates after which the reference was the policy."""
+    seconds: float = 0.0
+    """Of all steps so far."""
+    peak_memory_mb: float = 0.0
+    sampling_flops: int = 0
+    """2 N D (arXiv 2001.08361, §2.1): N parameters, D tokens that were read."""
+    update_flops: int = 0
+    """6 N D. Taking log-probabilities again, the reference's and validation are not in it."""
+    reflective: list[tuple[int, float]] = field(default_factory=list)
+    """(first step, reflective words a completion) of each rollout."""
+    last: dict[str, Any] = field(default_factory=dict)
+    """Figures of the last step."""
+    base_validation: dict[str, float] = field(default_factory=dict)
+    """Of the policy before its first step."""
+    best_validation: dict[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+
+    def __post_init__(self) -> None:
+        self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
+
+
+class StepTotals:
+    """Sums over the micro-batches of one step, and the seconds it spent on what."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the last step; its seconds count from now."""
+        self.began = time.perf_counter()
+        self.seconds: dict[str, float] = {"renewal": 0.0, "rollout": 0.0, "reward": 0.0, "logprobs": 0.0}
+        self.sums: dict[str, float] = defaultdict(float)
+        self.log_ratios: list[Tensor] = []
+        """Trainer to sampler, of each token that met the weights it was drawn with."""
+        self.low, self.high = math.inf, -math.inf
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Count the seconds of a block under `name`."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def add(self, sums: dict[str, Tensor]) -> None:
+        """Add one micro-batch's detached sums, as `policy_loss` returns them."""
+        values = {name: value.item() for name, value in sums.items()}
+        self.low = min(self.low, values.pop("ratio_min"))
+        self.high = max(self.high, values.pop("ratio_max"))
+        for name, value in values.items():
+            self.sums[name] += value
+
+    def figures(self, tokens: int) -> dict[str, float]:
+        """Return the step's means over its `tokens` trained tokens, the extremes of the ratio, and the seconds."""
+        named = {"ratio": "ratio_mean", "clipped": "clip_fraction"}
+        means = {named.get(name, name): value / max(tokens, 1) for name, value in self.sums.items()}
+        update = time.perf_counter() - self.began - sum(self.seconds.values())
+        seconds = {f"seconds_{name}": round(value, 4) for name, value in (self.seconds | {"update": update}).items()}
+        apart = mismatch(torch.cat(self.log_ratios)) if self.log_ratios else {}
+        return means | apart | {"ratio_min": self.low, "ratio_max": self.high} | seconds
+
+
+class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[misc]
+    """transformers' trainer with R1-Zero's rollouts, reference and loss."""
+
+    callback: RolloutCallback
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        collector: Collector,
+        engine: Engine,
+        objective: Objective,
+        config: TrainingArguments,
+        checkpoints: Checkpoints,
+        callback: RolloutCallback,
+        validation: ValidationPlan | None = None,
+    ) -> None:
+        self.policy = policy
+        self.reference: Policy | None = None
+        self.collector = collector
+        self.engine = engine
+        self.objective = objective
+        self.loss = load_loss(objective.loss)
+        self.validation = validation
+        self.totals = StepTotals()
+        self.rollout: Rollout | None = None
+        policy.disable_dropout()
+        self.copy_policy()
+        super().__init__(
+            model=policy.module, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config
+        )
+        dtype = collector.recipe.dtype
+        self.renewal = Renewal(engine, policy, dtype=dtype, autocast=self.accelerator.autocast)
+        costs.restart_peak(self.accelerator.device)
+        step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        self.sizes = BatchSizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
+
+    def copy_policy(self) -> None:
+        """Make the models that start as the policy, before a trainer takes hold of its module (see `Policy.copy`)."""
+        if self.objective.kl_weight:
+            self.reference = self.policy.reference()
+
+    # ---- overridden: transformers calls these ----
+
+    def _prepare_inputs(self, generation_batch: list[int]) -> dict[str, Any]:
+        """Turn a micro-batch's number into its rows; the first one of a rollout makes the rollout."""
+        step, part = divmod(generation_batch[0], self.sizes.accumulation)
+        number, minibatch = divmod(step, self.sizes.minibatches)
+        if self.rollout is None or self.rollout.number != number:
+            self.rollout = self._roll_out(number, step)
+        whole = range(minibatch * self.sizes.step, (minibatch + 1) * self.sizes.step)
+        rows = whole[part * self.sizes.micro : (part + 1) * self.sizes.micro]
+        tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
+        normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
+        batch = self._batch(self.rollout, rows)
+        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and self.engine.exact}
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Tensor:
+        """Return the loss of a micro-batch as its part of the minibatch's; nothing downstream divides it again."""
+        logprobs_BT, entropy_BT = self._token_logprobs(model, inputs, with_entropy=True)
+        old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
+        if inputs.get("fresh"):
+            old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
+            self.totals.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
+        given = LossInputs(
+            logprobs_BT=logprobs_BT,
+            old_logprobs_BT=old_BT,
+            sampler_logprobs_BT=inputs.get("sampler_logprobs"),
+            ref_logprobs_BT=inputs.get("ref_logprobs"),
+            advantages=inputs["advantages"],
+            mask_BT=inputs["completion_mask"],
+            normaliser=inputs["normaliser"],
+        )
+        loss, sums = policy_loss(self.loss, given, self.objective)
+        self.totals.add(sums | {"entropy": entropy_BT.sum()})
+        return loss
+
+    # ---- rollouts ----
+
+    def _roll_out(self, number: int, step: int) -> Rollout:
+        self._renew_reference(step)
+        engine = self.renewed_engine(step)
+        with self.totals.timed("rollout"), self.accelerator.autocast():
+            completions = self.collector.collect(
+                engine, number, step, lambda done, asked: self.callback.on_sampling(step, done, asked)
+            )
+        with self.totals.timed("reward"):
+            answers = self.collector.judge(number, completions)
+            rollout, kept = self.collector.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
+        with self.totals.timed("logprobs"):
+            self.take_logprobs(rollout)
+            kept = self.assign_advantages(rollout, kept)
+        self.callback.on_rollout(rollout, kept)
+        return rollout
+
+    @torch.no_grad()
+    def take_logprobs(self, rollout: Rollout) -> None:
+        """Add the reference's log-probabilities, and replace the sampler's by the trainer's where they may differ.
+
+        An exact engine says the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
+        the weights they were drawn with, so its ratios are 1. Of another (vLLM, or bfloat16) they are taken again, in
+        the very micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the
+        sampler's then go into the loss beside them (`importance`).
+        """
+        old: list[Tensor] = rollout.old_logprobs if self.engine.exact else []
+        ref: list[Tensor] = []
+        for start in range(0, self.sizes.rollout, self.sizes.micro):
+            rows = range(start, start + self.sizes.micro)
+            batch = self._batch(rollout, rows)
+            lengths = [len(rollout.completion_ids[row]) for row in rows]
+            if not self.engine.exact:
+                old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
+            if self.reference is not None:
+                ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
+        if not self.engine.exact:
+            rollout.sampler_logprobs = rollout.old_logprobs
+            rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
+        rollout.old_logprobs, rollout.ref_logprobs = old, ref
+
+    def renewed_engine(self, step: int) -> Engine:
+        """Return the engine with the weights that there are after `step` updates."""
+        with self.totals.timed("renewal"):
+            return self.renewal.follow(step, self.rollout.texts() if self.rollout else ())
+
+    def assign_advantages(self, rollout: Rollout, kept: list[LoggedCompletion]) -> list[LoggedCompletion]:
+        """Return the answers to keep with their advantages: here those of their groups, which the rollout has."""
+        return kept
+
+    def _batch(self, rollout: Rollout, rows: range) -> dict[str, Any]:
+        batch = rollout.batch(rows, self.collector.contract.pad_id, self.accelerator.device)
+        return {**batch, "shared_prefix": rollout.shared_prefix}
+
+    def _token_logprobs(self, model: Any, batch: dict[str, Any], *, with_entropy: bool = False) -> tuple[Tensor, Any]:
+        """The one way log-probabilities are taken, for the sampling, reference and trained policy: [B, T] each."""
+        with self.accelerator.autocast():
+            return selected_logprobs(
+                model,
+                batch["prompt_ids"],
+                batch["prompt_mask"],
+                batch["completion_ids"],
+                batch["completion_mask"],
+                temperature=self.collector.recipe.temperature,
+                shared_prefix=batch["shared_prefix"],
+                with_entropy=with_entropy,
+            )
+
+    # ---- the reference policy ----
+
+    def _renew_reference(self, step: int) -> None:
+        """Replace the reference by the policy, whole, when a multiple of `reference_steps` was reached since the last
+        time.
+
+        It happens where the reference is next used, at the start of a rollout; R1's 400 steps are exactly 25 of its
+        rollouts.
+        """
+        every = self.collector.recipe.reference_steps
+        if self.reference is None or not every or step - step % every <= self.run_state.reference_step:
+            return
+        self.reference.renew(self.policy)
+        self.run_state.reference_step = step
+
+    # ---- validation ----
+
+    def begin_run(self) -> None:
+        """Let the engine take the weights once, and validate the base; a resumed run has done the latter."""
+        self.renewal.rehearse(self.collector.requests(0, 0), self.state.global_step)
+        if self.state.global_step == 0:
+            self._validate(0)
+
+    def _validate(self, step: int) -> None:
+        """Validate the policy when it is time, and keep its weights when none were better."""
+        plan, state = self.validation, self.run_state
+        if plan is None or not plan.due(step, self.args.max_steps):
+            return
+        with self.accelerator.autocast():
+            figures = plan.validation.run(self.renewed_engine(step), self.collector.max_tokens(step))
+        self.callback.on_validation(step, figures)
+        state.base_validation = state.base_validation or figures
+        if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:
+            state.best_step, state.best_validation = step, figures
+            if plan.best is not None:
+                plan.best.keep(self.policy, step)
+
+    # ---- steps and checkpoints ----
+
+    def begin_step(self) -> None:
+        """The totals are of one step."""
+        self.totals.restart()
+
+    def close_step(self, logs: dict[str, float]) -> None:
+        """Report the update that just ended, and validate the policy when it is time."""
+        super().close_step(logs)
+        self._validate(self.state.global_step)
+
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return figures of the step and of the rollout it is part of; what the run has come to is added up."""
+        rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
+        rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
+        figures: dict[str, Any] = rollout.facts | self.totals.figures(rollout.tokens(rows))
+        # Of its first minibatch, for the others too.
+        rollout.facts |= {name: figures[name] for name in MISMATCH if name in figures}
+        figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
+        if self.reference is not None:
+            age = step - 1 - reference_step(rollout.reference)
+            figures |= {"reference": rollout.reference, "reference_age": age}
+        state = self.run_state
+        state.seconds += sum(value for name, value in figures.items() if name.startswith("seconds_"))
+        state.peak_memory_mb = max(state.peak_memory_mb, costs.peak_memory_mb(self.accelerator.device))
+        if place == 0:
+            state.sampling_flops += 2 * self.policy.parameters * rollout.processed(range(self.sizes.rollout))
+            state.reflective.append((step, figures["reflective"]))
+        state.update_flops += 6 * costs.trained_parameters(self.optimizer) * rollout.processed(rows)
+        state.last = figures
+        return figures
+
+    def _rollout_in_progress(self) -> Rollout:
+        if self.rollout is None:
+            raise StageError("a step ended before its rollout began")
+        return self.rollout
+
+    def save_state_files(self, folder: Path) -> None:
+        """Write the reference, and the rollout in progress, too."""
+        super().save_state_files(folder)
+        if self.reference is not None and self.run_state.reference_step:
+            self.reference.snapshot(folder / REFERENCE_FILE)
+        # Between rollouts there is nothing to keep; inside one, its log-probabilities are of weights that are gone.
+        if self.rollout is not None and self.state.global_step % self.sizes.minibatches:
+            torch.save({part.name: getattr(self.rollout, part.name) for part in fields(Rollout)}, folder / ROLLOUT_FILE)
+
+    def load_state_files(self, folder: Path) -> None:
+        """Read them again."""
+        super().load_state_files(folder)
+        if self.reference is not None and self.run_state.reference_step:
+            self.reference.restore(folder / REFERENCE_FILE)
+        if (folder / ROLLOUT_FILE).exists():
+            self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
+
+
+def reference_name(step: int) -> str:
+    """Name the reference policy that was the policy after `step` updates."""
+    return f"step-{step}" if step else "init"
+
+
+def reference_step(name: str) -> int:
+    """Return the number of updates that a reference's name states."""
+    return 0 if name == "init" else int(name.removeprefix("step-"))
+
+
+def _unpadded(logprobs_BT: Tensor, lengths: list[int]) -> list[Tensor]:
+    return [row[:length].cpu().clone() for row, length in zip(logprobs_BT, lengths, strict=True)]

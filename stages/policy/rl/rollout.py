@@ -1,0 +1,297 @@
+"""One rollout: prompts are answered in groups, judged, and laid out as rows to train on.
+
+The policy and a rollout's number enter; completions with rewards, advantages and log-probabilities of the sampling and
+the reference policy leave. A rollout depends on the weights, the seed and its number alone, never on the state of a
+global random generator, which is what makes a resumed run exact. Rows keep their own lengths; padding is added where a
+micro-batch is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from stages.core import text
+from stages.core.contract import Contract
+from stages.core.judged import Judged
+from stages.core.language import scripts
+from stages.core.language.reflection import reflective_words
+from stages.core.rows import JUDGES, Prompt
+from stages.core.sampling import Completion, Engine, Request, Sampling, Text
+from stages.policy.engines.client import Prompted, answered, in_order, requests
+from stages.policy.models.prefix import shared_prefix_length
+from stages.policy.rl.losses import flat_groups, group_advantages, group_spread, normalised_advantages
+from stages.policy.seeding import MixedOrder, derive, permutation
+from stages.rewards.grading import Grader
+from stages.rewards.scoring import Scorer, total
+
+if TYPE_CHECKING:
+    from stages.core.recipe.parts import Reinforcement
+
+
+class LoggedCompletion(NamedTuple):
+    """An answer worth writing down, with the advantage that it was trained with."""
+
+    answer: Judged
+    advantage: float
+
+    def row(self, rewards: Collection[str]) -> dict[str, Any]:
+        """Return it as a row of completions/rollout-*.jsonl, with what each of `rewards` that applies said and why."""
+        prompt = self.answer.prompt
+        asked = {"id": prompt.id, "problem": prompt.problem, "gold": prompt.answer}
+        return asked | self.answer.row(rewards) | {"advantage": self.advantage}
+
+
+@dataclass(kw_only=True)
+class Rollout:
+    """The rows of one rollout in the order they are trained on, which is random across groups; B rows."""
+
+    number: int
+    reference: str
+    """The reference policy whose log-probabilities these are, such as `init` or `step-400`."""
+    max_tokens: int
+    shared_prefix: int
+    """Tokens that all prompts share at their start."""
+    prompt_ids: list[list[int]]
+    completion_ids: list[list[int]]
+    order: list[int]
+    """Row -> its place among the answers, where groups lie together."""
+    rewards_B: Tensor
+    """What each row was given, weighted and summed; NaN = could not be judged."""
+    advantages_B: Tensor
+    old_logprobs: list[Tensor]
+    ref_logprobs: list[Tensor]
+    """One [T] tensor a row; empty when no KL is taken."""
+    facts: dict[str, float]
+    """What a step reports about the rollout: rewards, lengths, shares, how far the sampler is from the trainer."""
+    sampler_logprobs: list[Tensor] = field(default_factory=list)
+    """The sampler's own, one [T] tensor a row, where `old_logprobs` are the trainer's; empty where both agree."""
+    traces: dict[str, list[Tensor]] = field(default_factory=dict)
+    """More figures for each token by name, one [T] tensor a row: PPO's values, returns and advantages."""
+
+    def batch(self, rows: range, pad_id: int, device: torch.device | str) -> dict[str, Tensor]:
+        """Return some rows as padded tensors: prompts left, completions right, masks True at real tokens."""
+        prompts = [torch.tensor(self.prompt_ids[row]) for row in rows]
+        completions = [torch.tensor(self.completion_ids[row], dtype=torch.long) for row in rows]
+        prompt_ids, prompt_mask = _padded(prompts, pad_id, left=True)
+        completion_ids, completion_mask = _padded(completions, pad_id)
+        batch = {
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "completion_ids": completion_ids,
+            "completion_mask": completion_mask,
+            "advantages": self.advantages_B[rows.start : rows.stop],
+        }
+        names = ("old_logprobs", "sampler_logprobs", "ref_logprobs")
+        traces = {name: getattr(self, name) for name in names} | self.traces
+        for name, per_row in traces.items():
+            if per_row:
+                batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)
+        return {name: tensor.to(device) for name, tensor in batch.items()}
+
+    def texts(self) -> Iterator[Text]:
+        """Yield prompt and completion of each row that said something."""
+        for prompt_ids, completion_ids in zip(self.prompt_ids, self.completion_ids, strict=True):
+            if completion_ids:
+                yield Text(prompt_ids, completion_ids)
+
+    def tokens(self, rows: range) -> int:
+        """Return how many completion tokens these rows hold."""
+        return sum(len(self.completion_ids[row]) for row in rows)
+
+    def processed(self, rows: range) -> int:
+        """Return how many tokens a model reads to take these rows: prompts and completions, the shared start once."""
+        prompts = sum(len(self.prompt_ids[row]) - self.shared_prefix for row in rows)
+        return self.shared_prefix + prompts + self.tokens(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collector:
+    """What all rollouts of a run share, and how one is made."""
+
+    recipe: Reinforcement
+    rows: Sequence[Prompt]
+    prompt_ids: Sequence[list[int]]
+    tokenizer: Any
+    contract: Contract
+    seed: int
+    general: int = 0
+    """How many of the rows, at their end, are general prompts: asked from the recipe's `general_from_step` on."""
+    judges: Mapping[str, Scorer] = field(default_factory=dict)
+    """Reward name -> the learned judge that gives it."""
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        """Prompts that one rollout asks; each becomes a group."""
+        return self.recipe.prompts_per_step * self.recipe.minibatches
+
+    def max_tokens(self, step: int) -> int:
+        """Return the completion limit of a rollout that starts after `step` updates: the length switch acts here."""
+        switch = self.recipe.length_switch
+        return self.recipe.max_completion_tokens if switch is None or step < switch.step else switch.tokens
+
+    def collect(
+        self, engine: Engine, number: int, step: int, on_progress: Callable[[int, int], None]
+    ) -> list[Completion]:
+        """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
+        other. Each completion has a seed of its own, from (seed, rollout, prompt, number). `on_progress` hears how many
+        of all are there.
+        """
+        asked = self.requests(number, step)
+        return in_order(asked, answered(engine, asked), on_progress)
+
+    def requests(self, number: int, step: int) -> list[Request]:
+        """Return the requests of rollout `number`, group by group."""
+        rows = [self.rows[index] for index in self._chosen(number)]
+        prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in self._chosen(number)}
+        sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
+        return requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
+
+    def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:
+        """Return the completions of rollout `number` with their prompts and verdicts, in order."""
+        recipe = self.recipe
+        grader = Grader(
+            contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
+        )
+        return grader.grade(completions, [self.rows[index] for index in self._chosen(number)], self.tokenizer)
+
+    def lay_out(
+        self, answers: Sequence[Judged], number: int, step: int, reference: str
+    ) -> tuple[Rollout, list[LoggedCompletion]]:
+        """Turn judged groups into a rollout whose `old_logprobs` are still the sampler's, and its first two groups to
+        keep.
+
+        With `shuffle_rewards` the rewards change places across all rows before they become advantages: a control under
+        which nothing can be learned. What is reported of them stays as it was earned.
+        """
+        prompt_ids = [self.prompt_ids[index] for index in self._chosen(number)]
+        earned = [None if one.failed else total(one.verdicts, self.recipe.rewards) for one in answers]
+        earned_B = torch.tensor([float("nan") if value is None else value for value in earned])
+        given = list(range(len(answers)))
+        if self.recipe.shuffle_rewards:
+            given = permutation(len(answers), seed=derive(self.seed, "shuffle", number))
+        given_B = earned_B[given]
+        given_PG = given_B.view(-1, self.recipe.group_size)
+        if self.recipe.normalise_rewards:
+            advantages_PG = self._normalised([answers[place] for place in given])
+        else:
+            advantages_PG = group_advantages(given_PG, scale=self.recipe.scale_rewards)
+        advantages_B = advantages_PG.flatten()
+        order = self._training_order(answers, number)
+        rollout = Rollout(
+            number=number,
+            reference=reference,
+            max_tokens=self.max_tokens(step),
+            shared_prefix=shared_prefix_length(prompt_ids),
+            prompt_ids=[prompt_ids[row] for row in order],
+            completion_ids=[answers[row].completion.ids for row in order],
+            order=order,
+            rewards_B=given_B[order],
+            advantages_B=advantages_B[order],
+            old_logprobs=[torch.tensor(answers[row].completion.logprobs, dtype=torch.float32) for row in order],
+            ref_logprobs=[],
+            facts=self._facts(answers, earned_B) | {"flat_groups": flat_groups(given_PG).float().mean().item()},
+        )
+        kept = [
+            LoggedCompletion(answers[row], advantages_B[row].item())
+            for row in range(min(2 * self.recipe.group_size, len(answers)))
+        ]
+        return rollout, kept
+
+    def _chosen(self, number: int) -> list[int]:
+        recipe = self.recipe
+        order = MixedOrder(
+            reasoning=len(self.rows) - self.general,
+            general=self.general,
+            per_rollout=self.prompts_per_rollout,
+            first=math.ceil((recipe.general_from_step or 0) / recipe.minibatches),
+            share=recipe.general_share,
+            seed=self.seed,
+        )
+        return [index for index in order.rollout(number) for _ in range(recipe.group_size)]
+
+    def _normalised(self, answers: Sequence[Judged]) -> Tensor:
+        """Return the advantages of groups whose rewards are normalised one by one; what could not be judged has 0."""
+        weights = {name: weight for name, weight in self.recipe.rewards.items() if weight}
+        rows = []
+        for verdicts in (answer.verdicts for answer in answers):
+            values = [verdicts[name].value if name in verdicts else None for name in weights]
+            judged = total(verdicts, weights) is not None
+            rows.append([float("nan") if value is None or not judged else value for value in values])
+        rewards_PGK = torch.tensor(rows).view(-1, self.recipe.group_size, len(weights))
+        return normalised_advantages(rewards_PGK, torch.tensor([*weights.values()]), scale=self.recipe.scale_rewards)
+
+    def _training_order(self, answers: Sequence[Judged], number: int) -> list[int]:
+        """Deal all rows into minibatches at random; within one, short rows come first, so that micro-batches are padded
+        little.
+        """
+        dealt = permutation(len(answers), seed=derive(self.seed, "minibatches", number))
+        size = len(dealt) // self.recipe.minibatches
+        minibatches = [dealt[start : start + size] for start in range(0, len(dealt), size)]
+        return [row for rows in minibatches for row in sorted(rows, key=lambda row: len(answers[row].completion.ids))]
+
+    def _facts(self, answers: Sequence[Judged], earned_B: Tensor) -> dict[str, float]:
+        by_reward = {f"reward_{name}": _mean_of(answers, name) for name in self.recipe.rewards}
+        general = [answer.prompt.verifier in JUDGES for answer in answers]
+        earned_PG = earned_B.view(-1, self.recipe.group_size)
+        return {
+            "reward": earned_B.nanmean().item(),
+            "reward_std": group_spread(earned_PG).nanmean().item(),
+            **_known(by_reward),
+            **measured(answers, self.contract),
+            "unjudged": earned_B.isnan().float().mean().item(),
+            **({"general": sum(general) / len(general)} if self.general else {}),
+        }
+
+
+def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
+    """Return means over completions: accuracy in any format, the strict format, both together, the length in tokens,
+    the shares of completions that were truncated and whose prose mixes English and Chinese, `reflective` words a
+    completion, the share of words in the prompt's `language` where there is thinking to look at, and `judges`: the
+    score of the judge that each general prompt belongs to.
+
+    Each mean is over the completions that it applies to, and left out where there is none. Those that the engine failed
+    are the share `failed`, where there are some, and truncated; nothing else is read off them.
+    """
+    scored = [one for one in answers if not one.failed]
+    thinking = [one for one in scored if text.spans(contract.prefill + one.text, contract.think_tags)]
+    judgements = [one.value(name) for one in scored for name in JUDGES if name in one.verdicts]
+    figures = {
+        **{name: _mean_of(scored, name) for name in ("accuracy", "format", "strict")},
+        "length": _mean(one.completion.length for one in scored),
+        "truncated": _mean(one.completion.truncated for one in answers),
+        "failed": _mean(one.failed for one in answers) if len(scored) < len(answers) else None,
+        "mixed": _mean(scripts.mixes_languages(one.text, contract.answer_tags) for one in scored),
+        "reflective": _mean(reflective_words(one.text) for one in scored),
+        "language": _mean(one.value("language") for one in thinking if one.verdicts["language"].value is not None),
+        "judges": _mean(judgements),
+    }
+    return _known(figures)
+
+
+def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
+    side = "left" if left else "right"
+    lengths = torch.tensor([len(row) for row in rows]).unsqueeze(1)
+    ids = pad_sequence(rows, batch_first=True, padding_value=pad_id, padding_side=side)
+    place = torch.arange(ids.shape[1])
+    return ids, (place >= ids.shape[1] - lengths) if left else (place < lengths)
+
+
+def _mean_of(answers: Sequence[Judged], name: str) -> float | None:
+    """Return a reward's mean over the completions it applies to."""
+    return _mean(one.value(name) for one in answers if name in one.verdicts and not one.failed)
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    listed = [float(value) for value in values]
+    return sum(listed) / len(listed) if listed else None
+
+
+def _known(figures: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if value is not None}

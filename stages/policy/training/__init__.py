@@ -1,0 +1,1 @@
+"""What every trainer shares: examples, steps, settings, checkpoints and costs."""

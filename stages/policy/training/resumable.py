@@ -1,0 +1,186 @@
+"""What every trainer has in common: a mixin that enters a class before transformers' Trainer, or one of TRL's, leaves a
+trainer that resumes exactly.
+
+Loop, optimizer, schedule and file formats stay theirs. With this in front of them a run is a row of numbers, and what a
+number trains on is made from it, so that a resumed run just starts further on; a checkpoint is a draft that is sealed
+when whole (see `checkpoint`), carries the trainer's typed state, and is refused when it lacks weights; a step ends in a
+`StepReport` to one callback, or in a refusal when its gradient is no number; and how many processes train is asked for
+here alone. TRL's telemetry and model cards are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from torch.utils.data import DataLoader, SequentialSampler
+from transformers import PrinterCallback, Trainer, TrainerCallback
+
+from stages.core.errors import StageError
+from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.steps import RunState, StepCallback, StepReport
+
+if TYPE_CHECKING:
+    from stages.core.run.runner import Work
+
+STATE_FILE = "run_state.json"
+
+StateT = TypeVar("StateT", bound=RunState)
+
+
+class ResumableTrainer(Generic[StateT]):
+    """Mixin with whole checkpoints, a typed state and step reports.
+
+    `run_state` is what a checkpoint holds besides the trainer's own files. `args.output_dir` must be
+    `checkpoints.fresh_draft()`. A loss that the trainer returns is already its part of the whole step's: nothing
+    divides it again.
+    """
+
+    loss_is_scaled_for_ga = True  # what transformers asks from 5.19 on
+
+    args: Any
+    state: Any
+    model: Any
+    data_collator: Any
+    callback: StepCallback
+
+    def __init__(
+        self, *, run_state: StateT, checkpoints: Checkpoints, callback: StepCallback, args: Any, **theirs: Any
+    ) -> None:
+        if processes(args) > 1:
+            raise StageError(
+                f"training runs in one process so far, not in {processes(args)}", hint="start it without a launcher"
+            )
+        self.run_state = run_state
+        self.checkpoints = checkpoints
+        self.callback = callback
+        super().__init__(args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
+        self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        self.data_collator = _as_it_is
+        # What transformers asks until 5.19.
+        self.model_accepts_loss_kwargs, self.compute_loss_func = False, _whole
+
+    # ---- overridden: TRL and transformers call these ----
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Serve 0, 1, 2 … below `total_micro_batches()`, one at a time, the way transformers serves rows: one pass over
+        them is the whole run."""
+        make: Any = self._get_dataloader  # type: ignore[attr-defined]
+        numbers = range(self.total_micro_batches())
+        return make(numbers, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+
+    def _send_telemetry(self) -> None:
+        """Send nothing: TRL reports each run to a hub by default."""
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Let transformers write its files into a draft, add what it forgets, and seal the whole."""
+        # Past TRL's own version, which writes a model card first.
+        Trainer._save_checkpoint(self, model, trial)
+        draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self.save_state_files(draft)
+        self.checkpoints.seal(draft, self.state.global_step)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Load what `_save_checkpoint` added too."""
+        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is not None:
+            self.load_state_files(Path(checkpoint))
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
+        missing = set(load_result.missing_keys) - set(self.model.all_tied_weights_keys)
+        strange = set(load_result.unexpected_keys)
+        if missing or strange:
+            raise StageError(
+                f"the checkpoint does not fit the model: {', '.join(sorted(missing | strange))}",
+                hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
+            )
+
+    # ---- what a trainer says ----
+
+    def total_micro_batches(self) -> int:
+        """How many micro-batches the whole run has; one is one number of the loader."""
+        return int(self.args.max_steps * self.args.gradient_accumulation_steps)
+
+    def begin_run(self) -> None:
+        """The first step of this process is next, and everything is loaded."""
+
+    def begin_step(self) -> None:
+        """The first micro-batch of a step is next."""
+
+    def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
+        """Return the figures of update `step` (from 1), which just ended; `logs` are transformers' own."""
+        raise NotImplementedError
+
+    def close_step(self, logs: dict[str, float]) -> None:
+        """Report the update that just ended; its checkpoint, written next, holds what this changes in `run_state`.
+
+        Raises StageError when its loss or its gradient is no number.
+        """
+        step = self.state.global_step
+        refuse_no_number(step, logs["grad_norm"], logs["loss"])
+        report = StepReport(step=step, steps=self.args.max_steps, figures=self.step_figures(step, logs))
+        self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
+        self.callback.on_step(report)
+
+    def save_state_files(self, folder: Path) -> None:
+        """Write into a checkpoint what transformers does not know of."""
+        self.run_state.write(folder / STATE_FILE)
+
+    def load_state_files(self, folder: Path) -> None:
+        """Read what `save_state_files` wrote."""
+        self.run_state = type(self.run_state).read(folder / STATE_FILE)
+
+
+class _Ends(TrainerCallback):  # type: ignore[misc]
+    """Tells a trainer of its beginning and of the ends of its steps; `on_log` comes after the update and before its
+    checkpoint."""
+
+    def __init__(self, trainer: ResumableTrainer[Any]) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.begin_run()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.begin_step()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        if logs and "grad_norm" in logs:  # the summary at the end has none
+            self.trainer.close_step(logs)
+
+
+def processes(args: Any) -> int:
+    """How many processes train together: the one place where it is asked for.
+
+    One so far. With several each would take its slice of a micro-batch's numbers, add up what is counted, and the first
+    alone would write and tell.
+    """
+    return int(args.world_size)
+
+
+def refuse_no_number(step: int, *values: float) -> None:
+    """Raise StageError when a gradient's norm, or another figure of the update `step`, is not finite."""
+    if not all(map(math.isfinite, values)):
+        raise StageError(
+            f"the gradient of step {step} is not a number", hint="lower the learning rate: `recipe.learning_rate=…`"
+        )
+
+
+def train(trainer: Any, work: Work) -> None:
+    """Train from the newest whole checkpoint of `trainer.checkpoints`, or from the start, and say which."""
+    resumed = trainer.checkpoints.latest(lambda said: work.emit("warning", text=said))
+    if resumed is not None:
+        work.emit("note", text=f"resumed from {resumed.name}")
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+
+
+def _as_it_is(numbers: list[int]) -> list[int]:
+    """A loader's numbers, untouched: the trainer turns them into rows itself."""
+    return numbers
+
+
+def _whole(*_: Any, **__: Any) -> Any:
+    """Stand where transformers looks whether a loss is of the whole step already; it is never called."""
+    raise StageError("transformers tried to take the loss itself")

@@ -1,0 +1,121 @@
+"""From what a recipe asks for to what transformers is told: prompts a step and group size enter, batches and settings
+leave.
+
+Users never write a batch size, an accumulation or a divisor: they follow from the recipe and from what fits into
+memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainingArguments
+
+from stages.core.recipe.parts import Optimizer, Reinforcement, RolloutPlan, Tuning
+from stages.policy.models.memory import rows_that_fit
+
+if TYPE_CHECKING:
+    from stages.core.run.runner import Work
+
+
+CHECKPOINTS = 10
+"""Checkpoints of a run whose `runtime.checkpoint_every` is not given."""
+
+
+@dataclass(frozen=True)
+class BatchSizes:
+    """How rows are counted: `step` rows an optimizer update, in `accumulation` micro-batches of `micro` rows."""
+
+    step: int
+    micro: int
+    minibatches: int
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches an update."""
+        return self.step // self.micro
+
+    @property
+    def rollout(self) -> int:
+        """Rows a rollout."""
+        return self.step * self.minibatches
+
+
+def micro_rows(rows: int, limit: int) -> int:
+    """Return the most rows, at most `limit` and at least 1, that divide a minibatch of `rows` evenly."""
+    return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
+
+
+def rows_at_once(recipe: RolloutPlan, model: Any, prompt_ids: Sequence[list[int]], work: Work) -> int:
+    """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut."""
+    tokens = max(map(len, prompt_ids)) + recipe.max_completion_tokens
+    micro = micro_rows(recipe.step_rows, work.runtime.micro_batch or rows_that_fit(model, tokens))
+    rollout = recipe.prompts_per_step * recipe.minibatches
+    work.emit(
+        "note",
+        text=f"a rollout asks {rollout} prompts {recipe.group_size} times and is trained on in {recipe.minibatches} "
+        f"steps of {recipe.step_rows} rows, {micro} at once",
+    )
+    return micro
+
+
+def common_arguments(
+    asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps: int, cpu: bool
+) -> dict[str, Any]:
+    """Return what all trainings tell transformers alike: AdamW as `asked`, checkpoints into `folder`, every step
+    logged to nobody, and a loader that serves numbers."""
+    return {
+        "output_dir": str(folder),
+        "learning_rate": asked.learning_rate,
+        **schedule(asked),
+        "warmup_steps": asked.warmup_steps,
+        "adam_beta1": asked.adam_betas[0],
+        "adam_beta2": asked.adam_betas[1],
+        "weight_decay": asked.weight_decay,
+        "max_grad_norm": asked.max_grad_norm or 0.0,
+        "optim": "adamw_torch_fused",
+        "gradient_checkpointing": False,
+        "bf16": asked.dtype == "bfloat16",
+        "use_cpu": cpu,
+        "seed": seed % 2**32,
+        "save_strategy": "steps",
+        "save_steps": save_steps,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": False,
+    }
+
+
+def schedule(asked: Optimizer | Tuning) -> dict[str, Any]:
+    """Return how the learning rate goes on after the warmup, in transformers' words."""
+    if asked.lr_schedule == "constant":
+        return {"lr_scheduler_type": "constant_with_warmup"}
+    if isinstance(asked, Tuning):
+        share = {"min_lr_rate": asked.min_lr_share}
+        return {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": share}
+    return {"lr_scheduler_type": asked.lr_schedule}
+
+
+def save_steps(steps: int, work: Work) -> int:
+    """Return the steps between checkpoints: the runtime's, or a tenth of the run."""
+    return work.runtime.checkpoint_every or math.ceil(steps / CHECKPOINTS)
+
+
+def configuration(
+    recipe: Reinforcement, *, folder: Path, seed: int, micro: int, save_steps: int, cpu: bool
+) -> TrainingArguments:
+    """Translate what reinforcement learning asks for into transformers' words; `micro` must divide a step's rows."""
+    return TrainingArguments(
+        **common_arguments(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
+        max_steps=recipe.steps,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=recipe.step_rows // micro,
+    )

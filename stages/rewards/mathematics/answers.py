@@ -1,0 +1,363 @@
+r"""Compare two answers of any shape: the Nodes of the gold and of the given answer enter, True, False or None leaves.
+
+An answer may be one value, a list in which order is free, a tuple or matrix in which it is not, an interval or an
+inequality (`regions.py`), an equation up to a constant factor. What only names the answer (`x =`, `f(x) =`,
+`AB =`) is read over, unless both sides name several things: then names must match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from stages.rewards.mathematics import regions
+from stages.rewards.mathematics.expression_exact import NoValue, is_worked, rational, worked_out
+from stages.rewards.mathematics.expression_node import Node, integer, walk
+from stages.rewards.mathematics.expression_value import proportional, same, symbols
+
+_MAX_ITEMS = 40
+_EMPTY, _PI = Node("symbol", text="∅"), Node("symbol", text="pi")
+_INTERVALS = frozenset(("()", "[]", "(]", "[)"))
+_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+
+
+def agree(wanted: Node, given: Node) -> bool | None:
+    """Say whether an answer is the gold one in other words; None where that cannot be computed."""
+    wanted, given = _distributed(wanted), _distributed(given)
+    if wanted == given:
+        return True
+    if _set_and_tuple(named(wanted)[1], named(given)[1]):
+        return False
+    offered = given.parts if given.kind == "list" and given.text == "or" and wanted.kind != "list" else ()
+    if any(map(_is_set, offered)) or any(agree(wanted, one) for one in offered):
+        return False  # {1} or {2} is a hedge, for {1, 2} too; so is [3, 5) or (3, 5) for one of them
+    if regions.is_region(wanted) or regions.is_region(given):
+        verdict = regions.agree(wanted, given)
+        if verdict is not None:
+            return verdict
+    wanted_items, given_items = items(wanted), items(given)
+    if max(len(wanted_items), len(given_items)) > _MAX_ITEMS:
+        return None
+    if len(wanted_items) == len(given_items) == 1:
+        return _one(wanted_items[0], given_items[0])
+    return _several(wanted_items, given_items)
+
+
+def is_unworked(node: Node) -> bool:
+    """Say whether a sum of plain numbers is left standing anywhere in a formula, as in √((12 + 5)²)."""
+    return any(one.kind == "+" and one.text != "mixed" and _is_rational(one) for one in walk(node))
+
+
+def _is_set(node: Node) -> bool:
+    return node.kind == "group" and node.text == "{}"
+
+
+def _set_and_tuple(first: Node, second: Node) -> bool:
+    """Say whether one is a set and the other a pair or an interval: {1, 2} is neither (1, 2) nor [1, 2]."""
+    kinds = [node.kind == "group" and len(node.parts) > 1 and node.text for node in (first, second)]
+    return all(kinds) and (kinds[0] == "{}") != (kinds[1] == "{}")
+
+
+def _distributed(node: Node) -> Node:
+    """Return a number times a matrix, or a matrix over a number, as the matrix."""
+    if node.kind not in ("*", "/") or len(node.parts) != 2:
+        return node
+    left, right = map(_distributed, node.parts)
+    if right.kind == "matrix" and left.kind != "matrix" and node.kind == "*":
+        left, right = right, left
+    if left.kind != "matrix" or right.kind == "matrix":
+        return node
+    rows = [
+        row._replace(parts=tuple(worked_out(Node(node.kind, (cell, right))) for cell in row.parts))
+        for row in left.parts
+    ]
+    return left._replace(parts=tuple(rows))
+
+
+def items(node: Node) -> list[Node]:
+    """Return the answers that a formula lists: between commas, in a set, and both signs of ±."""
+    if node.kind == "list" or (_is_set(node) and _EMPTY not in node.parts):
+        # the members of a set may be sets: {{1, 2}, {3}} is not {1, 2, 3}
+        return [item for part in node.parts for item in ([part] if _is_set(part) else items(part))]
+    if node.kind == "relation" and node.text in ("=", "in") and node.parts[1].kind in ("group", "list"):
+        right = node.parts[1]
+        if right.kind == "list" or right.text == "{}":
+            return [node._replace(parts=(node.parts[0], item)) for item in items(right)]
+    if node.kind == "cup" and not regions.is_region(node):
+        return [item for part in node.parts for item in items(part)]
+    if _has_sign(node):
+        return [_signed(node, plus=True), _signed(node, plus=False)]
+    return [node]
+
+
+def named(node: Node) -> tuple[Node | None, Node]:
+    """Part `x = 5`, `f(x) = …`, `x \\in …` into the name and the value; (None, node) where nothing is named."""
+    if node.kind != "relation":
+        return None, node
+    signs = node.text.split()
+    if not all(sign in ("=", "~", "in") for sign in signs):
+        return None, node
+    name, sides = None, list(node.parts)
+    if signs == ["="] and _is_name(sides[1]) and not _is_name(sides[0]):
+        sides.reverse()  # 2 = x
+    while len(sides) > 1 and _is_name(sides[0]):
+        name, sides, signs = name or sides[0], sides[1:], signs[1:]
+    if len(sides) > 1 and signs[-1] == "~":  # an exact value, then a rounded one
+        sides, signs = sides[:-1], signs[:-1]
+    if len(sides) == 1:
+        return name, sides[0]
+    values = [_exact(side) for side in sides]
+    if None not in values:  # 12 + 5 = 17
+        return name, sides[-1] if len(set(values)) == 1 else node
+    if not any(symbols(side) for side in sides):
+        return name, sides[-1] if all(same(side, sides[-1]) for side in sides) else node
+    return None, node
+
+
+def scalar(wanted: Node, given: Node) -> bool | None:
+    """Compare two values: equal, and no arithmetic left unworked where the gold is a plain number."""
+    based = [part for part in (wanted, given) if part.kind == "number" and "_" in part.text]
+    if based:
+        return len(based) == 2 and wanted.text.split("_")[1] == given.text.split("_")[1] and same(wanted, given)
+    if given.kind != wanted.kind and "percent" in (wanted.kind, given.kind):
+        stripped = [node.parts[0] if node.kind == "percent" else node for node in (wanted, given)]
+        if scalar(*stripped):
+            return True
+    verdict = same(wanted, given)
+    if verdict is None and ":" in (wanted.text, given.text):
+        return False  # a time such as 12:00 is no quotient
+    return False if verdict and is_worked(wanted) and not is_worked(given) and _is_rational(wanted) else verdict
+
+
+def _exact(node: Node) -> Fraction | None:
+    """Return the exact value of arithmetic on numbers, None where there is none, x/0 too."""
+    try:
+        return rational(node)
+    except NoValue:
+        return None
+
+
+def _is_rational(node: Node) -> bool:
+    return _exact(node) is not None
+
+
+def _one(wanted: Node, given: Node) -> bool | None:
+    """Compare two single answers, with or without a name."""
+    if wanted == given:
+        return True
+    wanted_name, wanted_value = named(wanted)
+    given_name, given_value = named(given)
+    if wanted_name is not None and given_name is not None and wanted_name != given_name:
+        if _is_equation(wanted) and _is_equation(given) and _relations(wanted, given):
+            return True
+        if _clash(wanted_name, given_name):
+            return False
+        if {wanted_name.text, given_name.text} & (symbols(wanted_value) | symbols(given_value)):
+            return False
+    elif (
+        wanted.kind == "symbol" and given_name is not None and given_name.kind == "symbol" and given_name.text.islower()
+    ):
+        return False  # y = x relates two unknowns, where the gold is one
+    elif wanted.kind != "relation" and given_value.kind == "relation" and _only_names(given_value, wanted):
+        return _one(wanted, given_value.parts[1])
+    elif (wanted_name is None) != (given_name is None) and "relation" in (wanted_value.kind, given_value.kind):
+        return _relations(wanted, given)
+    return _values(wanted_value, given_value)
+
+
+def _only_names(equation: Node, wanted: Node) -> bool:
+    """Say whether an equation's left side speaks of what the gold does not, as in `cos A = 1/2` and `a + bi = 2 + i`:
+    then it only names its right side."""
+    left, right = equation.parts[0], equation.parts[-1]
+    spoken = set() if left.kind == "negate" else symbols(left)
+    return (
+        equation.text == "="
+        and bool(spoken)
+        and not spoken & (symbols(right) | symbols(wanted))
+        and not any(one.kind == "number" for one in walk(left))
+    )
+
+
+def _clash(first: Node, second: Node) -> bool:
+    """Say whether two names are of different things: x and y, a_n and a_{n+1}, f(4) and f(5), f(x) and f(f(x));
+    capitals are labels that anyone may choose."""
+    if first.kind == second.kind == "symbol":
+        letters = [node.text.partition("_")[0] for node in (first, second)]
+        return not any(letter[0].isupper() for letter in letters)
+    if not first.kind == second.kind == "call" or first.text != second.text:
+        return False
+    return first.parts != second.parts and any(part.kind != "symbol" for part in (*first.parts, *second.parts))
+
+
+def _in_degrees(node: Node, other: Node) -> Node:
+    """Return 60° as π/3 where the other side speaks of π."""
+    if node.kind != "degree" or other.kind == "degree" or _PI not in walk(other):
+        return node
+    return Node("/", (Node("*", (node.parts[0], _PI)), integer(180)))
+
+
+def _values(wanted: Node, given: Node) -> bool | None:
+    """Compare two values without names by their shape."""
+    wanted, given = _in_degrees(wanted, given), _in_degrees(given, wanted)
+    if wanted.kind == "relation" or given.kind == "relation":
+        return _relations(wanted, given)
+    if _is_set(wanted) and _is_set(given):
+        return _several(items(wanted), items(given))
+    if wanted.kind in ("matrix", "group") or given.kind in ("matrix", "group"):
+        return _sequences(wanted, given)
+    if wanted.text == given.text == ":":
+        return _ordered(wanted.parts, given.parts) or _ordered(_reduced(wanted), _reduced(given))
+    if wanted.kind in ("cup", "cap", "minus", "ratio"):
+        return wanted.kind == given.kind and _ordered(wanted.parts, given.parts)
+    if given.kind in ("cup", "cap", "minus", "ratio"):
+        return False
+    return scalar(wanted, given)
+
+
+def _reduced(ratio: Node) -> list[Node]:
+    """Return the parts of a : b : c, each over the last; a time such as 12:00 keeps its own."""
+    last = ratio.parts[-1]
+    return list(ratio.parts) if not last.number else [Node("/", (part, last)) for part in ratio.parts]
+
+
+def _several(wanted: list[Node], given: list[Node]) -> bool:
+    """Compare lists: by name where the gold names several things, else in any order; a tuple stands for a list in its
+    order."""
+    wanted_pairs, given_pairs = [named(item) for item in wanted], [named(item) for item in given]
+    wanted_names, given_names = (_distinct(pairs) for pairs in (wanted_pairs, given_pairs))
+    values = [value for _, value in wanted_pairs]
+    for pairs in (wanted_pairs, given_pairs):
+        if grouped := _grouped(pairs):
+            return _several(grouped, given) if pairs is wanted_pairs else _several(wanted, grouped)
+    if wanted_names and given_names and set(wanted_names) == set(given_names):
+        found = dict(zip(given_names, (value for _, value in given_pairs), strict=True))
+        return all(_values(value, found[name]) for name, value in zip(wanted_names, values, strict=True))
+    if len(given) == 1 and _is_tuple(given_pairs[0][1]):
+        return not any(_is_tuple(value) for value in values) and _ordered(values, given_pairs[0][1].parts)
+    if len(wanted) == 1 and _is_tuple(values[0]):
+        return not any(_is_tuple(value) for _, value in given_pairs) and _ordered(values[0].parts, given)
+    if wanted_names and not _are_roots(wanted_names):
+        return _ordered(values, [value for _, value in given_pairs])
+    forward = all(any(_one(item, other) for other in given) for item in wanted)
+    return forward and all(any(_one(item, other) for item in wanted) for other in given)
+
+
+def _distinct(pairs: Sequence[tuple[Node | None, Node]]) -> list[Node]:
+    """Return the names, if every item has one and no two the same."""
+    names = [name for name, _ in pairs if name is not None]
+    return names if len(names) == len(pairs) == len(set(names)) and len(names) > 1 else []
+
+
+def _grouped(pairs: Sequence[tuple[Node | None, Node]]) -> list[Node]:
+    """Return p=5, q=2, p=7, q=2 as the tuples (5, 2), (7, 2); [] where no names recur in turn."""
+    names = [name for name, _ in pairs]
+    size = len(dict.fromkeys(names))
+    if None in names or not 1 < size < len(names) or names != names[:size] * (len(names) // size):
+        return []
+    values = [value for _, value in pairs]
+    return [Node("group", tuple(values[at : at + size]), "()") for at in range(0, len(values), size)]
+
+
+def _are_roots(names: list[Node]) -> bool:
+    """Say whether names only number the roots of one unknown: x_1, x_2, …"""
+    numbered = [f"{names[0].text.partition('_')[0]}_{place}" for place in range(1, len(names) + 1)]
+    return sorted(name.text for name in names) == sorted(numbered)
+
+
+def _is_tuple(node: Node) -> bool:
+    return node.kind == "group" and node.text != "{}" and len(node.parts) > 1
+
+
+def _ordered(wanted: Sequence[Node], given: Sequence[Node]) -> bool:
+    return len(wanted) == len(given) and all(agree(*pair) for pair in zip(wanted, given, strict=True))
+
+
+def _sequences(wanted: Node, given: Node) -> bool:
+    """Compare tuples, vectors and matrices, piece by piece; (1, 2) and [1, 2] differ, as intervals do."""
+    if wanted.kind != given.kind and "matrix" in (wanted.kind, given.kind):
+        wanted, given = _unlined(wanted), _unlined(given)
+    if wanted.kind != given.kind:
+        return False
+    if wanted.kind == "group" and wanted.text != given.text and (len(wanted.parts) == 2 or given.text in ("(]", "[)")):
+        both = wanted.text in _INTERVALS and given.text in _INTERVALS
+        if both and not any(_is_tuple(part) for part in (*wanted.parts, *given.parts)):
+            return False
+    return _ordered(wanted.parts, given.parts)
+
+
+def _unlined(node: Node) -> Node:
+    """Return a matrix of one column or row as a tuple, a larger one as a list of its rows."""
+    if node.kind != "matrix":
+        return node._replace(text="()")
+    if len(node.parts) == 1:
+        return node.parts[0]._replace(text="()")
+    if all(len(row.parts) == 1 for row in node.parts):
+        return Node("group", tuple(row.parts[0] for row in node.parts), "()")
+    return Node("group", node.parts, "()")
+
+
+def _is_equation(node: Node) -> bool:
+    return node.kind == "relation" and node.text == "="
+
+
+def _relations(wanted: Node, given: Node) -> bool | None:
+    """Compare equations and inequalities: the same up to a constant factor, or side by side."""
+    if wanted.kind != given.kind:
+        return False
+    wanted_signs, given_signs = wanted.text.split(), given.text.split()
+    if len(wanted_signs) != len(given_signs):
+        return False
+    if len(wanted_signs) == 1:
+        return _two_sided(wanted, given)
+    for sides, signs in ((given.parts, given_signs), (given.parts[::-1], _turned(given_signs))):
+        if signs == wanted_signs and _ordered(wanted.parts, sides):
+            return True
+    return False
+
+
+def _turned(signs: list[str]) -> list[str]:
+    return [_FLIPPED.get(sign, "") for sign in reversed(signs)]
+
+
+def _two_sided(wanted: Node, given: Node) -> bool | None:
+    if wanted.text == given.text and _ordered(wanted.parts, given.parts):
+        return True
+    if wanted.text in ("=", "!="):
+        return wanted.text == given.text and proportional(_difference(wanted), _difference(given))
+    if wanted.text not in _FLIPPED or wanted.text.strip("<>") != given.text.strip("<>"):
+        return False
+    first, second = _difference(wanted), _difference(given)
+    if wanted.text[0] != given.text[0]:
+        second = Node("negate", (second,))
+    return proportional(first, second, positive=True)
+
+
+def _difference(relation: Node) -> Node:
+    return Node("+", (relation.parts[0], Node("negate", (relation.parts[1],))))
+
+
+def _is_name(node: Node) -> bool:
+    """Say whether a side of an equation only names something: x, x_1, f(2), AB, |AB|, A:B, (p, q), Area."""
+    if node.kind in ("symbol", "word"):
+        return node.text not in ("∅", "ℝ", "∞", "pi", "e", "i")
+    if node.kind == "call":
+        named_parts = node.text in ("abs", "max", "min") and all(map(_is_name, node.parts))
+        return named_parts or node.text[0] in "fghFGHPQW"
+    if node.kind == "^":  # f^{-1}(x), y'
+        return node.parts[0].kind == "symbol" and node.parts[0].text[0] in "fghFGH"
+    grouped = ("*", "/", "group", "degree", "ratio", "cap", "cup", "minus")
+    return node.kind in grouped and all(map(_is_name, node.parts))
+
+
+def _has_sign(node: Node) -> bool:
+    return any(one.kind in ("pm", "mp") for one in walk(node))
+
+
+def _signed(node: Node, *, plus: bool) -> Node:
+    """Return a formula with every ± read as + (or as -), and every ∓ the other way."""
+    parts = tuple(_signed(part, plus=plus) for part in node.parts)
+    if node.kind not in ("pm", "mp"):
+        return node._replace(parts=parts)
+    positive = plus == (node.kind == "pm")
+    last = parts[-1] if positive else Node("negate", (parts[-1],))
+    return last if len(parts) == 1 else Node("+", (parts[0], last), "mixed")

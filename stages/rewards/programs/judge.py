@@ -1,0 +1,279 @@
+"""The tests' side of assert tests, in a sandbox of its own: the author's lines enter, a verdict on each leaves.
+
+Names that neither the tests define nor Python has are the program's, which runs elsewhere; what comes from there is
+plain data or a proxy (`proxy.py`), so nothing of the program ever runs where the expected values are.
+
+In: `tests.json` (a list of sources). Out, on stdout: JSON lines, first ["tests", places of those that test something]
+or ["malformed", why], then [place, passed, reason] for every source, passed None where it cannot be judged.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import json
+import os
+import sys
+import types
+from typing import Any
+
+from stages.rewards.programs import pytest_standin
+from stages.rewards.programs.names import MODULES, Owners, call_tests, runner
+from stages.rewards.programs.proxy import DataProxy, Proxy
+from stages.rewards.programs.wire import DATA, Peer, WireError, builtin, builtin_name, pack, put_back, unpack
+
+MAX_REASON = 300
+_NEVER_LENT = (eval, exec, compile, open, getattr, setattr, delattr, vars, globals, locals, __import__, type)
+
+
+class Unjudgeable(Exception):
+    """The test asks for what cannot be done across the pipe."""
+
+
+class Names(dict[str, Any]):
+    """The tests' own names; one they do not define is Python's or the program's (`names.py`)."""
+
+    def __init__(self, judge: Judge, owners: Owners) -> None:
+        super().__init__({"__name__": "__main__", "__builtins__": builtins})
+        self._judge, self._owners = judge, owners
+
+    def __missing__(self, name: str) -> Any:
+        if name.startswith("__") or name in self._owners.bound:
+            raise KeyError(name)
+        known = self._owners.python_s(name)
+        return self._judge.name(name) if known is None else known[0]
+
+
+class Mirrored:
+    """What an exception class of the program's has besides its bases: the text and the attributes it has there."""
+
+    _text = ""
+    _object: Proxy | None = None
+
+    def stands_for(self, text: str, its_object: Proxy) -> None:
+        """Remember what this exception is in the program."""
+        self._text, self._object = text, its_object
+
+    def __str__(self) -> str:
+        return self._text
+
+    def __getattr__(self, name: str) -> Any:
+        if self._object is None or name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._object, name)
+
+
+class Judge:
+    """The tests, and the pipe to the program."""
+
+    def __init__(self, trees: list[ast.Module], owners: Owners, reading: int, writing: int) -> None:
+        self._peer = Peer(reading, writing, self.serve)
+        self._trees, self._owners = trees, owners
+        self._names = Names(self, owners)
+        self._broken: tuple[bool | None, str] | None = None  # what went wrong between the two in the test that runs
+        self._proxies: dict[int, Proxy] = {}
+        self._exceptions: dict[int, type[BaseException]] = {}
+        self._numbers: dict[type, int] = {}
+        self._crossed: set[int] = set()
+        self._alive: list[BaseException] = []  # so that no id of a crossed exception is used again
+
+    def name(self, name: str) -> Any:
+        """Return what the program calls so; NameError when it has no such name."""
+        reply = self._ask(["name", name, [], {}])
+        if reply == ["missing"]:
+            raise self._breaks(False, NameError(f"name '{name}' is not defined"))
+        return self._value(reply)
+
+    def module(self, name: str) -> types.ModuleType:
+        """Return the program as a module that tests can import from; `import *` takes nothing, for free names are found
+        without it."""
+
+        def attribute(wanted: str) -> Any:
+            if wanted.startswith("__"):
+                raise AttributeError(wanted)
+            try:
+                return self.name(wanted)
+            except NameError:
+                raise AttributeError(wanted) from None
+
+        module: Any = types.ModuleType(name)
+        module.__getattr__ = attribute
+        return module  # type: ignore[no-any-return]
+
+    def load(self) -> str:
+        """Let the program run to its end; returns why it did not, or ""."""
+        try:
+            self._value(self._ask(["load", None, [], {}]))
+            return self._owners.settle(lambda name: self._ask(["name", name, [], {}]) != ["missing"])
+        except BaseException as error:  # noqa: BLE001  whatever the program raised
+            return self.told(error)
+
+    def test(self, place: int) -> tuple[bool | None, str]:
+        """Run one test: passed, or not and why; None when it cannot be judged. What went wrong between the two, the
+        program gone or a name it lacks, is no error that a test may catch and pass."""
+        self._broken = None
+        said: tuple[bool | None, str] = (True, "")
+        try:
+            exec(compile(self._trees[place], "test", "exec", dont_inherit=True), self._names)
+        except BaseException as error:  # noqa: BLE001  SystemExit too is no pass
+            said = (False, self.told(error))
+            if isinstance(error, ModuleNotFoundError) and id(error) not in self._crossed:
+                said = (None, f"the tests need what is not there: {error}")
+        return self._broken or said
+
+    def told(self, error: BaseException) -> str:
+        """Say in words what a test or the program ended with."""
+        said = type(error).__name__
+        with contextlib.suppress(BaseException):  # a text that cannot be made: a number of a million digits
+            said = f"{said}: {error}"[:MAX_REASON] if str(error) else said
+        if id(error) in self._crossed:
+            return f"the program raised {said}"
+        if isinstance(error, AssertionError):
+            return "the assertion fails"
+        return said.partition(": ")[2] if isinstance(error, WireError | NameError | Unjudgeable) else said
+
+    def relay(self, operation: str, proxy: Proxy, *args: Any, **named: Any) -> Any:
+        """Do an operation in the program, put changed arguments back, and return the result."""
+        try:
+            packed = [self._pack(arg) for arg in args]
+            by_name = {name: self._pack(arg) for name, arg in named.items()}
+        except Unjudgeable as error:
+            raise self._breaks(None, error) from None
+        reply = self._ask([operation, proxy._number, packed, by_name])
+        value = self._value(reply, ends=operation == "next")
+        for place, after in reply[2]:
+            put_back(args[place] if isinstance(place, int) else named[place], self._unpack(after))
+        return value
+
+    def serve(self, request: Any) -> list[Any]:
+        """Call a function of the tests that the program was handed: [ok, value] or [error, class, text]."""
+        try:
+            operation, number, args, named = request
+            if operation != "call":
+                raise WireError("the program asks for more than a call")
+            values = [self._unpack(arg) for arg in args]
+            result = self._peer.kept(number)(*values, **{name: self._unpack(arg) for name, arg in named.items()})
+            return ["ok", self._pack(result)]
+        except Exception as error:  # noqa: BLE001  the program may want to catch it
+            return ["error", type(error).__name__, str(error)]
+
+    def _ask(self, request: list[Any]) -> Any:
+        try:
+            return self._peer.ask(request)
+        except WireError as error:
+            raise self._breaks(False, error) from None
+
+    def _breaks(self, passed: bool | None, error: Exception) -> Exception:
+        """Remember an error that stands for the whole test, whatever the test does with it; returns it."""
+        self._broken = self._broken or (passed, self.told(error))
+        return error
+
+    def _value(self, reply: Any, *, ends: bool = False) -> Any:
+        """The value of a reply, or the exception it tells of; StopIteration only where it `ends` something, for it
+        would end the tests' own loops."""
+        if not isinstance(reply, list) or len(reply) != 3 or reply[0] not in ("ok", "error"):
+            raise WireError("a message that cannot be read")
+        if reply[0] == "ok":
+            return self._unpack(reply[1])
+        args, text, own = reply[2]
+        kind, args = self._mirror(reply[1]), [self._unpack(arg) for arg in args]
+        try:
+            error = RuntimeError("StopIteration") if issubclass(kind, StopIteration) and not ends else kind(*args)
+        except Exception:  # noqa: BLE001  some of Python's own want other arguments
+            error = Exception(*args)
+        if isinstance(error, Mirrored):
+            error.stands_for(str(text), Proxy(self.relay, own))
+        self._crossed.add(id(error))
+        self._alive.append(error)
+        raise error
+
+    def _mirror(self, chain: Any) -> type[BaseException]:
+        """Return the class here for an exception class there: Python's own, or one made after its name and bases."""
+        kind: type[BaseException] = BaseException
+        for name, number in reversed(chain):
+            known = getattr(builtins, str(name), None)
+            if number is None:
+                if not isinstance(known, type) or not issubclass(known, BaseException):
+                    raise WireError("an exception nobody knows")
+                kind = known if issubclass(known, kind) else kind
+            elif number in self._exceptions:
+                kind = self._exceptions[number]
+            else:
+                own = () if issubclass(kind, Mirrored) else (Mirrored,)
+                kind = self._exceptions[number] = type(str(name), (*own, kind), {})
+                self._numbers[kind] = number
+        return kind
+
+    def _pack(self, value: Any) -> Any:
+        return pack(value, self._keep, lambda one: ["yours", one._number] if isinstance(one, Proxy) else None)
+
+    def _keep(self, value: Any) -> list[Any]:
+        if isinstance(value, type) and value in self._numbers:
+            return ["yours", self._numbers[value]]
+        if name := builtin_name(value):
+            return ["builtin", name]
+        if callable(value) and value not in _NEVER_LENT:
+            return ["mine", self._peer.keep(value)]
+        raise Unjudgeable(f"the tests hand over a {type(value).__name__}, which is no plain data")
+
+    def _unpack(self, packed: Any) -> Any:
+        return unpack(packed, self._find)
+
+    def _find(self, packed: list[Any]) -> Any:
+        kind, body = packed[:2]
+        if kind == "mine" and type(body) is int:
+            kind = DATA.get(packed[2]) if len(packed) == 3 and isinstance(packed[2], str) else None
+            known = self._proxies.get(body)
+            if known is None or (kind is not None and type(known) is Proxy):
+                known = Proxy(self.relay, body) if kind is None else DataProxy(self.relay, body, kind)
+                self._proxies[body] = known
+            return known
+        if kind == "yours":
+            return self._peer.kept(body)
+        if kind == "exception":
+            return self._mirror(body)
+        if kind == "builtin":
+            return builtin(body)
+        raise WireError("a message that cannot be read")
+
+
+def main() -> None:
+    """Judge the tests in the file named on the command line over the two pipe ends named after it."""
+    path, reading, writing = sys.argv[1:]
+    out = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the tests print is no verdict
+
+    def tell(*what: Any) -> None:
+        os.write(out, json.dumps(what).encode() + b"\n")
+
+    with open(path, encoding="utf-8") as file:
+        tests = json.load(file)
+    os.unlink(path)  # before the program starts: in the weak isolation it could look here
+    trees = []
+    for place, test in enumerate(tests):
+        try:
+            trees.append(ast.parse(test))
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            return tell("malformed", f"test {place + 1} is no Python: {type(error).__name__}")
+    call_tests(trees)
+    owners = Owners(trees)
+    if absent := owners.missing():
+        return tell("malformed", f"the tests need {absent}, which is not there")
+    if started := runner(trees):
+        return tell("malformed", f"the tests start a runner of their own: {started}")
+    if not owners.places:
+        return tell("malformed", "no test tests the program")
+    tell("tests", owners.places)
+    judge = Judge(trees, owners, int(reading), int(writing))
+    sys.modules["pytest"] = pytest_standin
+    fault = judge.load()
+    for name in MODULES:
+        sys.modules[name] = judge.module(name)
+    for place in range(len(trees)):
+        tell(place, *((False, fault) if fault else judge.test(place)))
+    return None
+
+
+if __name__ == "__main__":
+    main()
