@@ -121,7 +121,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             cpu=policy.device.type == "cpu",
         ),
         checkpoints=checkpoints,
-        callback=MetricsLogger(recipe, work),
+        callback=MetricsLogger(recipe, work, engine),
         validation=validation,
     )
     try:

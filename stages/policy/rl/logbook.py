@@ -9,6 +9,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
+from stages.core.sampling import Engine
 from stages.policy.rl.rollout import LoggedCompletion, Rollout
 from stages.policy.training.steps import StepLogger
 
@@ -38,9 +39,9 @@ QUIET = 2.0
 class MetricsLogger(StepLogger):
     """What training tells, as events and files."""
 
-    def __init__(self, recipe: Reinforcement, work: Work) -> None:
+    def __init__(self, recipe: Reinforcement, work: Work, engine: Engine) -> None:
         super().__init__(work, LIVE)
-        self.recipe = recipe
+        self.recipe, self.engine = recipe, engine
         self._told = 0.0
         self._warned: set[str] = set()
 
@@ -57,6 +58,9 @@ class MetricsLogger(StepLogger):
         folder.mkdir(exist_ok=True)
         lines = [json.dumps(one.row(self.recipe.rewards), ensure_ascii=False) + "\n" for one in kept]
         (folder / f"rollout-{rollout.number + 1:05d}.jsonl").write_text("".join(lines), encoding="utf-8")
+        for text in self.engine.notes:
+            self.work.emit("warning", text=text)
+        self.engine.notes.clear()
         for name, limit, advice in ALARMS:
             if rollout.facts.get(name, 0.0) > limit and name not in self._warned:
                 self._warned.add(name)

@@ -58,6 +58,14 @@ def opens(monkeypatch: pytest.MonkeyPatch, kind: type[LocalEngine]) -> None:
     monkeypatch.setattr(opening, "open_engine", lambda folder, **how: kind.open(folder, **how))
 
 
+class Slow(Apart):
+    """Says so of itself, at each rollout."""
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        self.notes[:] = [] if self.weights else ["sampling is slow here"]
+        return super().sample(requests)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     state: dict[str, torch.Tensor] = folders.load_model(folder).state_dict()
     return state
@@ -71,6 +79,15 @@ def test_a_run_with_an_engine_apart_ends_in_the_weights_of_one_that_samples_the_
     tiny.run(tmp_path / "apart", inputs, {"steps": 6})
     itself, apart = weights(tmp_path / "itself"), weights(tmp_path / "apart")
     assert all(torch.equal(itself[name], apart[name]) for name in itself)
+
+
+def test_what_an_engine_says_of_itself_is_told(
+    inputs: rl.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens(monkeypatch, Slow)
+    heard: list[dict[str, Any]] = []
+    tiny.run(tmp_path / "run", inputs, {"steps": 4}, heard.append)
+    assert [event["text"] for event in heard if event["event"] == "warning"].count("sampling is slow here") == 1
 
 
 def test_an_engine_that_keeps_a_layer_ends_the_run_with_both_numbers(
