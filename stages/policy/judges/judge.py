@@ -25,7 +25,7 @@ from stages.core import text
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, MissingError, StageError
 from stages.core.rows import JUDGES
-from stages.policy.models.folders import load_tokenizer, torch_dtype
+from stages.policy.models.folders import attention_of, load_tokenizer, torch_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,7 @@ def load_scalar_model(path: Path | str, dtype: str = "float32", device: str = "c
                 folder,
                 num_labels=1,
                 dtype=torch_dtype(dtype),
-                attn_implementation="sdpa",
+                attn_implementation=attention_of(folder),
                 use_safetensors=True,
                 local_files_only=True,
             )

@@ -128,7 +128,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     model, loaded = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch_dtype(dtype),
-        attn_implementation="sdpa",
+        attn_implementation=attention_of(folder),
         use_safetensors=True,
         local_files_only=True,
         output_loading_info=True,
@@ -140,6 +140,13 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
             hint="import the whole model again: `r1 artifacts import`",
         )
     return model.to(device).eval()
+
+
+def attention_of(folder: Path) -> str:
+    """The attention that a folder's model is loaded with: torch's fused one, or transformers' plain one where the model
+    caps its attention scores (Gemma 2), which the fused one leaves out without a word (transformers 5.17)."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
 def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contract, folder: Path) -> None:

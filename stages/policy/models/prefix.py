@@ -62,9 +62,23 @@ def why_not_shared(model: Any, tokens: int) -> str:
     window = getattr(config, "sliding_window", None)
     if kinds is not None and set(kinds) - {"full_attention", "sliding_attention"}:
         return f"layers of the kinds {sorted(set(kinds))} keep no plain keys and values"
+    if getattr(config, "attn_logit_softcapping", None):
+        return "its attention caps scores, which the shared attention does not"
+    if tokens > rope_border(model):
+        return f"its rotary frequencies are others beyond {rope_border(model):g} tokens, and a row has {tokens}"
     if window and (kinds is None or "sliding_attention" in kinds) and tokens > window:
         return f"its attention window of {window} tokens is shorter than a row of {tokens}"
     return ""
+
+
+def rope_border(model: Any) -> float:
+    """The length beyond which a model's rotary frequencies are others (longrope, as in Phi-3), infinite for most: keys
+    kept from a shorter pass do not fit into a longer one, by nats a token and without a word (transformers 5.17)."""
+    config = _config(model)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return float("inf")
+    return float(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
 
 
 def shared_prefix_attention(

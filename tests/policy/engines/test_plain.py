@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, FalconMambaConfig, Lfm2Config, MistralConfig, Qwen3NextConfig
+from transformers import (
+    AutoModelForCausalLM,
+    FalconMambaConfig,
+    Gemma2Config,
+    Lfm2Config,
+    MistralConfig,
+    Phi3Config,
+    Qwen3NextConfig,
+)
 
 from stages.core.contract import Contract
-from stages.core.sampling import Completion, Request, Sampling
+from stages.core.sampling import Completion, Request, Sampling, Text
 from stages.policy.engines.client import in_order
 from stages.policy.engines.local.engine import LocalEngine, why_not
+from stages.policy.models import folders
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,
@@ -40,6 +50,8 @@ def config(kind: str) -> Any:
         experts = {"num_experts": 2, "num_experts_per_tok": 1, "moe_intermediate_size": 16, "decoder_sparse_step": 99}
         kinds = ["linear_attention", "full_attention"]
         return Qwen3NextConfig(**SHAPE, **linear, **experts, linear_value_head_dim=8, head_dim=16, layer_types=kinds)
+    if kind == "capped scores":
+        return Gemma2Config(**SHAPE, head_dim=16, attn_logit_softcapping=1.0, sliding_window=64)
     return FalconMambaConfig(
         **{k: v for k, v in SHAPE.items() if k not in ("num_attention_heads", "num_key_value_heads")},
         state_size=8,
@@ -47,10 +59,11 @@ def config(kind: str) -> Any:
     )
 
 
-@pytest.fixture(params=["short window", "convolutions", "linear attention", "no attention"])
+@pytest.fixture(params=["short window", "convolutions", "linear attention", "capped scores", "no attention"])
 def model(request: pytest.FixtureRequest) -> Any:
     torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config(request.param)).eval()
+    how = {"attn_implementation": "eager"} if request.param == "capped scores" else {}
+    return AutoModelForCausalLM.from_config(config(request.param), **how).eval()
 
 
 def contract() -> Contract:
@@ -96,3 +109,27 @@ def test_that_it_is_slower_is_said_once(model: Any) -> None:
     sampled(engine, max_tokens=12)
     assert len(engine.notes) == 1 and "plain `generate`" in engine.notes[0]
     assert engine.notes[0].endswith(why_not(model, 19))
+
+
+def test_a_model_that_caps_its_attention_is_loaded_with_the_attention_that_does(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    made = AutoModelForCausalLM.from_config(config("capped scores"), attn_implementation="eager").eval()
+    made.save_pretrained(tmp_path)
+    ids = torch.tensor([PROMPTS[-1]])
+    with torch.no_grad():
+        torch.testing.assert_close(folders.load_model(tmp_path)(ids).logits, made(ids).logits)
+
+
+def test_a_row_that_would_cross_where_rotary_frequencies_change_is_refused() -> None:
+    torch.manual_seed(0)
+    halves = {"short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, **halves}
+    shape = Phi3Config(**SHAPE, rope_parameters=rope, sliding_window=None, original_max_position_embeddings=16)
+    phi = AutoModelForCausalLM.from_config(shape).eval()
+    engine = LocalEngine(phi, contract())
+    within, across = sampled(engine, max_tokens=8)[-1], sampled(engine, max_tokens=12)[-1]
+    assert not within.failed and across.failed and "change beyond 16 tokens" in across.fault
+    beyond = Request(prompt_ids=[3] * 17, sampling=Sampling(max_tokens=8), seed=0)
+    ((_, drawn),) = engine.sample([beyond])
+    ((_, read),) = engine.read([Text([3] * 17, drawn.ids)])
+    assert drawn.logprobs == pytest.approx(read.logprobs, abs=1e-4)

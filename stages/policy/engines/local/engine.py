@@ -29,6 +29,7 @@ from stages.policy.models import device, folders, memory
 from stages.policy.models.prefix import (
     Prefix,
     own_mask,
+    rope_border,
     run_prefix,
     selected_logits,
     shared_attention,
@@ -140,6 +141,12 @@ class LocalEngine:
             return (
                 f"a prompt of {len(ids)} tokens and max_tokens {request.sampling.max_tokens} do not fit into the "
                 f"model's {limit} positions"
+            )
+        border = rope_border(self.model)
+        if len(ids) <= border < len(ids) + request.sampling.max_tokens:
+            return (
+                f"this model's rotary frequencies change beyond {border:g} tokens, where keys that were kept no longer "
+                f"fit: let prompt ({len(ids)} tokens) and max_tokens stay within"
             )
         if max(ids) >= embedded or min(ids) < 0:
             return f"the prompt holds token {max(ids)}, and the model's embedding has {embedded} rows"

@@ -23,7 +23,7 @@ from stages.policy.models import device as devices
 ALONE, COLOCATED = 0.9, 0.4
 """Share of a GPU's memory where nothing else is on it, and beside a trainer."""
 COOLEST = 0.01
-"""Temperatures between 0 and this are raised to it by vLLM without a word."""
+"""Temperatures between 0 and this are raised to it by vLLM, which only its log says."""
 FINISHES = {"stop": Finish.END, "length": Finish.LENGTH}
 RENEW = "use `runtime.engine=transformers`, which samples the trainer's own weights"
 
