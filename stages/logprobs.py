@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.policy.distill.cache import Writer
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

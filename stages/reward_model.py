@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from stages.policy.judges.judge import JudgeConfig, JudgeScorer
     from stages.policy.judges.judge_training import Example
 
-VERSION = 1
+VERSION = 2
 HELDOUT_FILE = "heldout.jsonl"
 """Each held-out row with the judge's raw scores and the lengths of what it read."""
 

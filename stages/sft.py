@@ -21,7 +21,7 @@ from stages.core.recipe.ranges import at_least, check, or_none
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 1
+VERSION = 2
 LONGEST = 32768
 """Tokens of a row where the recipe names none and the model has room: R1's context."""
 
