@@ -90,7 +90,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tokenizer = folders.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
-    prompt_ids = _prompt_ids([*reasoning, *general], recipe, contract, tokenizer)
+    prompt_ids = _prompt_ids([*reasoning, *general], recipe, inputs.model, tokenizer)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, contract=contract, tokenizer=tokenizer, judges=judges)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
@@ -235,8 +235,12 @@ def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt],
     return reasoning, general
 
 
-def _prompt_ids(rows: list[Prompt], recipe: Recipe, contract: Contract, tokenizer: Any) -> list[list[int]]:
-    """Return the prompts of rows as token ids. Raises InputError for a prompt that leaves no room to answer."""
+def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, tokenizer: Any) -> list[list[int]]:
+    """Return the prompts of rows as token ids. Raises InputError for a prompt that leaves no room to answer, or holds a
+    token that the model does not have."""
+    from stages.policy.distill.vocab import embedding_rows
+
+    contract, known = policy_contract(recipe, model.contract), embedding_rows(model.path)
     ids = [list(tokenizer(contract.render(row.problem))["input_ids"]) for row in rows]
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
     longest = max(range(len(ids)), key=lambda index: len(ids[index]))
@@ -246,6 +250,12 @@ def _prompt_ids(rows: list[Prompt], recipe: Recipe, contract: Contract, tokenize
             f"prompt {rows[longest].id} takes {len(ids[longest])} of the model's {contract.max_positions} positions, "
             f"which leaves no {tokens} tokens for a completion",
             hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
+        )
+    odd = next((place for place, own in enumerate(ids) if max(own, default=0) >= known), None)
+    if odd is not None:
+        raise InputError(
+            f"prompt {rows[odd].id} holds token {max(ids[odd])}, and the model's embedding has {known} rows",
+            hint="leave the prompt out, or resize the model's embedding to its tokenizer and import it again",
         )
     return ids
 
@@ -261,7 +271,7 @@ def _validation(
     if inputs.validation is None:
         return None
     rows = inputs.validation.rows()
-    prompt_ids = _prompt_ids(rows, recipe, contract, tokenizer)
+    prompt_ids = _prompt_ids(rows, recipe, inputs.model, tokenizer)
     if not 0 < recipe.eval_every <= recipe.steps:
         return None
     if not any(applies("strict", row) for row in rows):

@@ -45,11 +45,14 @@ class Renewal:
         of some of the requests."""
         if self.live:
             return
-        short = [replace(one, sampling=Sampling(max_tokens=TOKENS), key=n) for n, one in enumerate(requests[:TEXTS])]
+        short = [replace(one, sampling=_short(one.sampling), key=n) for n, one in enumerate(requests[:TEXTS])]
         said = [(one.prompt_ids, done) for one, done in self.engine.sample(short)]
         texts = [Text(ids, done.ids) for ids, done in said if done.ids]
         if not texts:
-            raise EngineError(f"the {self.engine.name} engine answers none of {len(short)} prompts: {said[0][1].fault}")
+            raise EngineError(
+                f"the {self.engine.name} engine answers none of {len(short)} prompts: {said[0][1].fault}",
+                hint="mend that, or use `runtime.engine=transformers`",
+            )
         self._probe = Probe(self.engine, self._dtype)
         self.gap = self._probe.rehearse(self.policy.named_weights(), texts, self._logprobs(texts), version)
 
@@ -84,3 +87,8 @@ class Renewal:
                 )
             found.append(logprobs_1T[0].tolist())
         return found
+
+
+def _short(sampling: Sampling) -> Sampling:
+    """The same draws, of a few tokens."""
+    return replace(sampling, max_tokens=min(TOKENS, sampling.max_tokens))

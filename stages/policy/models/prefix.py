@@ -276,6 +276,8 @@ def _laid_out(
 ) -> tuple[dict[str, Any], Tensor, AbstractContextManager[None]]:
     """What the forward pass over prompts and completions takes, which of its last T columns are real completion
     tokens, and the attention to run it in."""
+    if not real_T.shape[1]:  # every completion is empty: nothing came of any request
+        completion_ids, real_T = nn.functional.pad(completion_ids, (0, 1)), nn.functional.pad(real_T, (0, 1))
     lengths = real_P.sum(1)
     longest, columns = int(lengths.max()), prompt_ids.shape[1]
     tokens = int(real_T.any(0).nonzero().max()) + 1 if bool(real_T.any()) else 1

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core import text
 from stages.core.contract import Contract
+from stages.core.errors import EngineError
 from stages.core.judged import Judged
 from stages.core.language import scripts
 from stages.core.language.reflection import reflective_words
@@ -92,7 +93,7 @@ class Rollout:
         traces = {name: getattr(self, name) for name in names} | self.traces
         for name, per_row in traces.items():
             if per_row:
-                batch[name] = pad_sequence([per_row[row] for row in rows], batch_first=True)
+                batch[name] = _wide(pad_sequence([per_row[row] for row in rows], batch_first=True))
         return {name: tensor.to(device) for name, tensor in batch.items()}
 
     def texts(self) -> Iterator[Text]:
@@ -141,10 +142,17 @@ class Collector:
     ) -> list[Completion]:
         """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
         other. Each completion has a seed of its own, from (seed, rollout, prompt, number). `on_progress` hears how many
-        of all are there.
+        of all are there. Raises EngineError when the engine failed them all.
         """
         asked = self.requests(number, step)
-        return in_order(asked, answered(engine, asked), on_progress)
+        done = in_order(asked, answered(engine, asked), on_progress)
+        if all(one.failed for one in done):
+            raise EngineError(
+                f"nothing came of rollout {number + 1}: the {engine.name} engine failed all {len(done)} completions "
+                f"({done[0].finish}: {done[0].fault})",
+                hint="mend that and run the same command again, which goes on from the last checkpoint",
+            )
+        return done
 
     def requests(self, number: int, step: int) -> list[Request]:
         """Return the requests of rollout `number`, group by group."""
@@ -278,9 +286,14 @@ def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
 def _padded(rows: list[Tensor], pad_id: int, *, left: bool = False) -> tuple[Tensor, Tensor]:
     side = "left" if left else "right"
     lengths = torch.tensor([len(row) for row in rows]).unsqueeze(1)
-    ids = pad_sequence(rows, batch_first=True, padding_value=pad_id, padding_side=side)
+    ids = _wide(pad_sequence(rows, batch_first=True, padding_value=pad_id, padding_side=side), pad_id)
     place = torch.arange(ids.shape[1])
     return ids, (place >= ids.shape[1] - lengths) if left else (place < lengths)
+
+
+def _wide(padded_BT: Tensor, value: float = 0) -> Tensor:
+    """The same with one column at least: where nothing came of any row, there is padding to stand on."""
+    return padded_BT if padded_BT.shape[1] else torch.nn.functional.pad(padded_BT, (0, 1), value=value)
 
 
 def _mean_of(answers: Sequence[Judged], name: str) -> float | None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from stages import rl
-from stages.core.errors import EngineError
+from stages.core.errors import EngineError, InputError
+from stages.core.rows import Prompt, write_rows
 from stages.core.sampling import Completion, Finish, Request
 from stages.policy.engines import opening
 from stages.policy.engines.local.engine import LocalEngine
@@ -110,3 +111,35 @@ def test_what_an_engine_lost_is_asked_again_and_never_counts_as_wrong(
     assert all(math.isfinite(step["grad_norm"]) for step in steps)
     kept = (tmp_path / "run" / "completions" / "rollout-00001.jsonl").read_text().splitlines()
     assert '"advantage": 0.0' in kept[0] and "the engine died" in kept[0]
+
+
+class Dying(Apart):
+    """Answers one request in sixteen from the second rollout on, and none from the third on."""
+
+    def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
+        for request, completion in super().sample(requests):
+            lost = self.weights > 2 or (self.weights and request.key != (5, 0))
+            yield request, Completion(finish=Finish.LOST, fault="gone") if lost else completion
+
+
+def test_micro_batches_of_which_nothing_came_move_nothing_and_a_whole_rollout_of_them_ends_the_run(
+    inputs: rl.Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opens(monkeypatch, Dying)
+    heard: list[dict[str, Any]] = []
+    with pytest.raises(EngineError, match=r"nothing came of rollout 3: .* all 16 completions \(lost: gone\)"):
+        tiny.run(tmp_path / "run", inputs, {"steps": 6}, heard.append, micro_batch=1)
+    steps = [event for event in heard if event["event"] == "step"]
+    assert [step.get("failed", 0.0) for step in steps] == [0.0, 0.0, 15 / 16, 15 / 16]
+    assert all(math.isfinite(step["grad_norm"]) for step in steps)
+
+
+def test_a_prompt_with_a_token_that_the_model_does_not_have_is_found_before_the_first_step(
+    inputs: rl.Inputs, tmp_path: Path
+) -> None:
+    words = folders.load_tokenizer(inputs.model.path)
+    words.add_tokens(["ABC"])
+    words.save_pretrained(inputs.model.path)
+    write_rows(inputs.prompts.path / "prompts.jsonl", [Prompt(id="odd", problem="ABC", answer="1", verifier="math")])
+    with pytest.raises(InputError, match=r"prompt odd holds token \d+, and the model's embedding has \d+ rows"):
+        tiny.run(tmp_path / "run", inputs)

@@ -209,3 +209,17 @@ def test_the_models_own_attention_is_back_afterwards() -> None:
         assert model.config._attn_implementation == prefix.ATTENTION
         raise RuntimeError("stop")
     assert model.config._attn_implementation == before
+
+
+@pytest.mark.parametrize("columns", [0, 6])
+@pytest.mark.parametrize("shared", [0, 9])
+def test_rows_of_which_nothing_came_have_no_logprobs_and_move_nothing(columns: int, shared: int) -> None:
+    model, rows = policy("qwen2"), ragged()
+    empty = {name: rows[name][:, :columns] for name in ("completion_ids_BT", "completion_mask_BT")}
+    empty["completion_mask_BT"] = torch.zeros_like(empty["completion_mask_BT"])
+    logprobs, entropy = selected_logprobs(
+        model, **{**rows, **empty}, temperature=1.0, shared_prefix=shared, with_entropy=True
+    )
+    assert logprobs.shape == (3, columns) and entropy is not None and not entropy.any() and not logprobs.any()
+    logprobs.sum().backward()
+    assert all(one.grad is None or not one.grad.any() for one in model.parameters())
