@@ -104,6 +104,10 @@ def nest(hint: Any, key: str, leaf: Entry) -> Entry:
     return dataclasses.replace(leaf, value={head: nest(inner, rest, leaf) if rest else leaf})
 
 
+AS_BELOW = "as below"
+"""Shown as the default of a key whose own keys follow it with theirs."""
+
+
 def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
     """All keys of a dataclass, its own before its parts'; with `nested`, each dataclass's own follow it, dotted."""
     found: list[Key] = []
@@ -115,6 +119,8 @@ def describe(cls: type, prefix: str = "", *, nested: bool = True) -> list[Key]:
         written = field.type if isinstance(field.type, str) else _type_name(hint)
         found.append(Key(key, written, shown, notes.get(field.name, "")))
         inner = dataclass_in(hint) if nested else None
+        if inner is not None and dataclasses.is_dataclass(default):
+            found[-1] = found[-1]._replace(default=AS_BELOW)
         if inner is not None:
             many = get_origin(hint) in (list, tuple)
             found += describe(inner, key + "[]" * many)
