@@ -49,8 +49,11 @@ class Address:
             raise InputError(f"`{text}` is not openai:URL#model", hint=_EXAMPLE)
         model, at, revision = name[1:].partition("@")
         model = unquote(name[:1] + model)
-        if not mark or not model.strip() or (at and not revision) or not model.isprintable():
+        if not mark or not model.strip() or not model.isprintable():
             raise InputError(f"`{text}` does not say which model", hint=_EXAMPLE)
+        if at and not revision:
+            hint = "write it behind the @, or leave the @ out; an @ of the model's name is written %40"
+            raise InputError(f"`{text}` has an empty revision", hint=hint)
         if re.search(r"/(chat/)?completions/*$", parts.path):
             raise InputError(f"`{text}` names a route", hint="end the URL before it, usually in /v1")
         usual = {"http": 80, "https": 443}[parts.scheme]

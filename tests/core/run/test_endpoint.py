@@ -32,7 +32,7 @@ def test_an_address_is_url_model_and_declared_revision(text: str, url: str, mode
     [
         ("openai:http://host/v1", "does not say which model"),
         ("openai:http://host/v1#", "does not say which model"),
-        ("openai:http://host/v1#m@", "does not say which model"),
+        ("openai:http://host/v1#m@", "has an empty revision"),
         ("openai:ftp://host/v1#m", "is not openai:URL#model"),
         ("openai:gpt-4o", "is not openai:URL#model"),
         ("openai:http://host:notaport/v1#m", "cannot be read as a URL"),

@@ -148,7 +148,7 @@ def test_a_dated_version_is_the_model_until_another_one_answers(server: FakeServ
     server.script = lambda number, body: fake.say(model=next(dated))
     with pytest.raises(EngineError, match="was `tiny-2024-08-06` and is `tiny-2024-11-20` now") as raised:
         answers(opened(concurrency=1), asking("a", "b", "c"))
-    assert "#tiny@REVISION" in raised.value.hint
+    assert ": openai:http://" in raised.value.hint and raised.value.hint.endswith("#tiny@REVISION")
 
 
 def test_another_model_than_the_one_recorded_ends_the_run(server: FakeServer, opened: Opened) -> None:

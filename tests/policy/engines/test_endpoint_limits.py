@@ -124,6 +124,7 @@ def test_the_key_is_sent_and_written_nowhere(
     assert server.keys == [f"Bearer {KEY}"] * 3
     seen = repr((found, vars(engine), str(raised.value), raised.value.hint)) + (tmp_path / "j").read_text()
     assert KEY not in seen and "[the key]" in seen
+    assert sum("repeats the key" in note for note in engine.notes) == 1
 
 
 def test_a_key_that_cannot_be_sent_is_not_shown(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,5 +137,6 @@ def test_a_key_that_cannot_be_sent_is_not_shown(opened: Opened, monkeypatch: pyt
 
 
 def test_without_a_key_none_is_sent(server: FakeServer, opened: Opened) -> None:
-    only(opened())
-    assert server.keys == [""]
+    engine = opened()
+    only(engine)
+    assert server.keys == [""] and not engine.notes

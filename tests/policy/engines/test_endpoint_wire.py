@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from stages.core.errors import EngineError
 from stages.core.run.endpoint import Address, EndpointSettings
 from stages.policy.engines.endpoint.reading import called, judged
-from stages.policy.engines.endpoint.wire import Answer, Fault, Server, _take, refusal, retry_after
+from stages.policy.engines.endpoint.wire import Answer, Fault, Server, _take, parsed, refusal, retry_after
 
 KEY = "sk-very-secret-0123456789"
 SERVER = Server(Address.parse("openai:http://127.0.0.1/v1#tiny"), EndpointSettings(), KEY)
@@ -102,3 +102,38 @@ def test_a_dated_version_or_a_makers_name_is_the_model_and_a_smaller_brother_is_
     told: str, asked: str, same: bool
 ) -> None:
     assert called(told, asked) is same
+
+
+@pytest.mark.parametrize("key", ["4", "x", "none", "EMPTY", "token-abc12"])
+def test_a_dummy_key_changes_no_answer(key: str) -> None:
+    server = Server(SERVER.address, SERVER.settings, key)
+    text = f"<think>x = 4, or none</think>4 {key}"
+    assert judged(Answer([text], finish_reason="stop"), None, BODY, server, ("<think>", "</think>"))[0].text == text
+
+
+def test_a_short_key_is_blotted_out_of_errors_as_a_word_and_a_shorter_one_is_a_letter() -> None:
+    shown = {key: Server(SERVER.address, SERVER.settings, key).shown("key none: nonempty x4") for key in ("none", "x4")}
+    assert shown == {"none": "key [the key]: nonempty x4", "x4": "key none: nonempty x4"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"x{KEY}y",
+        KEY.upper(),
+        "\x00".join(KEY),
+        " \n\u200b".join(KEY),
+        " " * (480 - 10) + KEY,
+        "<b>".join(KEY),
+    ],
+)
+def test_an_error_lets_no_key_through_in_pieces(text: str) -> None:
+    for told in (SERVER.shown(text, 60), refusal(400, SERVER, text.encode()).told):
+        seen = "".join(told.split()).lower()
+        assert KEY not in seen and KEY[:8] not in seen
+
+
+def test_a_content_type_is_shown_without_the_key() -> None:
+    with pytest.raises(Fault) as raised:
+        parsed(b"no", f"text/{KEY}", SERVER)
+    assert raised.value.told == "the answer is no JSON but text/[the key]: no"

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ _PROBE = Request(
     messages=[{"role": "user", "content": "Say yes."}], sampling=Sampling(max_tokens=16), seed=0, key="probe"
 )
 _WRONG_COUNTS = "the server counts tokens wrongly or not at all: lengths and costs are estimated where it does"
+_KEY_SAID = "the server repeats the key in its answers: it is blotted out of them, and nothing else is"
 
 
 @dataclass
@@ -269,6 +270,8 @@ class EndpointEngine:
             except Fault as error:
                 fault = error
             completion, cost = judged(answer, fault, body, self._server, self.think_tags)
+            if completion.text != answer.completion(self.think_tags):
+                self._note(_KEY_SAID)
             if cost.estimated and answer.finish_reason:
                 self._note(_WRONG_COUNTS)
             if fault is None or not fault.again or answer.letters:
@@ -354,7 +357,8 @@ class EndpointEngine:
         return found
 
     def _another(self, before: str, now: str) -> NoReturn:
-        hint = f"if that is meant, declare it as another model: {self.address.url}#{self.address.model}@REVISION"
+        undeclared = replace(self.address, revision="").text
+        hint = f"if that is meant, declare it as another model: {undeclared}@REVISION"
         shown = self._server.shown(now)
         raise EngineError(
             f"`{self.address.model}` at {self.address.url} was `{before}` and is `{shown}` now", hint=hint

@@ -26,6 +26,7 @@ from stages.core.errors import EngineError
 from stages.core.fingerprint import plain
 from stages.core.run.endpoint import KEY_ENV, Address, EndpointSettings
 from stages.core.sampling import Finish
+from stages.policy.engines.endpoint import secret
 
 OPENING, CLOSING = "<think>", "</think>"
 """How models write their reasoning where no server takes it apart."""
@@ -51,7 +52,7 @@ class Server:
 
     def shown(self, text: str, most: int = 200) -> str:
         """Return at most so many characters of what it said, in one line without control characters and the key."""
-        text = self.without_key(text[: 8 * most])
+        text = secret.out_of_error(text, self.key)[: 8 * most]
         line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         return line if len(line) <= most else line[: most - 1] + "…"
 
@@ -61,8 +62,8 @@ class Server:
         return {self.shown(name, 60): self.shown(v) if isinstance(v, str) else plain(v) for name, v in flat[:20]}
 
     def without_key(self, text: str) -> str:
-        """Return a text in which the key is blotted out."""
-        return text.replace(self.key, "[the key]") if self.key else text
+        """Return an answer in which the key is blotted out."""
+        return secret.out_of_answer(text, self.key)
 
 
 class Fault(Exception):
@@ -292,7 +293,7 @@ def parsed(raw: bytes, kind: str, server: Server) -> Any:
     try:
         return json.loads(raw.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
-        begins = server.shown(raw[:1000].decode("utf-8", "replace"), 60)
+        begins, kind = server.shown(raw[:_SOME].decode("utf-8", "replace"), 60), server.shown(kind, 60)
         raise Fault(Finish.LOST, f"the answer is no JSON but {kind or 'of no known type'}: {begins}") from error
 
 
