@@ -134,7 +134,7 @@ def identity(recipe: Recipe) -> dict[str, str]:
     return (
         {}
         if recipe.labeller == labelling.BY_MODEL
-        else {recipe.labeller: functions.source_sha256(labelling.load(recipe.labeller))}
+        else {recipe.labeller: functions.source_sha256(labelling.load(recipe.labeller), recipe.labeller)}
     )
 
 

@@ -32,7 +32,7 @@ class R1Error(Exception):
     def __init__(self, what: str, *, hint: str = "", where: str = "") -> None:
         super().__init__(what)
         self.what = what
-        self.hint = hint
+        self.hint = hint.strip()
         self.where = where
 
     def __str__(self) -> str:

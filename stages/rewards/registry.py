@@ -112,7 +112,7 @@ def version(name: str) -> str:
     """Return a hash of all that a reward's verdicts depend on besides its options: its code here and math-verify's
     release where it asks it, or a user's file. Raises as `load`."""
     function = _found(name)
-    return functions.source_sha256(function) if ":" in name else code_sha256(function.__module__)
+    return functions.source_sha256(function, name) if ":" in name else code_sha256(function.__module__)
 
 
 def behind(names: Iterable[str]) -> dict[str, Reward]:
@@ -161,7 +161,7 @@ def outside_sources(
     for name in dict.fromkeys((*named, *options)):
         if name not in JUDGES:
             load(name, options.get(name))
-    return {name: functions.source_sha256(_found(name)) for name in named if name not in KNOWN}
+    return {name: functions.source_sha256(_found(name), name) for name in named if name not in KNOWN}
 
 
 def verdict_of(result: object) -> Verdict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from stages import rl
 from stages.core.artifact import Model, Prompts
-from stages.core.errors import RecipeError
+from stages.core.errors import RecipeError, StageError
 from stages.core.recipe import parts
 from stages.core.recipe.parts import Objective
 from stages.core.run import events
@@ -58,6 +60,19 @@ def says_rows(inputs: LossInputs, objective: Objective) -> Returned:
 
 def needs_a_sampler(inputs: LossInputs, objective: Objective) -> Returned:
     return (inputs.logprobs_BT - inputs.sampler_logprobs_BT).sum(), {}
+
+
+def narrow(inputs: LossInputs, objective: Objective) -> Returned:
+    """It knows completions of three tokens, and no longer ones."""
+    return (inputs.logprobs_BT * torch.ones(3)).sum(), {}
+
+
+class Callable:
+    def __call__(self, inputs: LossInputs, objective: Objective) -> Returned:
+        return reinforce(inputs, objective)
+
+
+an_object, a_partial = Callable(), partial(reinforce)
 
 
 def named(name: str) -> str:
@@ -138,7 +153,7 @@ def test_a_run_trains_with_it_and_its_file_is_in_the_fingerprint(tmp_path: Path,
 def test_a_recipe_names_a_loss_that_there_is_and_that_its_algorithm_can_use() -> None:
     with pytest.raises(RecipeError, match="`loss` must be grpo, dr_grpo") as caught:
         rl.Recipe(loss="gpso")
-    assert "did you mean `gspo`" in str(caught.value.hint)
+    assert caught.value.hint == "did you mean `gspo`?"
     with pytest.raises(RecipeError, match="`loss` must be grpo, dr_grpo, dapo under `ppo`, not gspo"):
         rl.Recipe(algorithm="ppo", loss="gspo")
     with pytest.raises(RecipeError, match="`importance_cap` must be 1 or more"):
@@ -174,3 +189,74 @@ def test_a_sampler_far_from_the_trainer_is_warned_of_once(tmp_path: Path, inputs
     said = [line["text"] for line in events.read(tmp_path / "events.jsonl", "warning")]
     assert min(rolled) > 0.01
     assert sum("sampler_mismatch is" in text and "one number type" in text for text in said) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("narrow", "raised RuntimeError: The size of tensor a"),
+        ("per_token", r"returned a tensor of shape \(3, 4\) as the loss"),
+        ("a_number", "returned float as the loss"),
+        ("says_rows", r"reports a tensor of shape \(3,\) as `rows`, not one number"),
+        ("no_gradient", "returned a loss without a gradient"),
+        ("no_number", "returned nan"),
+    ],
+)
+def test_a_loss_that_goes_wrong_in_training_is_named_in_a_sentence(name: str, said: str) -> None:
+    with pytest.raises(StageError, match=f"^the loss `{named(name)}` {said}") as caught:
+        policy_loss(load_loss(named(name)), wider(), Objective())
+    assert "\n" not in caught.value.told
+
+
+def test_so_is_one_whose_gradient_is_no_number() -> None:
+    inputs = wider()
+    loss, _ = policy_loss(load_loss(named("gradient_of_nothing")), inputs, Objective())
+    with pytest.raises(StageError, match=r"`.*:gradient_of_nothing` has no finite gradient"):
+        loss.backward()
+
+
+def test_a_policy_that_has_diverged_is_not_the_loss_s_fault() -> None:
+    inputs = wider()
+    broken = replace(inputs, logprobs_BT=(inputs.logprobs_BT * float("nan")).detach().requires_grad_())
+    assert policy_loss(load_loss(named("reinforce")), broken, Objective())[0].isnan()
+
+
+def test_a_run_whose_loss_fails_later_ends_in_its_sentence(tmp_path: Path, inputs: rl.Inputs) -> None:
+    with pytest.raises(StageError, match=f"the loss `{named('narrow')}` raised RuntimeError"):
+        tiny.run(tmp_path, inputs, {"loss": named("narrow"), "steps": 1})
+
+
+@pytest.mark.parametrize(("name", "kind"), [("an_object", "Callable"), ("a_partial", "partial")])
+def test_a_loss_without_a_file_is_refused(name: str, kind: str) -> None:
+    with pytest.raises(RecipeError, match=f"`{named(name)}` is no function but {kind}"):
+        identity(named(name), Objective())
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "said"),
+    [
+        ("loss_misspelt", "def loss(:", "SyntaxError: invalid syntax"),
+        ("loss_raises", "raise KeyError('a\\nb')", "KeyError: 'a"),
+        ("loss_two_lines", "raise RuntimeError('one\\n  two')", r"RuntimeError: one two\)"),
+        ("loss_leaves", "import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, said: str
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{module}.py").write_text(text)
+    with pytest.raises(RecipeError, match=rf"the loss `{module}:loss` cannot be imported \({said}") as caught:
+        load_loss(f"{module}:loss")
+    assert "\n" not in caught.value.told
+
+
+def wider() -> LossInputs:
+    """The trial's completions in a batch of four tokens."""
+    inputs = _example(Objective(), exact=True)
+    padded = {
+        name: torch.nn.functional.pad(getattr(inputs, name).detach(), (0, 1))
+        for name in ("logprobs_BT", "old_logprobs_BT", "mask_BT", "ref_logprobs_BT")
+    }
+    padded["logprobs_BT"].requires_grad_()
+    return replace(inputs, **padded)
