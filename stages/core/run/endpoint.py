@@ -83,6 +83,21 @@ class Address:
         return self.url.startswith("http:") and not self.local
 
 
+def server_address(url: str) -> Address:
+    """Read the URL of `runtime.vllm_server`, whose server is asked for its model's name.
+
+    Raises RecipeError, which never repeats the text: it may hold a secret.
+    """
+    hint = f"write runtime.vllm_server=http://HOST:8000; a key goes into the environment variable {KEY_ENV}"
+    try:
+        if not url.startswith(("http://", "https://")) or "#" in url or " " in url or not url.isprintable():
+            raise InputError("no URL", hint=hint)
+        return Address.parse(f"{SCHEME}{url.rstrip('/').removesuffix('/v1')}#served")
+    except InputError as error:
+        what = "`vllm_server` is no http(s) URL of a server, or holds a password or a query"
+        raise RecipeError(what, hint=hint) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class EndpointSettings:
     """How much may be asked of an endpoint, how long one waits for it and what it may cost."""

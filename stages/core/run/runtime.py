@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 
 from stages.core.errors import RecipeError, nearest
-from stages.core.run.endpoint import EndpointSettings
+from stages.core.run.endpoint import EndpointSettings, server_address
 from stages.core.sampling import ENGINES
 
 
@@ -21,14 +21,14 @@ class Runtime:
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; auto = cuda where torch sees one, else cpu."""
     engine: str = "auto"
-    """What samples: auto, transformers or vllm; auto = vllm on a GPU where it is installed, else transformers (on a CPU
-    ours is two to three times as fast)."""
+    """What samples: auto, transformers or vllm; auto = vllm where `vllm_server` is given, and on a GPU where it is
+    installed, else transformers (on a CPU ours is two to three times as fast)."""
     vllm_memory: float | None = None
     """Share of the GPU's memory that vLLM takes for weights and cache, above 0 and at most 1; None = 0.4 beside a
     trainer, 0.9 alone. On a CPU it is not read."""
     vllm_server: str | None = None
-    """URL of a `vllm serve` that serves the model of this run and samples instead of a vLLM in this process; None =
-    none. How to start it: docs/gpu.md."""
+    """URL of a `vllm serve` that serves the model of this run and samples instead of a vLLM in this process; None
+    or empty = none. How to start it: docs/gpu.md."""
     threads: int | None = None
     """CPU threads for torch, 1 or more; None = all cores."""
     micro_batch: int | None = None
@@ -44,6 +44,11 @@ class Runtime:
         if self.engine not in ("auto", *ENGINES):
             known = ", ".join(("auto", *ENGINES))
             raise RecipeError(f"unknown engine `{self.engine}`", hint=f"{nearest(self.engine, ENGINES)}known: {known}")
+        if self.vllm_server:
+            server_address(self.vllm_server)
+            if self.engine not in ("auto", "vllm"):
+                hint = "use `runtime.engine=vllm`, or leave runtime.vllm_server out"
+                raise RecipeError(f"`vllm_server` is given, but the engine is {self.engine}", hint=hint)
         if self.vllm_memory is not None and not 0 < self.vllm_memory <= 1:
             what = f"`vllm_memory` is a share, above 0 and at most 1, not {self.vllm_memory}"
             raise RecipeError(what, hint="try runtime.vllm_memory=0.4")

@@ -1,7 +1,7 @@
 """Which engine answers: circumstances and a model's folder enter, an open engine leaves.
 
-The one place that knows the names of engines. `auto` takes vLLM on a GPU where it is installed, and the transformers
-engine elsewhere: on a CPU ours is two to three times as fast (docs/engines.md).
+The one place that knows the names of engines. `auto` takes vLLM where a server of it is given and on a GPU where it is
+installed, and the transformers engine elsewhere: on a CPU ours is two to three times as fast (docs/engines.md).
 """
 
 from __future__ import annotations
@@ -39,5 +39,7 @@ def chosen(runtime: Runtime) -> str:
     """The engine that the runtime names, `auto` decided: a key of ENGINES."""
     if runtime.engine != "auto":
         return runtime.engine
+    if runtime.vllm_server:
+        return "vllm"
     on_gpu = device.place(runtime).startswith("cuda")
     return "vllm" if on_gpu and importlib.util.find_spec("vllm") else "transformers"

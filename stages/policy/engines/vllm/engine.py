@@ -79,8 +79,8 @@ class VllmEngine:
     ) -> Engine:
         """Open a folder as the runtime says: in a server that runs already, or in this process; beside a trainer's live
         `model` a GPU is shared, else it is vLLM's own."""
-        if runtime.vllm_server is not None:
-            return VllmServer(runtime.vllm_server, folder, contract)
+        if runtime.vllm_server:
+            return VllmServer(runtime.vllm_server, folder, contract, dtype=dtype if model is None else None)
         share = runtime.vllm_memory or (ALONE if model is None else COLOCATED)
         return cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
 
@@ -188,7 +188,8 @@ class VllmEngine:
         sampling, ids = request.sampling, list(request.prompt_ids)
         self._fit(ids, sampling.max_tokens)
         if 0 < sampling.temperature < COOLEST:
-            raise ValueError(f"vLLM samples at temperature 0 or from {COOLEST} on, not at {sampling.temperature:g}")
+            what = f"vLLM samples at temperature 0 or from {COOLEST} on, not at {sampling.temperature:g}"
+            raise ValueError(f"{what}: use `runtime.engine=transformers`")
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p, "seed": request.seed, "logprobs": 0}
         return ids, _parameters(sampling.max_tokens, stop_token_ids=list(self._contract.eos_ids), **drawn)
 

@@ -10,7 +10,6 @@ trainer-side client does it; on a CPU that cannot be, and is said before the fir
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -20,11 +19,16 @@ from urllib.parse import urlsplit
 
 import httpx
 import torch
+from transformers import AutoConfig
 
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
-from stages.core.run.endpoint import KEY_ENV
+from stages.core.run.endpoint import EndpointSettings, server_address
+from stages.core.run.runtime import Runtime
 from stages.core.sampling import Completion, Finish, Reading, Request, Text
+from stages.policy.engines import probe
+from stages.policy.engines.endpoint.wire import Server, key_of
+from stages.policy.engines.local.engine import LocalEngine
 from stages.policy.engines.vllm import setup
 from stages.policy.engines.vllm.names import tensor_names
 
@@ -36,6 +40,14 @@ CONNECT_S, ANSWER_S = 10.0, 1800.0
 """Longest wait for a connection, and for a completion or new weights."""
 START = "VLLM_SERVER_DEV_MODE=1 vllm serve FOLDER --logprobs-mode processed_logprobs --max-logprobs -1 "
 START += '--generation-config vllm --weight-transfer-config \'{"backend": "nccl"}\''
+COOLEST, HOTTEST = 0.01, 2.0
+"""Temperatures between 0 and the first are raised to it by vLLM, and those above the second refused."""
+SLACK = 1e-3
+"""Nats that rounding may lift a log-probability above 0."""
+PROBE_TOKENS = 32
+"""Tokens drawn to find out which model a server has."""
+STRANGE = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
+"""What a body of another shape than vLLM's raises when it is read."""
 FINISHES = {"stop": Finish.END, "length": Finish.LENGTH, "abort": Finish.ABORTED}
 
 Item = TypeVar("Item")
@@ -57,11 +69,17 @@ class VllmServer:
     coupled = False
     apart = True
 
-    def __init__(self, url: str, folder: Path, contract: Contract) -> None:
-        """Connect to a server that serves `folder`. Raises EngineError for one that is not there, is no vLLM, has
-        another length, or tells log-probabilities before the temperature."""
-        self.url, self._folder, self._contract = url.rstrip("/").removesuffix("/v1"), folder, contract
-        key = os.environ.get(KEY_ENV, "")
+    def __init__(self, url: str, folder: Path, contract: Contract, *, dtype: str | None = None) -> None:
+        """Connect to a server that serves `folder`. `dtype`: number type in which the folder is loaded once, on the
+        CPU, and compared with the server; None where a trainer renews the server and compares then.
+
+        Raises EngineError for one that is not there, is no vLLM, has another length or another model, or tells
+        log-probabilities before the temperature; RecipeError for what is no address.
+        """
+        address, settings = server_address(url), EndpointSettings()
+        self._server = Server(address, settings, key_of(settings))
+        self.url, self._folder, self._contract = address.url, folder, contract
+        key = self._server.key
         self._client = httpx.Client(
             headers={"authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
@@ -71,10 +89,16 @@ class VllmServer:
         self._threads = ThreadPoolExecutor(FLIGHT, thread_name_prefix="vllm-server")
         self.weights, self._source = 0, _Source()
         self.notes: list[str] = []
+        if key and address.in_the_clear:
+            self.notes.append(f"the key travels unencrypted to {address.host}: use https where others can listen")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        self._vocabulary = int(config.get_text_config().vocab_size)
         self._transfer: Any = None
         try:
             self._model = self._served()
             self._refuse_raw_logprobs()
+            if dtype is not None:
+                self._refuse_another_model(dtype)
         except BaseException:
             self.close()
             raise
@@ -93,10 +117,11 @@ class VllmServer:
             ids = [*text.prompt_ids, *text.completion_ids]
             try:
                 choice = self._ask(ids, max_tokens=1, temperature=0.0, prompt_logprobs=k)
-                return _reading(choice["prompt_logprobs"][len(text.prompt_ids) :], text, k)
+                found = choice["prompt_logprobs"][len(text.prompt_ids) :]
+                return _reading(found, text, k, self._vocabulary)
             except _Failed as error:
                 raise EngineError(f"a text cannot be read: {error}", hint="leave it out, or make it shorter") from error
-            except (KeyError, TypeError, ValueError, IndexError) as error:
+            except STRANGE as error:
                 raise self._strange(error) from error
 
         yield from self._spread(texts, one)
@@ -122,7 +147,8 @@ class VllmServer:
         except EngineError:
             raise
         except Exception as error:
-            what = f"the vLLM server cannot take new weights: {setup.told(error)}"
+            told = self._server.shown(setup.told(error))
+            what = f"the vLLM server cannot take new weights: {told}"
             raise EngineError(what, hint=f"start it as: {START}") from error
         finally:
             self._source.pairs = []
@@ -142,18 +168,20 @@ class VllmServer:
         try:
             if sampling.top_p < 1:
                 raise _Failed(Finish.REFUSED, "a vLLM server tells log-probabilities after top-p: use top_p 1")
+            if 0 < sampling.temperature < COOLEST or sampling.temperature > HOTTEST:
+                what = f"vLLM draws at temperature 0 or {COOLEST:g} to {HOTTEST:g}, not at {sampling.temperature:g}"
+                hint = "use `runtime.engine=transformers`, without runtime.vllm_server"
+                raise _Failed(Finish.REFUSED, f"{what}: {hint}")
             choice = self._ask(list(request.prompt_ids), stop_token_ids=self._contract.eos_ids, logprobs=0, **asked)
-            ids, logprobs = list(choice["token_ids"]), list(choice["logprobs"]["token_logprobs"])
+            ids, logprobs = _drawn(choice, sampling.max_tokens, self._vocabulary)
             finish = FINISHES[choice["finish_reason"]]
-            if len(ids) != len(logprobs) or len(ids) > sampling.max_tokens or not all(type(one) is int for one in ids):
-                raise ValueError("ids and log-probabilities do not fit each other")
+            if not ids and finish is not Finish.ABORTED:
+                raise ValueError("no token")
             fault = "given up for new weights" if finish is Finish.ABORTED else ""
-            return Completion(
-                ids=ids, logprobs=[float(one) for one in logprobs], finish=finish, weights=version, fault=fault
-            )
+            return Completion(ids=ids, logprobs=logprobs, finish=finish, weights=version, fault=fault)
         except _Failed as error:
             return Completion(finish=error.finish, weights=version, fault=str(error))
-        except (KeyError, TypeError, ValueError) as error:
+        except STRANGE as error:
             raise self._strange(error) from error
 
     def _ask(self, ids: list[int], **how: Any) -> dict[str, Any]:
@@ -190,23 +218,24 @@ class VllmServer:
         """POST and return the JSON; raises _Failed for a refusal, EngineError for no server."""
         try:
             answer = self._client.post(f"{self.url}{path}", json=body)
-        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
             raise EngineError(f"there is no vLLM server at {self.url}", hint=f"start it as: {START}") from error
         except httpx.TimeoutException as error:
             raise _Failed(Finish.TIMED_OUT, f"no answer within {ANSWER_S:.0f} s") from error
         except httpx.HTTPError as error:
             raise _Failed(Finish.LOST, f"the connection broke ({type(error).__name__})") from error
+        self._refuse_shut_out(answer)
         if answer.status_code in (404, 405):
             raise EngineError(f"the server at {self.url} has no {path.partition('?')[0]}", hint=f"start it as: {START}")
         if answer.status_code >= 400:
             again = answer.status_code >= 500 or answer.status_code == 429
-            raise _Failed(Finish.LOST if again else Finish.REFUSED, _message(answer))
+            raise _Failed(Finish.LOST if again else Finish.REFUSED, self._message(answer))
         return self._json(answer)
 
     def _json(self, answer: httpx.Response) -> dict[str, Any]:
         try:
             found = answer.json()
-        except ValueError as error:
+        except STRANGE as error:
             raise self._strange(error) from error
         if not isinstance(found, dict):
             raise self._strange(TypeError("no object"))
@@ -216,11 +245,12 @@ class VllmServer:
         """The name of the model there; raises EngineError where it cannot be ours."""
         try:
             answer = self._client.get(f"{self.url}/v1/models", timeout=CONNECT_S)
+            self._refuse_shut_out(answer)
             listed = self._json(answer)["data"][0]
             name, longest = str(listed["id"]), int(listed["max_model_len"])
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise EngineError(f"there is no vLLM server at {self.url}", hint=f"start it as: {START}") from error
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except STRANGE as error:
             raise self._strange(error) from error
         if longest < self._contract.max_positions:
             what = f"the vLLM server holds {longest} tokens, the model {self._contract.max_positions}"
@@ -234,12 +264,32 @@ class VllmServer:
                 self._ask([self._contract.pad_id], max_tokens=1, temperature=heat, seed=0, logprobs=1)["logprobs"]
                 for heat in (1.0, 2.0)
             ]
-            cool, hot = (max(one["top_logprobs"][0].values()) for one in told)
-        except (_Failed, KeyError, TypeError, ValueError, IndexError) as error:
+            cool, hot = (max(_nats(value) for value in one["top_logprobs"][0].values()) for one in told)
+        except (_Failed, *STRANGE) as error:
             raise self._strange(error) from error
         if hot >= cool:
             what = "the vLLM server tells log-probabilities at temperature 1, not those it draws by"
             raise EngineError(what, hint=f"start it as: {START}")
+
+    def _refuse_another_model(self, dtype: str) -> None:
+        """Let the server draw a text and compare what it and the folder's weights hold of it; names prove nothing."""
+        start = [max(0, self._contract.pad_id), *(number % self._vocabulary for number in range(7, 407, 100))]
+        try:
+            choice = self._ask(start, max_tokens=PROBE_TOKENS, temperature=1.0, seed=0, logprobs=0)
+            ids, _ = _drawn(choice, PROBE_TOKENS, self._vocabulary)
+        except (_Failed, *STRANGE) as error:
+            raise self._strange(error) from error
+        if len(ids) != PROBE_TOKENS:
+            raise self._strange(ValueError(f"{len(ids)} tokens instead of {PROBE_TOKENS}"))
+        text, here = Text(start, ids), Runtime(device="cpu")
+        own = LocalEngine.open(self._folder, contract=self._contract, dtype=dtype, runtime=here)
+        ((_, reading),) = own.read([text])
+        own.close()
+        found, cap = probe.gap(self, [text], [reading.logprobs]), probe.CAPS[dtype]
+        if not found <= cap:
+            what = f"the server at {self.url} does not run the model in `{self._folder}`: it is {found:.3g} nats "
+            hint = f"serve that folder: `vllm serve {self._folder} --dtype {dtype}`, or leave runtime.vllm_server out"
+            raise EngineError(f"{what}a token from it, above {cap:.3g}", hint=hint)
 
     def _rendezvous(self) -> Any:
         """Join with the server's workers in an NCCL group, this process being rank 0."""
@@ -259,8 +309,22 @@ class VllmServer:
         return NCCLTrainerWeightTransferEngine.trainer_init(info, client=client, source=self._source)
 
     def _strange(self, error: Exception) -> EngineError:
-        what = f"the server at {self.url} does not speak as a vLLM server does ({type(error).__name__}: {error})"
-        return EngineError(what[:400], hint=f"start it as: {START}")
+        told = self._server.shown(f"{type(error).__name__}: {error}")
+        what = f"the server at {self.url} does not speak as a vLLM server does ({told})"
+        return EngineError(what, hint=f"start it as: {START}")
+
+    def _message(self, answer: httpx.Response) -> str:
+        """What an error's body says, on one line without the key."""
+        try:
+            said = str(answer.json()["error"]["message"])
+        except STRANGE:
+            said = answer.text
+        return f"the server answered {answer.status_code}: {self._server.shown(said, 300)}"
+
+    def _refuse_shut_out(self, answer: httpx.Response) -> None:
+        if answer.status_code in (401, 403):
+            hint = f"put a key it takes into the environment variable {self._server.settings.key_env}"
+            raise EngineError(f"the server at {self.url} does not let us in: {self._message(answer)}", hint=hint)
 
 
 class _Source:
@@ -278,28 +342,37 @@ class _Source:
         return iter(self.pairs)
 
 
-def _reading(positions: list[Any], text: Text, k: int) -> Reading:
+def _nats(value: Any) -> float:
+    """A log-probability as it must be: finite, and at most 0 but for rounding."""
+    if type(value) not in (int, float) or not float("-inf") < value <= SLACK:
+        raise ValueError(f"a log-probability of {value}")
+    return float(value)
+
+
+def _drawn(choice: dict[str, Any], most: int, vocabulary: int) -> tuple[list[int], list[float]]:
+    """The ids and log-probabilities of one choice; raises one of STRANGE for what no model of the vocabulary draws."""
+    ids, logprobs = list(choice["token_ids"]), [_nats(one) for one in choice["logprobs"]["token_logprobs"]]
+    if len(ids) != len(logprobs) or len(ids) > most:
+        raise ValueError("ids and log-probabilities do not fit each other")
+    if not all(type(one) is int and 0 <= one < vocabulary for one in ids):
+        raise ValueError("an id that the model's vocabulary has not")
+    return ids, logprobs
+
+
+def _reading(positions: list[Any], text: Text, k: int, vocabulary: int) -> Reading:
     """A server's prompt log-probabilities of the completion: for each position token -> {logprob, rank}."""
     own, top_ids, top_logprobs = [], [], []
     if len(positions) != len(text.completion_ids):
         raise ValueError("prompt_logprobs of another length")
     for position, token in zip(positions, text.completion_ids, strict=True):
-        values = {int(one): float(entry["logprob"]) for one, entry in position.items()}
+        values = {int(one): _nats(entry["logprob"]) for one, entry in position.items()}
+        if len(values) < k or not all(0 <= one < vocabulary for one in values):
+            raise ValueError("prompt_logprobs of too few tokens, or of ids that the vocabulary has not")
         own.append(values[token])
         best = sorted(values, key=lambda one: -values[one])[:k]
         top_ids.append(best)
         top_logprobs.append([values[one] for one in best])
     return Reading(own, top_ids if k else [], top_logprobs if k else [])
-
-
-def _message(answer: httpx.Response) -> str:
-    """What an error's body says, on one line."""
-    try:
-        said = str(answer.json()["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        said = answer.text
-    line = "".join(letter if letter.isprintable() else " " for letter in said[:300])
-    return f"the server answered {answer.status_code}: {line}"
 
 
 def _reachable(url: str) -> tuple[str, int]:
