@@ -147,7 +147,7 @@ class VllmServer:
         except EngineError:
             raise
         except Exception as error:
-            told = self._server.shown(setup.told(error))
+            told = self._server.shown(str(error) or type(error).__name__, 300)
             what = f"the vLLM server cannot take new weights: {told}"
             raise EngineError(what, hint=f"start it as: {START}") from error
         finally:
