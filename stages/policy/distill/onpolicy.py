@@ -149,9 +149,12 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
 
     def begin_run(self) -> None:
         """Let the engine take the student's weights once, before the first step."""
-        first = [self.plan.prompts[index] for index in self.order.rollout(0)]
-        ids = self.plan.tokenizer(first)["input_ids"]
-        self.renewal.rehearse(self._requests(ids, 0), self.state.global_step)
+
+        def first() -> list[Request]:
+            prompts = [self.plan.prompts[index] for index in self.order.rollout(0)]
+            return self._requests(self.plan.tokenizer(prompts)["input_ids"], 0)
+
+        self.renewal.rehearse(first, self.state.global_step)
 
     def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
         """Return what TRL says of the step, under our names; what was read is added up."""

@@ -39,13 +39,13 @@ class Renewal:
         self._probe: Probe | None = None
         self._dtype = dtype
 
-    def rehearse(self, requests: Sequence[Request], version: int) -> None:
+    def rehearse(self, requests: Callable[[], Sequence[Request]], version: int) -> None:
         """Renew once with the weights as they are, before the first step: an engine that cannot take them, or that runs
         another model, is found out here. Raises EngineError for such a one. The probe's texts are what the engine makes
-        of some of the requests."""
+        of some of the requests, which are only made where the engine has weights of its own."""
         if self.live:
             return
-        short = [replace(one, sampling=_short(one.sampling), key=n) for n, one in enumerate(requests[:TEXTS])]
+        short = [replace(one, sampling=_short(one.sampling), key=n) for n, one in enumerate(requests()[:TEXTS])]
         said = [(one.prompt_ids, done) for one, done in self.engine.sample(short)]
         texts = [Text(ids, done.ids) for ids, done in said if done.ids]
         if not texts:

@@ -64,8 +64,9 @@ def why_not_shared(model: Any, tokens: int) -> str:
         return f"layers of the kinds {sorted(set(kinds))} keep no plain keys and values"
     if getattr(config, "attn_logit_softcapping", None):
         return "its attention caps scores, which the shared attention does not"
-    if tokens > rope_border(model):
-        return f"its rotary frequencies are others beyond {rope_border(model):g} tokens, and a row has {tokens}"
+    border = rope_border(model)
+    if tokens > border:
+        return f"its rotary frequencies are others beyond {border:g} tokens, and a row has {tokens}"
     if window and (kinds is None or "sliding_attention" in kinds) and tokens > window:
         return f"its attention window of {window} tokens is shorter than a row of {tokens}"
     return ""

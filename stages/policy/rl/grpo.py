@@ -288,7 +288,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
 
     def begin_run(self) -> None:
         """Let the engine take the weights once, and validate the base; a resumed run has done the latter."""
-        self.renewal.rehearse(self.collector.requests(0, 0), self.state.global_step)
+        self.renewal.rehearse(lambda: self.collector.requests(0, 0), self.state.global_step)
         if self.state.global_step == 0:
             self._validate(0)
 

@@ -156,8 +156,9 @@ class Collector:
 
     def requests(self, number: int, step: int) -> list[Request]:
         """Return the requests of rollout `number`, group by group."""
-        rows = [self.rows[index] for index in self._chosen(number)]
-        prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in self._chosen(number)}
+        chosen = self._chosen(number)
+        rows = [self.rows[index] for index in chosen]
+        prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in set(chosen)}
         sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
         return requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
 

@@ -92,8 +92,9 @@ class LocalEngine:
         """Yield each request with its completion as rows finish, batch by batch; see `sampling.Engine`."""
         for _, alike in groupby(requests, lambda one: (one.shard, one.sampling)):
             fitting, embedded = [], self.model.get_input_embeddings().weight.shape[0]
+            border = rope_border(self.model)
             for request in alike:
-                fault = self._fault(request, embedded)
+                fault = self._fault(request, embedded, border)
                 if fault:
                     yield request, Completion(finish=Finish.REFUSED, weights=self.weights, fault=fault)
                 else:
@@ -132,8 +133,9 @@ class LocalEngine:
 
     # ---- batches ----
 
-    def _fault(self, request: Request, embedded: int) -> str:
-        """Say why a request cannot be answered by a model with so many embedded tokens, "" when it can."""
+    def _fault(self, request: Request, embedded: int, border: float) -> str:
+        """Say why a request cannot be answered by a model with so many embedded tokens and such a `rope_border`, ""
+        when it can."""
         ids, limit = request.prompt_ids, self.contract.max_positions
         if not ids:
             return "the prompt holds no token"
@@ -142,7 +144,6 @@ class LocalEngine:
                 f"a prompt of {len(ids)} tokens and max_tokens {request.sampling.max_tokens} do not fit into the "
                 f"model's {limit} positions"
             )
-        border = rope_border(self.model)
         if len(ids) <= border < len(ids) + request.sampling.max_tokens:
             return (
                 f"this model's rotary frequencies change beyond {border:g} tokens, where keys that were kept no longer "
