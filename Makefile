@@ -6,6 +6,7 @@
 #   VLLM=no            leaves vLLM out; else the build that this machine can run is installed, where there is one
 #   ARGS="..."         added to the command of zero, pipeline, test, fuzz, bench and study: `make test ARGS="-k recipe"`
 #   JOBS=2             how many nodes of the study are built side by side
+#   WORKERS=2          how many processes share the tests
 #   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
 PYTHON ?= python3
@@ -14,6 +15,7 @@ VLLM ?= yes
 ARGS ?=
 SCALE ?=
 JOBS ?= 2
+WORKERS ?= 2
 
 PIPELINE := recipes/$(if $(SCALE),$(SCALE)/)pipeline.yaml
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -39,7 +41,7 @@ pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.ya
 	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline $(PIPELINE) -o report.html)
 
 test: $(READY) ## run the tests (CPU, no network)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## run the property tests on examples drawn anew; repeat it for more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default $(ARGS)
