@@ -5,8 +5,11 @@ Property tests draw their examples from a seed made of the test itself; `make fu
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +26,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["COLUMNS"] = "80"
 os.environ["NO_COLOR"] = "1"
 os.environ.pop("R1_HOME", None)
+if "PYTEST_XDIST_WORKER" in os.environ:  # some tests look for what is left behind: each process has a folder of its own
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import pytest
@@ -34,9 +35,9 @@ def judge(source: str, tests: list[Any], **options: Any) -> Verdict:
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Any:
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    before = set(os.listdir("/tmp")), len(os.listdir("/proc/self/fd")), children.read_text()
+    before = set(os.listdir(gettempdir())), len(os.listdir("/proc/self/fd")), children.read_text()
     yield
-    left = {name for name in set(os.listdir("/tmp")) - before[0] if name.startswith("r1-")}
+    left = {name for name in set(os.listdir(gettempdir())) - before[0] if name.startswith("r1-")}
     assert (left, len(os.listdir("/proc/self/fd")), children.read_text()) == (set(), *before[1:])
 
 

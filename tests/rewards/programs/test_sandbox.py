@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -37,7 +38,7 @@ def running() -> set[int]:
 
 
 def files() -> set[str]:
-    return {name for folder in ("/tmp", "/dev/shm") for name in os.listdir(folder) if name.startswith("r1-sandbox")}
+    return {name for folder in (gettempdir(), "/dev/shm") for name in os.listdir(folder) if name.startswith("r1-sandbox")}
 
 
 @pytest.fixture(autouse=True)
@@ -326,7 +327,7 @@ def test_an_ordinary_user_gets_the_same_sandbox(tmp_path: Path) -> None:
     )
     rooms = subprocess.run(["cp", "-r", str(ROOT / "stages"), str(tmp_path)], check=True)
     assert rooms.returncode == 0
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
         folder.chmod(0o755)
     done = subprocess.run(
         ["/usr/bin/python3", "-B", "-c", source],
