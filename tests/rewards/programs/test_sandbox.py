@@ -38,7 +38,8 @@ def running() -> set[int]:
 
 
 def files() -> set[str]:
-    return {name for folder in (gettempdir(), "/dev/shm") for name in os.listdir(folder) if name.startswith("r1-sandbox")}
+    names = [*os.listdir(gettempdir()), *os.listdir("/dev/shm")]
+    return {name for name in names if name.startswith("r1-sandbox")}
 
 
 @pytest.fixture(autouse=True)
