@@ -46,6 +46,13 @@ class Contract:
     """Hash of the tokenizer the ids belong to, as hex."""
     max_positions: int
     """Tokens of prompt and completion together the model can hold; 0 where only its server knows."""
+    end_id: int = -1
+    """The end token that a response is trained to end in: one of `eos_ids` (another value becomes their first), or -1
+    where there are none."""
+
+    def __post_init__(self) -> None:
+        if self.end_id not in self.eos_ids:
+            object.__setattr__(self, "end_id", self.eos_ids[0] if self.eos_ids else -1)
 
     def render(self, problem: str) -> str:
         """The prompt text for one problem (braces in the problem are kept as they are), ending in the prefill."""
@@ -96,7 +103,10 @@ class Contract:
 
     def write(self, path: Path) -> None:
         """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""
-        _file(path).write_text(json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        found = asdict(self)
+        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1}  # what came later is written where it says more
+        found = {name: value for name, value in found.items() if name not in unsaid or value != unsaid[name]}
+        _file(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Contract:
@@ -106,13 +116,15 @@ class Contract:
             raise MissingError(f"no contract.json in `{file.parent}`", hint="import it: `r1 artifacts import SOURCE`")
         try:
             raw = json.loads(file.read_text(encoding="utf-8"))
-            given = {f.name: raw[f.name] for f in fields(cls)}
+            given = {f.name: raw[f.name] for f in fields(cls) if f.name in raw or f.name not in _LATER}
             tags = {key: (str(raw[key][0]), str(raw[key][1])) for key in ("think_tags", "answer_tags")}
             return cls(**{**given, **tags})
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ContractError(f"not a model contract ({error!r})", where=str(file), hint=_TEMPLATE_HINT) from error
 
 
+_LATER = ("end_id",)
+"""Fields that contracts written earlier lack."""
 _TEMPLATE_HINT = "use template `r1_zero`, or one that names {prompt}, <think> </think> and <answer> </answer>"
 
 

@@ -45,6 +45,8 @@ class Prompt:
     """Language the problem is written in, as an ISO 639-1 code."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Whatever the verifier needs besides the answer, e.g. a program's prefix and target, or `tests` of code."""
+    turns: list[dict[str, str]] = field(default_factory=list)
+    """Messages before the problem, oldest first, each {role, content}; a system turn is one. Empty = none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Conversation:
     """Where the response comes from: `seed`, a model's address, `world`; empty = unknown."""
     meta: dict[str, Any] = field(default_factory=dict)
     """Anything else."""
+    turns: list[dict[str, str]] = field(default_factory=list)
+    """As `Prompt.turns`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,8 @@ class Preference:
     """Language of the prompt."""
     family: str = ""
     """Task family for tables."""
+    turns: list[dict[str, str]] = field(default_factory=list)
+    """As `Prompt.turns`."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +136,14 @@ class Labelled:
 
 
 Row = Prompt | Conversation | Sample | Preference | Labelled
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false", dict: "an object"}
+_WORDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list of messages, each {role, content} in text",
+}
 
 
 @cache
@@ -172,7 +185,19 @@ def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
 def _fits(value: object, plain: type) -> bool:
     if isinstance(value, bool):
         return plain is bool
+    if plain is list:
+        return isinstance(value, list) and all(_is_message(one) for one in value)
     return isinstance(value, (int, float) if plain is float else plain)
+
+
+def _is_message(value: object) -> bool:
+    """Whether a value is one turn: a role and a content, both text."""
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"role", "content"}
+        and all(isinstance(text, str) for text in value.values())
+        and bool(value["role"])
+    )
 
 
 def read_rows(path: Path, kind: Any = Prompt) -> list[Any]:
@@ -212,7 +237,12 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Writes one JSON object per line, keys in field order, so that equal rows give equal bytes."""
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+            file.write(json.dumps(fields_of(row), ensure_ascii=False) + "\n")
+
+
+def fields_of(row: Row) -> dict[str, Any]:
+    """A row's fields as they are written: `turns` only where there are some, so that older files keep their bytes."""
+    return {name: value for name, value in asdict(row).items() if name != "turns" or value}
 
 
 _HINT = "`r1 prepare` turns other layouts into prompts; see `r1 prepare --help`"

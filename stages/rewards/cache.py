@@ -12,11 +12,10 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
 from stages.core.contract import Contract
-from stages.core.rows import Prompt
+from stages.core.rows import Prompt, fields_of
 from stages.rewards.verdict import Verdict
 
 COUNT = 200_000
@@ -31,7 +30,7 @@ def key(
 ) -> bytes | None:
     """Return what stands for a question to the reward `name` (32 bytes), or None where the row or the options hold
     what is no JSON and cannot be compared."""
-    fields = asdict(row)
+    fields = fields_of(row)
     if ":" not in name:
         for unread in _UNREAD:
             del fields[unread]

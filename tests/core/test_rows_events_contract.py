@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stages.core.contract import R1_ZERO_TEMPLATE, TEMPLATES, Contract
 from stages.core.errors import ContractError, InputError, MissingError
-from stages.core.rows import Prompt, parse_row, read_rows, write_rows
+from stages.core.rows import Conversation, Preference, Prompt, parse_row, read_rows, write_rows
 from stages.core.run.events import Events, curve, read
 
 ROW = Prompt("a", "1+1?", "2", "math", meta={"prefix": "set 7"})
@@ -128,3 +128,46 @@ def test_a_contract_that_breaks_training_is_refused(change: dict[str, object], s
         dataclasses.replace(CONTRACT, **change).check()
     CONTRACT.check()
     dataclasses.replace(CONTRACT, template=TEMPLATES["plain"]).check(needs_tags=False)
+
+
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Prompt("a", "1+1?", "2", "math", turns=TURNS),
+        Conversation("a", "1+1?", "", "2", turns=TURNS),
+        Preference("a", "1+1?", "2", "3", turns=TURNS),
+    ],
+)
+def test_earlier_turns_come_back_as_they_were_written_and_are_not_written_where_there_are_none(
+    tmp_path: Path, row: Prompt | Conversation | Preference
+) -> None:
+    bare = dataclasses.replace(row, id="b", turns=[])
+    write_rows(tmp_path / "rows.jsonl", [row, bare])
+    assert read_rows(tmp_path / "rows.jsonl", type(row)) == [row, bare]
+    first, second = (tmp_path / "rows.jsonl").read_text().splitlines()
+    assert json.loads(first)["turns"] == TURNS
+    assert "turns" not in json.loads(second)
+
+
+@pytest.mark.parametrize(
+    "turns", ["Hi", {}, ["Hi"], [{"role": "user"}], [{"role": "user", "content": None}], [{"role": "", "content": "x"}]]
+)
+def test_a_turn_is_a_role_and_a_text(turns: object) -> None:
+    line = json.dumps({"id": "a", "problem": "p", "answer": "4", "verifier": "math", "turns": turns})
+    with pytest.raises(InputError, match="`turns` should be a list of messages"):
+        parse_row(line, "x:1")
+
+
+def test_the_end_that_is_trained_is_one_of_the_ends_and_the_first_where_none_is_named(tmp_path: Path) -> None:
+    assert CONTRACT.end_id == 1
+    several = dataclasses.replace(CONTRACT, eos_ids=[7, 8], end_id=8)
+    assert several.end_id == 8
+    assert dataclasses.replace(several, eos_ids=[5]).end_id == 5
+    assert dataclasses.replace(CONTRACT, eos_ids=[]).end_id == -1
+    several.write(tmp_path)
+    assert Contract.read(tmp_path) == several
+    CONTRACT.write(tmp_path)
+    assert "end_id" not in json.loads((tmp_path / "contract.json").read_text())

@@ -8,9 +8,10 @@ model that does not think.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from stages.core import rendering
 from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.errors import ContractError
@@ -18,6 +19,7 @@ from stages.core.rows import Conversation
 from stages.core.templates import CHAT, with_template
 
 _PLACE = "{prompt}"
+_ASKED, _SAID = "What is six times seven?", "It is 42"
 
 
 def contract_for(template: str, model: Model) -> Contract:
@@ -66,6 +68,62 @@ def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contra
                 f"row {row.id}: the model's chat template strips the reasoning from a response, so it would not train",
                 hint=f"write the template out, `template={written!r}`, or use `template=r1_zero`",
             )
+
+
+def turn_end(tokenizer: Any) -> int | None:
+    """The id of the token that a tokenizer's chat template writes after an assistant's turn, or None: there is no
+    template, it cannot be rendered, or no token of its own stands there.
+
+    Where several stand there in a row, it is the first that the tokenizer takes for its end, else the first.
+    """
+    try:
+        closed = closing(tokenizer, source_of(tokenizer), {tokenizer.eos_token_id})
+    except ContractError:
+        return None
+    return closed[1] if closed else None
+
+
+def source_of(tokenizer: Any) -> str:
+    """The jinja of a tokenizer's chat template, in need of nothing but messages (see `rendering.fixed`).
+
+    Raises ContractError when there is none, several without a default, or a broken one.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise ContractError("the model's tokenizer has no chat template", hint=rendering.WAY_OUT)
+    try:
+        source = str(tokenizer.get_chat_template())
+    except ValueError as error:
+        listed = ", ".join(sorted(tokenizer.chat_template))
+        raise ContractError(
+            f"the model's tokenizer has several chat templates ({listed}) and no default", hint=rendering.WAY_OUT
+        ) from error
+    needed = rendering.names(source)
+    texts = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    return rendering.fixed(source, {name: text for name, text in texts.items() if name in needed})
+
+
+def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, int] | None:
+    """What a template writes behind an assistant's answer: the text before the token that closes the turn, and its id.
+
+    Of the tokens there, those that follow both a last answer and one in the middle come first (the last is followed by
+    one more in some templates); of these the first that is among `ends`, else the first special one. None without one.
+    """
+    asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
+    tail = rendering.render(source, [asked, said], asks=False).rpartition(_SAID)[2]
+    try:
+        longer = rendering.render(source, [asked, said, {"role": "user", "content": _ASKED}], asks=True)
+    except ContractError:
+        longer = ""
+    read = tokenizer.backend_tokenizer.encode(tail, add_special_tokens=False)
+    after = tokenizer.backend_tokenizer.encode(longer.partition(_SAID)[2], add_special_tokens=False).ids
+    shared = next((at for at, (one, two) in enumerate(zip(read.ids, after, strict=False)) if one != two), len(after))
+    known = tokenizer.added_tokens_decoder
+    for ids in (read.ids[:shared], read.ids):
+        found = [place for place, token in enumerate(ids) if token in ends]
+        found += [place for place, token in enumerate(ids) if token in known and known[token].special]
+        if found:
+            return tail[: read.offsets[found[0]][0]], ids[found[0]]
+    return None
 
 
 def _tokenizer(model: Model) -> Any:

@@ -1,0 +1,140 @@
+"""Messages as text, through a chat template's jinja.
+
+A template's source and messages enter; the text that transformers' `apply_chat_template` would give leaves, or one
+sentence for whatever a template raises. The template is a stranger's program: it runs in jinja's sandbox, and what it
+could take from outside its arguments (the clock, chance) is not there. What a contract fixes, `fixed` writes into the
+source itself, so that every program that reads the sealed folder renders the same text.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from stages.core.errors import ContractError
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+Message = Mapping[str, Any]
+CLOCK = "strftime_now"
+"""The function by which a template asks for the date."""
+DATE = {"Y": "2025", "y": "25", "m": "01", "d": "20", "B": "January", "b": "Jan", "A": "Monday", "a": "Mon", "j": "020"}
+DATE |= {"H": "12", "I": "12", "M": "00", "S": "00", "p": "PM", "F": "2025-01-20", "T": "12:00:00", "e": "20"}
+"""What the codes of a date become, where a template has no date of its own to fall back on: noon on 20 January 2025,
+the day of DeepSeek-R1's release."""
+WAY_OUT = "use another one: `template=r1_zero`, a file, or a text with {prompt}"
+
+
+def render(source: str, messages: Sequence[Message], *, asks: bool, special: Mapping[str, str] | None = None) -> str:
+    """Return what a template writes for messages; `asks` ends it where an assistant's answer begins.
+
+    `special` maps names such as `bos_token` to their texts. Raises ContractError for a template that is broken, refuses
+    the messages or needs what it is not given.
+    """
+    template = _compiled(source)
+    try:
+        return template.render(
+            messages=list(messages), tools=None, documents=None, add_generation_prompt=asks, **(special or {})
+        )
+    except Exception as error:  # a stranger's program may raise anything
+        raise ContractError(f"the chat template cannot be used: {_said(error)}", hint=WAY_OUT) from error
+
+
+def fixed(source: str, given: Mapping[str, Any]) -> str:
+    """Return a template that needs nothing but messages: `given` (options, texts of special tokens) is what its names
+    mean unless its caller says otherwise, and its date is its own fall-back, or DATE.
+
+    Raises ContractError for a broken template.
+    """
+    lines = [f"{{% set {name} = {name} if {name} is defined else {_literal(given[name])} %}}" for name in sorted(given)]
+    if CLOCK in names(source):
+        lines.append(_clock(source, given))
+    return "".join(f"{line}\n" for line in lines) + source
+
+
+def names(source: str) -> frozenset[str]:
+    """Return the names a template takes from outside; raises ContractError for a broken template."""
+    from jinja2 import TemplateError, meta
+
+    try:
+        return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+    except (TemplateError, RecursionError) as error:
+        raise ContractError(f"the chat template is broken: {_said(error)}", hint=WAY_OUT) from error
+
+
+def _clock(source: str, given: Mapping[str, Any]) -> str:
+    """The line that takes the clock from a template: the name becomes undefined where the template then writes a date
+    of its own in that place, else a macro that writes DATE."""
+    mark, probe = "[today]", [{"role": "user", "content": "?"}]
+    without = f"{{% set {CLOCK} = nothing_is_given %}}"
+    try:
+        dated = render(f"{_macro(mark)}\n{source}", probe, asks=True, special=given).split(mark)
+        own = render(f"{without}\n{source}", probe, asks=True, special=given)
+    except ContractError:
+        own, dated = "", []
+    if len(dated) > 1 and own.startswith(dated[0]) and own.endswith(dated[-1]):
+        return without
+    return _macro("{{ format.replace('%-', '%')" + "".join(f".replace('%{a}', '{b}')" for a, b in DATE.items()) + " }}")
+
+
+def _macro(body: str) -> str:
+    return f"{{% macro {CLOCK}(format) %}}{body}{{% endmacro %}}"
+
+
+def _literal(value: Any) -> str:
+    """A value as jinja writes it: JSON is that but for its three words."""
+    words = {True: "true", False: "false", None: "none"}
+    if value is None or isinstance(value, bool):
+        return words[value]
+    return json.dumps(value, ensure_ascii=False)
+
+
+@lru_cache(maxsize=32)
+def _compiled(source: str) -> Template:
+    from jinja2 import TemplateError
+
+    try:
+        return _environment().from_string(source)
+    except (TemplateError, RecursionError, SyntaxError, ValueError) as error:
+        raise ContractError(f"the chat template is broken: {_said(error)}", hint=WAY_OUT) from error
+
+
+@lru_cache(maxsize=1)
+def _environment() -> ImmutableSandboxedEnvironment:
+    """Jinja as transformers sets it up for chat templates, without chance and the clock."""
+    from jinja2 import Environment, TemplateError, nodes
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.parser import Parser
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """`{% generation %}` marks what an assistant wrote: its content is written as it is."""
+
+        def __init__(self, environment: Environment) -> None:
+            super().__init__(environment)
+            self.tags = {"generation"}
+
+        def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def refuse(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, **sort: bool) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, **sort)  # type: ignore[arg-type]
+
+    found = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
+    found.filters["tojson"] = tojson
+    found.globals["raise_exception"] = refuse
+    del found.filters["random"], found.globals["lipsum"]
+    return found
+
+
+def _said(error: BaseException) -> str:
+    text = " ".join(str(error).split())[:200]
+    return text if type(error).__name__ == "TemplateError" and text else f"{type(error).__name__}: {text}"
