@@ -12,20 +12,24 @@ may teach; R1-Zero is labelled as what the paper does not have.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.core import templates
-from stages.core.artifact import Draft, Endpoint, Model
+from stages.core.artifact import Artifact, Draft, Endpoint, Model
 from stages.core.contract import Contract
 from stages.core.data import students
 from stages.core.errors import InputError, RecipeError
 from stages.core.recipe.distillation import Distillation, Inputs
 from stages.core.recipe.parts import Tuning, taken
 from stages.core.recipe.ranges import above_zero, at_least, check, or_none
+from stages.core.run.endpoint import SCHEME
 from stages.core.storage import lineage
 
 if TYPE_CHECKING:
+    from stages.core.run.preflight import Foreseen
     from stages.core.run.runner import Work
 
 VERSION = 2
@@ -37,6 +41,8 @@ _WAYS = {
     "teacher": "add inputs.teacher=ADDRESS",
     "prompts": "add inputs.prompts=ADDRESS, e.g. world:train",
 }
+
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,34 +89,63 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
 
+def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
+    """Refuse before anything is built what `run` would refuse, and say in sentences what cannot be told yet.
+
+    Raises as `run` does for an input that the mode lacks, a student without a learning rate and another tokenizer.
+    """
+    _refuse_missing(recipe, inputs)
+    student, teacher, logprobs = inputs["student"], inputs.get("teacher"), inputs.get("logprobs")
+    if student.artifact is not None:
+        learning_rate(recipe, student.artifact)
+    elif recipe.learning_rate is None and students.called(student.text) is None:
+        raise _unpublished(student.text)
+    if recipe.mode != "traces" and teacher is not None and teacher.text.startswith(SCHEME):
+        raise _only_speaks(teacher.text, recipe.mode)
+    others = {one.text: one.folder for one in _of_one_tokenizer(recipe, teacher, logprobs)}
+    known = [folder for folder in others.values() if folder is not None]
+    if student.folder is not None:
+        _refuse_other_tokenizers(recipe, student.folder, known)
+    unknown = list(others) if student.folder is None else [text for text, folder in others.items() if folder is None]
+    return [f"whether `{student.text}` has the tokenizer of `{text}` shows when both are there" for text in unknown]
+
+
 def refuse_missing(recipe: Recipe, inputs: Inputs) -> None:
     """Raise RecipeError for the first input that the mode cannot do without, InputError for a teacher that only speaks
     where more is needed."""
-    for name in NEEDS[recipe.mode]:
-        if getattr(inputs, name) is None:
-            raise RecipeError(f"mode {recipe.mode} needs the input `{name}`", hint=_WAYS[name])
+    _refuse_missing(recipe, {name: value for name, value in vars(inputs).items() if value is not None})
     if recipe.mode != "traces" and isinstance(inputs.teacher, Endpoint):
-        what = f"`{inputs.teacher.address}` only speaks, and mode {recipe.mode} needs its log-probabilities"
-        raise InputError(what, hint="use --mode traces, or a teacher whose weights are here")
+        raise _only_speaks(inputs.teacher.address, recipe.mode)
 
 
-def learning_rate(recipe: Recipe, student: Model) -> float:
+def _refuse_missing(recipe: Recipe, inputs: Mapping[str, object]) -> None:
+    for name in NEEDS[recipe.mode]:
+        if name not in inputs:
+            raise RecipeError(f"mode {recipe.mode} needs the input `{name}`", hint=_WAYS[name])
+
+
+def _only_speaks(teacher: str, mode: str) -> InputError:
+    what = f"`{teacher}` only speaks, and mode {mode} needs its log-probabilities"
+    return InputError(what, hint="use --mode traces, or a teacher whose weights are here")
+
+
+def learning_rate(recipe: Recipe, student: Artifact) -> float:
     """The recipe's learning rate, or the one published for the student; RecipeError when there is neither."""
     if recipe.learning_rate is not None:
         return recipe.learning_rate
     known = students.known(student.record)
     if known is None:
-        listed = ", ".join(f"{one.name} {one.learning_rate:g}" for one in students.STUDENTS.values())
-        raise RecipeError(
-            f"no `learning_rate` is published for `{student.address}`", hint=f"add learning_rate=…; known: {listed}"
-        )
+        raise _unpublished(student.address)
     return known.learning_rate
+
+
+def _unpublished(student: str) -> RecipeError:
+    listed = ", ".join(f"{one.name} {one.learning_rate:g}" for one in students.STUDENTS.values())
+    return RecipeError(f"no `learning_rate` is published for `{student}`", hint=f"add learning_rate=…; known: {listed}")
 
 
 def refuse_other_teachers(recipe: Recipe, inputs: Inputs) -> None:
     """Raise InputError when log-probabilities are another teacher's, or anything but traces meets two tokenizers."""
-    from stages.policy.distill.vocab import TRACES_WORK, refuse_other_tokenizer
-
     student, teacher, logprobs = inputs.student, inputs.teacher, inputs.logprobs
     if logprobs is not None:
         whose = logprobs.record.inputs.get("teacher")
@@ -119,12 +154,24 @@ def refuse_other_teachers(recipe: Recipe, inputs: Inputs) -> None:
                 f"`{logprobs.address}` holds the log-probabilities of `{whose}`, not of `{teacher.address}`",
                 hint=f"use inputs.teacher={whose}, or leave it out",
             )
-        traces = recipe.mode == "traces"
-        what = "measuring the student on log-probabilities" if traces else f"mode {recipe.mode}"
-        way_out = "leave inputs.logprobs out: traces need none" if traces else TRACES_WORK
-        refuse_other_tokenizer(student.path, logprobs.path, what, way_out)
-    if recipe.mode == "on-policy" and isinstance(teacher, Model):
-        refuse_other_tokenizer(student.path, teacher.path, "mode on-policy", TRACES_WORK)
+    others = [one.path for one in _of_one_tokenizer(recipe, teacher, logprobs)]
+    _refuse_other_tokenizers(recipe, student.path, others)
+
+
+def _of_one_tokenizer(recipe: Recipe, teacher: Known | None, logprobs: Known | None) -> list[Known]:
+    """The inputs whose tokenizer must be the student's."""
+    read = [logprobs, teacher if recipe.mode == "on-policy" else None]
+    return [one for one in read if one is not None]
+
+
+def _refuse_other_tokenizers(recipe: Recipe, student: Path, others: Iterable[Path]) -> None:
+    from stages.policy.distill.vocab import TRACES_WORK, refuse_other_tokenizer
+
+    traces = recipe.mode == "traces"
+    what = "measuring the student on log-probabilities" if traces else f"mode {recipe.mode}"
+    way_out = "leave inputs.logprobs out: traces need none" if traces else TRACES_WORK
+    for other in others:
+        refuse_other_tokenizer(student, other, what, way_out)
 
 
 def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:

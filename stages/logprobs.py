@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core import templates
@@ -28,6 +29,7 @@ from stages.core.sampling import Engine
 from stages.core.storage import disk, lineage
 
 if TYPE_CHECKING:
+    from stages.core.run.preflight import Foreseen
     from stages.core.run.runner import Work
     from stages.policy.distill.cache import Writer
 
@@ -82,9 +84,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.models import device
 
     if inputs.student is not None:
-        vocab.refuse_other_tokenizer(
-            inputs.student.path, inputs.teacher.path, "measuring on a student", "leave inputs.student out"
-        )
+        _refuse_other_student(inputs.student.path, inputs.teacher.path)
     contract = templates.with_template(inputs.teacher.contract, recipe.template)
     made, dropped = _traces(recipe, inputs, contract, work)
     where = device.place(work.runtime)
@@ -105,6 +105,23 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("note", text=f"{inputs.teacher.address}: {variant}")
     named = {"teacher_variant": variant} if variant else {}
     return Draft(Logprobs, {**facts, **named, **measured, "flops": {"teacher": flops}})
+
+
+def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
+    """Refuse a student of another tokenizer before anything is built; say where that cannot be told yet."""
+    student, teacher = inputs.get("student"), inputs["teacher"]
+    if student is None:
+        return []
+    if student.folder is None or teacher.folder is None:
+        return [f"whether `{student.text}` has the tokenizer of `{teacher.text}` shows when both are there"]
+    _refuse_other_student(student.folder, teacher.folder)
+    return []
+
+
+def _refuse_other_student(student: Path, teacher: Path) -> None:
+    from stages.policy.distill import vocab
+
+    vocab.refuse_other_tokenizer(student, teacher, "measuring on a student", "leave inputs.student out")
 
 
 @contextmanager

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from stages.core.recipe.loading import Loaded
     from stages.core.run.events import Listener
     from stages.core.run.plan import Step
+    from stages.core.run.preflight import Findings
     from stages.core.run.timing import Expected
+    from stages.core.storage.store import Store
 
 EXAMPLE = "Example: r1 pipeline --recipe recipes/zero.yaml rl.learning_rate=2e-4 --dry-run"
 
@@ -50,42 +52,39 @@ def run(
     if told is not None:
         claims.show(told, screen)
     found = {"claims": told.claims, "stages": told.stages} if told else {}
-    screen.data({"plan": plan, "artifacts": [_result(artifact) for artifact in built.values()], **found})
+    screen.data({**plan, "artifacts": [_result(artifact) for artifact in built.values()], **found})
 
 
 def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:
     """Carry out some nodes as `carry_out` does, and give the result as JSON."""
     plan, built = carry_out(nodes, screen, dry_run)
-    screen.data({"plan": plan, "artifacts": [_result(artifact) for artifact in built.values()]})
+    screen.data({**plan, "artifacts": [_result(artifact) for artifact in built.values()]})
 
 
 def carry_out(
     nodes: Sequence[Loaded], screen: Screen, dry_run: bool, jobs: int = 1
-) -> tuple[list[dict[str, Any]], dict[str, Artifact]]:
-    """Show the plan of some nodes with the time it should take and, unless it is a dry run, carry it out; the figures
-    of each node follow it. Returns the plan's rows, and the artifacts by node name.
+) -> tuple[dict[str, Any], dict[str, Artifact]]:
+    """Show the plan of some nodes with the time it should take, look at what they need from outside and, unless it is
+    a dry run, carry it out; the figures of each node follow it. Returns the plan as values ("plan": its rows;
+    "outside": what was looked at, where there was anything), and the artifacts by node name.
 
     A node that cannot be built stops only what needs it; the first such error is raised when all else is done.
     """
-    from stages.core.run import schedule
+    from stages.core.run import preflight, schedule
     from stages.core.run.plan import plan
-    from stages.core.run.timing import expected
     from stages.core.storage.store import Store
 
     store = Store()
     steps = plan(nodes, store)
-    times = expected(steps, store, jobs)
-    lines = [[s.node.name, s.action, _place(s, len(steps)), _time(times[s.node.name]), s.reason] for s in steps]
-    screen.table(["node", "action", "address", ">time", "why"], lines)
-    shown: list[dict[str, Any]] = [
-        {"node": s.node.name, "action": s.action, "address": s.address, "reason": s.reason} for s in steps
-    ]
-    for row in shown:
-        row |= {"seconds": times[row["node"]].seconds, "seconds_from": times[row["node"]].source}
-    together = schedule.makespan(steps, {name: time.seconds for name, time in times.items()}, jobs)
-    _total(times.values(), together, jobs, screen)
+    rows = _show(steps, store, jobs, screen)
+    found = preflight.check(steps, store, strict=not dry_run)
+    outside = _tell_outside(found, screen)
     if dry_run:
-        return shown, {}
+        return {"plan": rows, **outside}, {}
+    if preflight.fetch(steps, store, lambda text: screen.say(f"importing {text}")):
+        before, steps = steps, plan(nodes, store)
+        if [step.text for step in steps] != [step.text for step in before]:
+            rows = _show(steps, store, jobs, screen)
     board = Board()
     try:
         outcome = schedule.carry_out(steps, store, _Watch(screen, len(steps), board), jobs)
@@ -97,7 +96,36 @@ def carry_out(
         raise error
     if all(step.action == "reuse" for step in steps):
         screen.say("nothing to build: everything is there already")
-    return shown, {step.node.name: outcome.built[step.node.name] for step in steps}
+    return {"plan": rows, **outside}, {step.node.name: outcome.built[step.node.name] for step in steps}
+
+
+def _show(steps: Sequence[Step], store: Store, jobs: int, screen: Screen) -> list[dict[str, Any]]:
+    """Show a plan with its times; returns its rows."""
+    from stages.core.run import schedule
+    from stages.core.run.timing import expected
+
+    times = expected(steps, store, jobs)
+    lines = [[s.node.name, s.action, _place(s, len(steps)), _time(times[s.node.name]), s.reason] for s in steps]
+    screen.table(["node", "action", "address", ">time", "why"], lines)
+    together = schedule.makespan(steps, {name: time.seconds for name, time in times.items()}, jobs)
+    _total(times.values(), together, jobs, screen)
+    rows: list[dict[str, Any]] = [
+        {"node": s.node.name, "action": s.action, "address": s.address, "reason": s.reason} for s in steps
+    ]
+    for row in rows:
+        row |= {"seconds": times[row["node"]].seconds, "seconds_from": times[row["node"]].source}
+    return rows
+
+
+def _tell_outside(found: Findings, screen: Screen) -> dict[str, Any]:
+    """Say what of the outside was looked at and what could not be; returns it as values, where there is anything."""
+    if not found.checked and not found.unchecked:
+        return {}
+    for sentence in found.checked:
+        screen.say(f"checked: {sentence}")
+    for sentence in found.unchecked:
+        screen.say(f"not checked: {sentence}")
+    return {"outside": {"checked": found.checked, "unchecked": found.unchecked}}
 
 
 class _Watch:

@@ -8,6 +8,7 @@ exit code. The tree:
     │   ├── RecipeError    (ValueError)         a recipe or an override
     │   ├── InputError     (ValueError)         a file, a row, an artifact of the wrong kind
     │   ├── MissingError   (LookupError)        an unknown artifact, file or recipe
+    │   │   └── UnreachableError                something outside that cannot be asked now, and may be later
     │   └── ContractError  (ValueError)         template, tags, eos and pad that do not fit together
     ├── TamperedError      (ValueError)         sealed files that are no longer what was sealed
     ├── StageError         (RuntimeError)       a stage that could not do its work
@@ -63,6 +64,10 @@ class InputError(AskedWrongly, ValueError):
 
 class MissingError(AskedWrongly, LookupError):
     """An artifact, a file or a recipe nobody knows."""
+
+
+class UnreachableError(MissingError):
+    """Something outside, such as the hub, that cannot be asked now; the same command goes on once it can."""
 
 
 class ContractError(AskedWrongly, ValueError):

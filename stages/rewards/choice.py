@@ -34,9 +34,7 @@ _RULED_OUT = re.compile(
 )
 
 
-@Reward(
-    "choice", pays="the option letter is right", values="0 or 1", needs=("gold",), trials=("hacks.form:CHOICE",)
-)
+@Reward("choice", pays="the option letter is right", values="0 or 1", needs=("gold",), trials=("hacks.form:CHOICE",))
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Judge the letter (A to J) a completion commits to: 1 or 0; None for a row whose gold is no letter."""
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)

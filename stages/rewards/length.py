@@ -16,9 +16,7 @@ LIMIT = 400
 """Characters from which on the reward is full, blanks left out: more than the embedded models write in 96 tokens."""
 
 
-@Reward(
-    "length", pays="characters written, up to a limit (an ablation)", values="0 to 1", trials=("hacks.form:LONG",)
-)
+@Reward("length", pays="characters written, up to a limit (an ablation)", values="0 to 1", trials=("hacks.form:LONG",))
 def reward(completion: str, row: Prompt, contract: Contract, *, limit: int = LIMIT) -> Verdict:
     """Return min(1, characters / limit), what cannot be seen left out; `row` and `contract` are not looked at.
 

@@ -23,9 +23,7 @@ _UNSPACED = f"{CJK}\u3040-\u30ff"  # each character is a piece: Chinese and Japa
 _PIECE = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]{{1,20}}|[^\w\s]")
 
 
-@Reward(
-    "repetition", pays="share of word runs that are not repeated", values="0 to 1", trials=("hacks.form:LOOPS",)
-)
+@Reward("repetition", pays="share of word runs that are not repeated", values="0 to 1", trials=("hacks.form:LOOPS",))
 def reward(completion: str, row: Prompt, contract: Contract, *, n: int = 6) -> Verdict:
     """Return distinct n-grams / n-grams of the completion, in (0, 1]; 1 where it has fewer than two of them.
 

@@ -88,7 +88,17 @@ def r1(capsys: pytest.CaptureFixture[str]) -> Shell:
 
 
 def test_the_flags_make_a_whole_plan(r1: Shell) -> None:
-    plan = r1.plan("--teacher", "world:base", "--student", "world:base", "--mode", "logprobs", "--name", "pupil")
+    plan = r1.plan(
+        "--teacher",
+        "world:base",
+        "--student",
+        "world:base",
+        "--mode",
+        "logprobs",
+        "--name",
+        "pupil",
+        "learning_rate=1e-3",
+    )
     assert [row["node"] for row in plan] == ["base-samples", "base-traces", "base-logprobs", "pupil"]
     assert {row["action"] for row in plan} == {"build"}
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from stages.core.errors import InputError, MissingError
+from stages.core.run import hub
 
 HUB = "hf:"
 """Marks a dataset of the Hugging Face hub: `hf:owner/name`, or `hf:owner/name@revision`."""
@@ -24,7 +24,7 @@ def identity(source: str) -> dict[str, str]:
     Raises MissingError when there is no source, or when the hub does not tell its commit.
     """
     if source.startswith(HUB):
-        return {"source_commit": _hub_commit(*_hub_name(source))}
+        return {"source_commit": hub.dataset_commit(*hub.split_name(source))}
     path = Path(source)
     if path.is_file():
         return {"source_sha256": _sha256(path)}
@@ -100,8 +100,8 @@ def _dataset_rows(source: str, subset: str, split: str, scratch: Path) -> Iterat
     options: dict[str, Any] = {"split": split}
     name = source
     if source.startswith(HUB):
-        name, revision = _hub_name(source)
-        options["revision"] = _hub_commit(name, revision)
+        name, revision = hub.split_name(source)
+        options["revision"] = hub.dataset_commit(name, revision)
     else:
         options["cache_dir"] = str(scratch / "datasets")  # a stage writes only where it may
     try:
@@ -112,30 +112,6 @@ def _dataset_rows(source: str, subset: str, split: str, scratch: Path) -> Iterat
         raise InputError(what, where=source, hint=hint) from error
     for number, row in enumerate(rows, start=1):
         yield f"{source}:{number}", dict(row)
-
-
-def _hub_name(source: str) -> tuple[str, str]:
-    name, _, revision = source.removeprefix(HUB).partition("@")
-    return name, revision
-
-
-def _hub_commit(name: str, revision: str) -> str:
-    """Return the commit a revision stands for now; a full commit is its own answer and needs no network."""
-    if re.fullmatch("[0-9a-f]{40}", revision):
-        return revision
-    try:
-        import huggingface_hub
-
-        commit = huggingface_hub.HfApi().dataset_info(name, revision=revision or None).sha
-    except ImportError as error:
-        raise MissingError("the hub needs huggingface_hub", where=HUB + name, hint="pip install datasets") from error
-    except (OSError, ValueError) as error:  # the hub's errors and the network's are both OSError
-        hint = f"check name and network, or name a commit you have: hf:{name}@<40 hex digits>"
-        what = f"the hub does not tell its commit ({type(error).__name__})"
-        raise MissingError(what, where=HUB + name, hint=hint) from error
-    if not commit:
-        raise MissingError("the hub names no commit", where=HUB + name, hint=f"name one: hf:{name}@<40 hex digits>")
-    return str(commit)
 
 
 def _sha256(path: Path) -> str:

@@ -97,6 +97,12 @@ def known(record: Record) -> Student | None:
     return next((one for one in STUDENTS.values() if (hub and one.repository == hub) or one.source == world), None)
 
 
+def called(text: str) -> Student | None:
+    """The student whose base an input's text names, at any revision, or None."""
+    source = text.partition("@")[0] if text.startswith("hf:") else text
+    return next((one for one in STUDENTS.values() if one.source == source), None)
+
+
 def within(
     made: Iterable[Example], limit: int, *, drop: bool, holder: str, knob: str = ""
 ) -> tuple[list[Example], int]:

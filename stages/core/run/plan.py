@@ -66,7 +66,9 @@ def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
     unknown = [node.inputs[key] for key, each in known.inputs.items() if each.fingerprint is None]
     fetched = [text for text in unknown if text not in earlier]
     reason = f"{', '.join(fetched)} unknown until fetched" if fetched else ""
-    return Step(node, "build", address, reason or _reason(node, known, store.newest(node.name)), print_)
+    return Step(
+        node, "build", address, reason or known.unknown or _reason(node, known, store.newest(node.name)), print_
+    )
 
 
 def _reason(node: Loaded, known: Resolved, newest: Artifact | None) -> str:

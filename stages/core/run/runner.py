@@ -15,7 +15,7 @@ from typing import Any
 
 from stages.core.artifact import Artifact, Draft, Model, Record
 from stages.core.contract import Contract
-from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError
+from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
 from stages.core.run import provenance, sources
@@ -55,6 +55,8 @@ class Resolved:
     """What is hashed; of an input that must be fetched first it holds an empty fingerprint."""
     fingerprint: str | None
     """None = unknown until an input is fetched."""
+    unknown: str = ""
+    """What of the recipe itself cannot be told now; only a plan may go on then."""
 
 
 def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch: bool = False) -> Resolved:
@@ -84,10 +86,17 @@ def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch:
             raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
     module = stage_module(node.stage)
     # A stage whose recipe names outside files tells what they really are.
-    outside = module.identity(node.recipe) if hasattr(module, "identity") else None
+    outside, unknown = None, ""
+    try:
+        outside = module.identity(node.recipe) if hasattr(module, "identity") else None
+    except UnreachableError as error:
+        if fetch:
+            raise
+        unknown = error.what
     prints = {key: found.fingerprint or "" for key, found in inputs.items()}
     payload = node_payload(node.stage, module.VERSION, node.recipe, prints, outside)
-    return Resolved(inputs, payload, fingerprint(payload) if all(prints.values()) else None)
+    known = all(prints.values()) and not unknown
+    return Resolved(inputs, payload, fingerprint(payload) if known else None, unknown)
 
 
 def given(resolved: Resolved) -> dict[str, Artifact]:

@@ -21,7 +21,7 @@ from stages.core.contract import Contract
 from stages.core.errors import InputError, MissingError, nearest
 from stages.core.fingerprint import fingerprint, node_payload
 from stages.core.rows import Conversation, Labelled, Preference, Prompt, read_rows, write_rows
-from stages.core.run import provenance
+from stages.core.run import hub, provenance
 from stages.core.run.endpoint import SCHEME, Address, EndpointSettings
 from stages.core.run.events import Events
 from stages.core.run.runtime import Runtime
@@ -38,7 +38,7 @@ OWNERS = {
 }
 """What is read -> the module that reads it: loaded by name on first use, since all lie above this one."""
 
-_MODEL_FILES = (".safetensors", ".gguf", ".json", ".txt", ".model", ".jinja")
+_MODEL_FILES = (*hub.MODEL_FILES, ".gguf")
 _ROWS: dict[type[Artifact], tuple[str, Any]] = {
     Prompts: ("prompts.jsonl", Prompt),
     Conversations: ("conversations.jsonl", Conversation),
@@ -87,13 +87,15 @@ def identity(text: str, kinds: Kinds, store: Store) -> Identity:
 
     Raises InputError for the wrong kind and MissingError for something nobody knows.
     """
-    kind, wanted = _meant(text, kinds)
+    kind, wanted = meant(text, kinds)
     here = _in_store(text, wanted, store)
     if here is not None:
         return Identity(text, here.fingerprint, here)
     if text.startswith("hf:"):
-        repository, commit = _hub_name(text)
-        known = fingerprint(_payload(kind, {"hub": repository, "commit": commit}, {})) if _is_commit(commit) else None
+        repository, commit = hub.split_name(text)
+        known = (
+            fingerprint(_payload(kind, {"hub": repository, "commit": commit}, {})) if hub.is_commit(commit) else None
+        )
         return Identity(text, known, store.find(known) if known else None)
     outside = _outside(text, kind, store, {})
     print_ = fingerprint(outside.payload)
@@ -116,7 +118,7 @@ def resolve(
     for an import only. Raises InputError for the wrong kind, MissingError for something nobody knows, and whatever the
     import finds wrong; nothing is sealed then.
     """
-    kind, wanted = _meant(text, kinds)
+    kind, wanted = meant(text, kinds)
     here = _in_store(text, wanted, store) if not pad_token else None
     if here is not None:
         return here
@@ -162,7 +164,7 @@ def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *,
     return store.seal(folder, record)
 
 
-def _meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact], ...]]:
+def meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact], ...]]:
     """The kind that something from outside would become, and all that are wanted."""
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     if not text.startswith(SCHEME):
@@ -176,7 +178,7 @@ def _meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact
 def _in_store(text: str, wanted: tuple[type[Artifact], ...], store: Store) -> Artifact | None:
     """The artifact `text` already means, or None when it is something outside; raises for a kind that does not fit."""
     if text.startswith("hf:"):
-        return _hub_import(text, _meant(text, wanted)[0], store)
+        return _hub_import(text, meant(text, wanted)[0], store)
     if ":" in text or "/" in text:
         return None
     try:
@@ -245,43 +247,17 @@ def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
 
 
 def _hub(text: str, kind: type[Artifact], options: dict[str, str]) -> _Outside:
-    repository, revision = _hub_name(text)
-    if kind not in (Model, Judge):
-        raise InputError(f"`{text}` cannot be {kind.kind} as it is", hint=f"prepare it: `r1 prepare source={text}`")
-    folder = _snapshot(repository, revision or None)
+    repository, revision = hub.split_name(text)
+    refuse_hub(text, kind)
+    folder = hub.snapshot(repository, revision)
     payload = _payload(kind, {"hub": repository, "commit": folder.name}, options)
     return _Outside(_slug(repository.partition("/")[2]), payload, _reader(kind, folder, options))
 
 
-def _hub_name(text: str) -> tuple[str, str]:
-    repository, _, revision = text.removeprefix("hf:").partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise InputError(f"`{text}` is not hf:owner/name", hint="e.g. hf:Qwen/Qwen2.5-0.5B or hf:owner/name@revision")
-    return repository, revision
-
-
-def _is_commit(text: str) -> bool:
-    return bool(re.fullmatch(r"[0-9a-f]{40}", text))
-
-
-def _snapshot(repository: str, revision: str | None) -> Path:
-    """A folder of the hub's own cache holding one commit, whose hash is the folder's name."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise InputError("reading the hub needs huggingface_hub", hint="pip install huggingface_hub") from error
-    wanted = [f"*{suffix}" for suffix in _MODEL_FILES if suffix != ".gguf"]
-    try:
-        path = snapshot_download(repository, revision=revision, allow_patterns=wanted)
-    except Exception as error:
-        # the hub's client raises a dozen unrelated kinds for: unknown, private, offline, no such revision
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        hint = "check the name and the network, or give a local folder instead"
-        raise MissingError(f"cannot fetch `hf:{repository}` ({first[:160]})", hint=hint) from error
-    folder = Path(path)
-    if not _is_commit(folder.name):
-        raise InputError(f"the hub's cache does not say which commit `hf:{repository}` is", hint="give a local folder")
-    return folder
+def refuse_hub(text: str, kind: type[Artifact]) -> None:
+    """Raise InputError for what is not taken from the hub as it is."""
+    if kind not in (Model, Judge):
+        raise InputError(f"`{text}` cannot be {kind.kind} as it is", hint=f"prepare it: `r1 prepare source={text}`")
 
 
 def _local(text: str, kind: type[Artifact], store: Store, options: dict[str, str]) -> _Outside:
@@ -325,12 +301,14 @@ def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callab
 
 
 def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:
-    file, row = _ROWS[kind]
-    if kind is Preferences and _holds_points(path):
-        row = Labelled
-    rows = read_rows(path, row)
-    write_rows(folder / file, rows)
+    rows = rows_of(kind, path)
+    write_rows(folder / _ROWS[kind][0], rows)
     return {"rows": len(rows)}
+
+
+def rows_of(kind: type[Artifact], path: Path) -> list[Any]:
+    """The rows of a local file, as the kind wants them; raises InputError at file:line."""
+    return read_rows(path, Labelled if kind is Preferences and _holds_points(path) else _ROWS[kind][1])
 
 
 def _holds_points(path: Path) -> bool:

@@ -208,9 +208,7 @@ def train(
     folder = work.scratch / "student"
     if not samples_live(work.runtime):
         student.save(folder, "float32")  # as it is trained: its vocabulary cut, its positions raised
-    engine = open_engine(
-        folder, contract=plan.contract, dtype=tuning.dtype, runtime=work.runtime, model=student.module
-    )
+    engine = open_engine(folder, contract=plan.contract, dtype=tuning.dtype, runtime=work.runtime, model=student.module)
     trainer = OnPolicyTrainer(
         student,
         teacher,

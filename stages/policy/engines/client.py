@@ -170,9 +170,7 @@ def requests(
     return made
 
 
-def answered(
-    engine: Engine, requests: Iterable[Request], tries: int = TRIES
-) -> Iterator[tuple[Request, Completion]]:
+def answered(engine: Engine, requests: Iterable[Request], tries: int = TRIES) -> Iterator[tuple[Request, Completion]]:
     """Yield each request with its completion, in any order; what failed is asked again, where that can help, when the
     stream has ended, `tries` times in all."""
     waiting: Iterable[Request] = requests

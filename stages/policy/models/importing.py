@@ -63,6 +63,13 @@ def import_model(source: str | Path, folder: Path, pad_token: str | None = None)
     return _import_gguf(gguf, folder, pad_token) if gguf else _import_folder(path, folder, pad_token)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise InputError or MissingError where a folder's config or tokenizer is not one that `import_model` takes; its
+    weights need not be there."""
+    _config(folder)
+    load_tokenizer(folder)
+
+
 def _gguf_in(path: Path) -> Path | None:
     """The one GGUF that `path` is or holds; None for a folder with safetensors. Raises InputError otherwise."""
     if path.is_file():

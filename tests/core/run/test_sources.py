@@ -11,10 +11,11 @@ import pytest
 
 from stages.core.artifact import Conversations, Model, Preferences, Prompts, Scores
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
-from stages.core.errors import ContractError, InputError, MissingError
+from stages.core.errors import ContractError, InputError, MissingError, UnreachableError
 from stages.core.rows import Conversation, Labelled, Preference, Prompt, write_rows
 from stages.core.run.sources import identity, resolve
 from stages.core.storage.store import Store
+from tests.fake_hub import COMMIT, running
 
 
 @pytest.fixture
@@ -132,24 +133,19 @@ def test_a_hub_model_is_known_by_the_commit_that_was_read_and_read_once(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = _importing(monkeypatch)
-    snapshot = tmp_path / "snapshots" / ("c" * 40)
-    snapshot.mkdir(parents=True)
-    hub = ModuleType("huggingface_hub")
-    hub.snapshot_download = lambda *args, **options: str(snapshot)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
-    assert identity("hf:owner/tiny", Model, store).fingerprint is None
-    model = resolve("hf:owner/tiny", Model, store)
-    assert model.record.payload["recipe"]["source"] == {"hub": "owner/tiny", "commit": "c" * 40}
-    assert calls == [(str(snapshot), {})]
-
-    def offline(*args: Any, **options: Any) -> str:
-        raise OSError("no network")
-
-    hub.snapshot_download = offline  # type: ignore[attr-defined]
-    assert resolve("hf:owner/tiny", Model, store) == model == identity("hf:owner/tiny", Model, store).artifact
-    assert identity(f"hf:owner/tiny@{'c' * 40}", Model, store).artifact == model  # a commit needs no network
-    with pytest.raises(MissingError, match="cannot fetch `hf:owner/other`"):
-        resolve("hf:owner/other", Model, store)
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "model.safetensors").write_bytes(b"w")
+    with running(monkeypatch, tmp_path / "cache") as fake:
+        fake.repositories["owner/tiny"] = tmp_path / "tiny"
+        assert identity("hf:owner/tiny", Model, store).fingerprint is None
+        model = resolve("hf:owner/tiny", Model, store)
+        assert model.record.payload["recipe"]["source"] == {"hub": "owner/tiny", "commit": COMMIT}
+        assert [(Path(path).name, options) for path, options in calls] == [(COMMIT, {})]
+        fake.status = 503
+        assert resolve("hf:owner/tiny", Model, store) == model == identity("hf:owner/tiny", Model, store).artifact
+        assert identity(f"hf:owner/tiny@{COMMIT}", Model, store).artifact == model  # a commit needs no network
+        with pytest.raises(UnreachableError, match="cannot be asked for `hf:owner/other`"):
+            resolve("hf:owner/other", Model, store)
     with pytest.raises(InputError, match="not hf:owner/name"):
         resolve("hf:tiny", Model, store)
 

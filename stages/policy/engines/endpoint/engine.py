@@ -125,6 +125,10 @@ class EndpointEngine:
             "system_fingerprint": versions[0] if versions else None,
         }
 
+    def look_up(self) -> None:
+        """Ask the server for its list of models alone, which costs nothing; raises EngineError as `check`."""
+        self._in_loop(self._check_once()).result()
+
     def sample(self, requests: Iterable[Request]) -> Iterator[tuple[Request, Completion]]:
         """Yield each request with its answer as they come; what the journal holds is not asked again.
 
