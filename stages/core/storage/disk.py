@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.core.errors import DiskError, LockedError, R1Error
+from stages.core.errors import DiskError, InputError, LockedError, R1Error
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 1 << 20
+_COPIED = 4 << 20
+"""Bytes held at once while a file is copied."""
 
 
 def hash_file(path: Path) -> str:
@@ -42,8 +44,7 @@ def hash_files(files: list[Path], root: Path, cache: Path | None = None) -> dict
     known = _read_cache(cache)
     found: dict[str, list[object]] = {}
     for path in files:
-        stat = path.stat()
-        sign = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+        sign = _sign(path)
         key = path.relative_to(root).as_posix()
         old = known.get(key)
         found[key] = old if old is not None and old[:4] == sign else [*sign, hash_file(path)]
@@ -51,6 +52,40 @@ def hash_files(files: list[Path], root: Path, cache: Path | None = None) -> dict
         with full_disk_in_words(cache.parent):
             write_atomically(cache, json.dumps(found))
     return {key: str(value[4]) for key, value in found.items()}
+
+
+def known_hashes(files: list[Path], root: Path, cache: Path) -> bool:
+    """Whether `hash_files` would give every hash from the cache, without reading a file."""
+    known = _read_cache(cache)
+    return all(known.get(path.relative_to(root).as_posix(), [])[:4] == _sign(path) for path in files)
+
+
+def remember(found: dict[Path, str], root: Path, cache: Path) -> None:
+    """Add hashes of whole files that were just read to a cache of `hash_files`, as if it had read them."""
+    known = _read_cache(cache)
+    known |= {path.relative_to(root).as_posix(): [*_sign(path), digest] for path, digest in found.items()}
+    with full_disk_in_words(cache.parent):
+        write_atomically(cache, json.dumps(known))
+
+
+def copy_hashed(source: Path, target: Path) -> str:
+    """Copy a file and return the sha256 of its bytes, as hex, reading it once.
+
+    Raises InputError when the file cannot be read, or changes meanwhile.
+    """
+    digest, before = hashlib.sha256(), _sign(source)
+    try:
+        reader = source.open("rb", buffering=0)
+    except OSError as error:
+        raise InputError(f"`{source}` cannot be read ({error.strerror})", hint="make it readable") from error
+    with reader, target.open("wb") as writer:
+        part = memoryview(bytearray(_COPIED))
+        while read := reader.readinto(part):
+            digest.update(part[:read])
+            writer.write(part[:read])
+    if _sign(source) != before or target.stat().st_size != before[0]:
+        raise InputError(f"`{source}` changed while it was read", hint="wait until it is written, then import it again")
+    return digest.hexdigest()
 
 
 def tree_files(root: Path) -> list[Path]:
@@ -142,6 +177,12 @@ def _is_full(error: BaseException, folder: Path) -> bool:
         cause = cause.__cause__ or cause.__context__
     # torch.save reports a full disk as an unexpected file position: believe it only where no space is left
     return isinstance(error, RuntimeError) and "file" in str(error).lower() and _free(folder) < _CHUNK
+
+
+def _sign(path: Path) -> list[object]:
+    """What changes when a file is written: size, mtime, ctime and inode."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _free(folder: Path) -> int:

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, MissingError
+from stages.policy.models.reading import outside, read_config, read_tokenizer
 
 # Progress leaves as events here; transformers would draw bars on the terminal for each folder read.
 transformers_logging.disable_progress_bar()
@@ -33,6 +35,8 @@ PROBE = (
 decomposed letters."""
 SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 """Special tokens that are written out even where there is none, or a class with defaults would invent them."""
+NO_LIMIT = 32_768
+"""Positions that a contract grants a model whose architecture counts none (Mamba, Bloom): enough for any recipe."""
 PROBED_TOKENS = 4_000
 """Most tokens of a vocabulary that are tried one by one."""
 
@@ -55,10 +59,12 @@ def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
     folder = Path(path)
     if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         raise MissingError(f"`{folder}` holds no tokenizer", hint="save one there: `tokenizer.save_pretrained`")
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = read_tokenizer(folder)
     file = folder / "tokenizer.json"
-    if file.is_file():
-        difference = tokenizer_difference(tokenizer, PreTrainedTokenizerFast(tokenizer_file=str(file)))
+    if file.is_file() and not _same_parts(tokenizer, _parts(file)):
+        with outside(f"`{file}` cannot be read"):
+            plain = PreTrainedTokenizerFast(tokenizer_file=str(file))
+        difference = tokenizer_difference(tokenizer, plain)
         if difference:
             raise ContractError(
                 f"transformers reads this tokenizer back as another one (a {type(tokenizer).__name__}): {difference}",
@@ -68,11 +74,33 @@ def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _parts(file: Path) -> dict[str, Any]:
+    """What decides the ids in a tokenizer.json, whatever its spacing: all but padding and truncation, which are how it
+    was last called."""
+    with outside(f"`{file}` cannot be read"):
+        return _decisive(Tokenizer.from_file(str(file)).to_str())
+
+
+def _decisive(text: str) -> dict[str, Any]:
+    return {key: value for key, value in json.loads(text).items() if key not in ("padding", "truncation")}
+
+
+def _same_parts(one: PreTrainedTokenizerBase, parts: dict[str, Any]) -> bool:
+    """Whether a tokenizer is made of these very parts, which makes every text the same ids: nothing has to be tried."""
+    backend = getattr(one, "backend_tokenizer", None)
+    return backend is not None and _decisive(backend.to_str()) == parts
+
+
 def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str:
     """Say in a phrase how two tokenizers differ in vocabulary, encoding or decoding, or "" when nothing was found.
 
-    Tried on PROBE, on the text of each token (of at most PROBED_TOKENS, evenly spread) and on pairs of tokens.
+    Made of the same parts they cannot differ in ids; else they are tried on PROBE, on the text of each token (of at
+    most PROBED_TOKENS, evenly spread) and on pairs of tokens.
     """
+    backend = getattr(other, "backend_tokenizer", None)
+    if backend is not None and _same_parts(one, _decisive(backend.to_str())):
+        ids = _encoded(other, [PROBE])[0]
+        return "" if one.decode(ids) == other.decode(ids) else "the probe's ids are read as another text"
     mine, theirs = one.get_vocab(), other.get_vocab()
     if mine != theirs:
         odd = sorted(set(mine.items()) ^ set(theirs.items()))
@@ -119,24 +147,29 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     """Load a folder's causal language model in evaluation mode, with torch's fused attention; never runs code of the
     folder.
 
-    Raises MissingError when the folder holds no config or no safetensors, or when these lack a weight: transformers
-    would make one up at random.
+    Raises MissingError when the folder holds no config or no safetensors, or when these lack a weight, hold one too many
+    or one of another shape: transformers would make one up at random. InputError when transformers cannot load it.
     """
     folder = Path(path)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise MissingError(f"`{folder}` holds no model", hint="it must hold config.json and *.safetensors")
-    model, loaded = AutoModelForCausalLM.from_pretrained(
-        folder,
-        dtype=torch_dtype(dtype),
-        attn_implementation=attention_of(folder),
-        use_safetensors=True,
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    if loaded["missing_keys"]:
-        absent = sorted(loaded["missing_keys"])
+    kind, attention = torch_dtype(dtype), attention_of(folder)
+    with outside(f"transformers cannot load the model of `{folder}`", "import it again: `r1 artifacts import`"):
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=kind,
+            attn_implementation=attention,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    told = [f"lack {name}" for name in sorted(loaded["missing_keys"])]
+    told += [f"hold {name}, which its architecture does not know" for name in sorted(loaded["unexpected_keys"])]
+    told += [f"hold {name} in another shape" for name, *_ in sorted(loaded["mismatched_keys"])]
+    if told:
         raise MissingError(
-            f"the weights of `{folder}` lack {absent[0]}{f' and {len(absent) - 1} more' if absent[1:] else ''}",
+            f"the weights of `{folder}` {told[0]}{f', and {len(told) - 1} more' if told[1:] else ''}",
             hint="import the whole model again: `r1 artifacts import`",
         )
     return model.to(device).eval()
@@ -145,7 +178,7 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
 def attention_of(folder: Path) -> str:
     """The attention that a folder's model is loaded with: torch's fused one, or transformers' plain one where the model
     caps its attention scores (Gemma 2), which the fused one leaves out without a word (transformers 5.17)."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    config = read_config(folder).get_text_config()
     return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
@@ -200,14 +233,23 @@ def build_contract(
 ) -> Contract:
     """The contract of a model folder whose template is given (default: none), with the house's tags; checks pad
     against eos."""
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
     contract = Contract(
         template=template,
         template_name=template_name,
         eos_ids=list(eos_ids),
         pad_id=pad_id,
         tokenizer_sha256=tokenizer_sha256(folder),
-        max_positions=int(config.max_position_embeddings),
+        max_positions=positions(read_config(folder)),
     )
     contract.check(needs_tags=bool(template))
     return contract
+
+
+def positions(config: Any) -> int:
+    """Tokens that a model of this config can hold: its own limit, or NO_LIMIT where its architecture sets none."""
+    text = config.get_text_config()
+    for name in ("max_position_embeddings", "n_positions", "n_ctx", "seq_length", "max_seq_len", "max_sequence_length"):
+        found = getattr(text, name, None)
+        if isinstance(found, (int, float)) and not isinstance(found, bool) and 0 < found < float("inf"):
+            return int(found)
+    return NO_LIMIT
