@@ -74,8 +74,13 @@ class _Outside:
     """Something not in the store yet: its name there, what it is, and how its files get into a folder."""
 
     name: str
-    payload: dict[str, Any]
+    payload: dict[str, Any] | Callable[[], dict[str, Any]]
+    """What it is; a function where that has to be read first, which `fetch` then does on its way."""
     fetch: Callable[[Path], Mapping[str, Any]]
+
+    def said(self) -> dict[str, Any]:
+        """What it is, read where it has to be."""
+        return self.payload() if callable(self.payload) else self.payload
 
 
 Kinds = type[Artifact] | tuple[type[Artifact], ...]
@@ -98,7 +103,7 @@ def identity(text: str, kinds: Kinds, store: Store) -> Identity:
         )
         return Identity(text, known, store.find(known) if known else None)
     outside = _outside(text, kind, store, {})
-    print_ = fingerprint(outside.payload)
+    print_ = fingerprint(outside.said())
     return Identity(text, print_, store.find(print_))
 
 
@@ -123,7 +128,8 @@ def resolve(
     if here is not None:
         return here
     outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
-    print_ = fingerprint(outside.payload)
+    # Big files are hashed while they are copied: until then the place they lie at has to tell two imports apart.
+    print_ = fingerprint({"unread": text}) if callable(outside.payload) else fingerprint(outside.payload)
     found = store.find(print_, name)
     if found is not None:
         return store.trust(found)
@@ -146,6 +152,11 @@ def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *,
             events.emit("done", metrics=metrics)
         if issubclass(kind, Model):
             Contract.read(folder / "contract.json").check(needs_tags=False)
+        payload = outside.said()
+        found = store.find(fingerprint(payload), name) if callable(outside.payload) else None
+        if found is not None:  # the same bytes lay somewhere else
+            shutil.rmtree(folder)
+            return store.trust(found)
     except BaseException:
         shutil.rmtree(folder)  # an import is never resumed half-way
         raise
@@ -153,8 +164,8 @@ def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *,
         kind=kind.kind,
         name=name,
         number=0,
-        fingerprint=fingerprint(outside.payload),
-        payload=outside.payload,
+        fingerprint=fingerprint(payload),
+        payload=payload,
         inputs={},
         stage="import",
         version=VERSION,
@@ -267,11 +278,32 @@ def _local(text: str, kind: type[Artifact], store: Store, options: dict[str, str
         raise MissingError(f"no artifact, folder or file `{text}`", hint=f"{hint}See `r1 artifacts list`")
     cache = store.home / ".hashes" / f"outside-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.json"
     files = _files_of(path, kind)
-    hashes = disk.hash_files(files, path if path.is_dir() else path.parent, cache)
-    if path.is_file():
-        hashes = {path.suffix.lower(): next(iter(hashes.values()))}  # the same bytes under another name are the same
+    root = path if path.is_dir() else path.parent
     name = _slug(path.resolve().name if path.is_dir() else path.stem)
-    return _Outside(name, _payload(kind, {"files": hashes}, options), _reader(kind, path, options))
+
+    def payload() -> dict[str, Any]:
+        hashes = disk.hash_files(files, root, cache)
+        if path.is_file():
+            hashes = {path.suffix.lower(): next(iter(hashes.values()))}  # under another name the same
+        return _payload(kind, {"files": hashes}, options)
+
+    def fetch(folder: Path) -> Mapping[str, Any]:
+        read: dict[Path, str] = {}
+        copied: dict[Path, str] = {}
+
+        def told(file: Path, copy: Path | None, digest: str) -> None:
+            read[file] = digest
+            if copy is not None:
+                copied[copy] = digest
+
+        figures = _reader(kind, path, {**options, "told": told})(folder)
+        disk.remember(read, root, cache)
+        store.remember(folder, copied)
+        return figures
+
+    if kind not in (Model, Judge):
+        return _Outside(name, payload(), _reader(kind, path, options))
+    return _Outside(name, payload() if disk.known_hashes(files, root, cache) else payload, fetch)
 
 
 def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
@@ -288,7 +320,7 @@ def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
     raise InputError(f"`{path}` cannot be taken as {kind.kind}", hint=hint)
 
 
-def _reader(kind: type[Artifact], path: Path, options: dict[str, str]) -> Callable[[Path], Mapping[str, Any]]:
+def _reader(kind: type[Artifact], path: Path, options: Mapping[str, Any]) -> Callable[[Path], Mapping[str, Any]]:
     """The function that writes an outside thing's files into a workspace and returns metrics."""
     if kind in _ROWS:
         return lambda folder: _copy_rows(kind, path, folder)

@@ -156,6 +156,10 @@ class Store:
         with disk.full_disk_in_words(path), disk.locked(path):
             yield path
 
+    def remember(self, workspace: Path, found: dict[Path, str]) -> None:
+        """Note hashes of files that were hashed while they were written: sealing need not read them again."""
+        disk.remember(found, workspace, self._work_cache(workspace))
+
     def seal(self, workspace: Path, record: Record) -> Artifact:
         """Freezes a workspace under the next number: flush, hash, write the record, rename. The rename is the last act.
 
@@ -168,7 +172,7 @@ class Store:
             _refuse_links_and_pickles(workspace, record.kind)
             for path in disk.tree_files(workspace):
                 disk.flush(path)
-            cache = self.home / ".hashes" / f"{workspace.name}.json"
+            cache = self._work_cache(workspace)
             files = disk.hash_tree(workspace, cache)
             home = self.home / record.name
             home.mkdir(parents=True, exist_ok=True)
@@ -275,6 +279,9 @@ class Store:
             hint = f"restore it from a pack, or remove the folder {folder} and build it again"
             raise TamperedError("the record does not belong to its folder", where=str(folder / RECORD), hint=hint)
         return kind(folder, record)
+
+    def _work_cache(self, workspace: Path) -> Path:
+        return self.home / ".hashes" / f"{workspace.name}.json"
 
     def _hash_cache(self, address: str) -> Path:
         return self.home / ".hashes" / f"{address}.json"

@@ -1,7 +1,7 @@
 """Which files of a folder are the model, and whether it is one that can be trained here at all.
 
-A folder enters; its weights' files leave, chosen as transformers chooses, with the words on what was left aside. Pickles,
-adapters, quantised weights and models that write no text are refused here, from names and config alone.
+A folder enters; its weights' files leave, chosen as transformers chooses, with the names of what was left aside.
+Pickles, adapters, quantised weights and models that write no text are refused here, from names and config alone.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OTHER_KINDS = (
 )
 """What the name of an architecture holds when it is made for something other than writing text."""
 _UNPACK = (
-    "unpack it once: `python -c \"from transformers import AutoModelForCausalLM as M, {config} as C; "
+    'unpack it once: `python -c "from transformers import AutoModelForCausalLM as M, {config} as C; '
     "M.from_pretrained('{folder}', quantization_config=C(dequantize=True), dtype='bfloat16')"
     ".save_pretrained('{folder}-bf16')\"`, and copy the tokenizer's files there"
 )

@@ -33,9 +33,9 @@ def compared(folder: Path, config: Any, tensors: Mapping[str, Stored], *, judge:
     """
     _check_depth(folder, config, tensors)
     auto = AutoModelForSequenceClassification if judge else AutoModelForCausalLM
-    with outside(f"transformers cannot build the model of `{folder / 'config.json'}`", "mend its config.json"):
-        with torch.device("meta"):
-            model = auto.from_config(config)
+    what = f"transformers cannot build the model of `{folder / 'config.json'}`"
+    with outside(what, "mend its config.json, or fetch it again"), torch.device("meta"):
+        model = auto.from_config(config)
     found = _filled(folder, model, tensors)
     whole = {name: tensor for name, tensor in tensors.items() if tensor.floating}
     odd = sorted(set(tensors) - set(whole))
@@ -116,7 +116,8 @@ def _refuse(
     said = [f"lack {_listed(missing)}"] * bool(missing)
     said += [f"hold {_listed(unexpected)}, which it does not know"] * bool(unexpected)
     hint = f"save the whole model again as {architecture}; transformers would make up or drop these weights"
-    raise InputError(f"the weights of `{folder}` are not those of a {architecture}: they {' and '.join(said)}", hint=hint)
+    what = f"the weights of `{folder}` are not those of a {architecture}: they {' and '.join(said)}"
+    raise InputError(what, hint=hint)
 
 
 def _refuse_stored(folder: Path, name: str, dtype: str) -> None:

@@ -147,8 +147,8 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     """Load a folder's causal language model in evaluation mode, with torch's fused attention; never runs code of the
     folder.
 
-    Raises MissingError when the folder holds no config or no safetensors, or when these lack a weight, hold one too many
-    or one of another shape: transformers would make one up at random. InputError when transformers cannot load it.
+    Raises MissingError when the folder holds no config or no safetensors, or when these lack a weight, hold one too
+    many or one of another shape: transformers would make one up at random. InputError when it cannot be loaded.
     """
     folder = Path(path)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
@@ -229,14 +229,21 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def build_contract(
-    folder: Path, *, pad_id: int, eos_ids: Sequence[int], template: str = "", template_name: str = ""
+    folder: Path,
+    *,
+    pad_id: int,
+    eos_ids: Sequence[int],
+    end_id: int = -1,
+    template: str = "",
+    template_name: str = "",
 ) -> Contract:
     """The contract of a model folder whose template is given (default: none), with the house's tags; checks pad
-    against eos."""
+    against eos. `end_id`: the end that responses are trained to end in; the first of `eos_ids` where it is none."""
     contract = Contract(
         template=template,
         template_name=template_name,
         eos_ids=list(eos_ids),
+        end_id=end_id,
         pad_id=pad_id,
         tokenizer_sha256=tokenizer_sha256(folder),
         max_positions=positions(read_config(folder)),

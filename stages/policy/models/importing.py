@@ -22,7 +22,8 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from stages.core.errors import InputError, MissingError
 from stages.core.storage import disk
-from stages.policy.models.choosing import gguf_in, refuse_other_kinds, weight_files
+from stages.policy.models.chat import turn_end
+from stages.policy.models.choosing import gguf_in, refuse_adapter, refuse_other_kinds, weight_files
 from stages.policy.models.comparing import compared
 from stages.policy.models.folders import build_contract, load_tokenizer, save_tokenizer
 from stages.policy.models.reading import Stored, outside, read_config, read_headers, read_json
@@ -64,6 +65,14 @@ def import_model(
     return import_gguf(gguf, folder, pad_token, told)
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Raise InputError or MissingError where a folder's config or tokenizer is not one that `import_model` takes; its
+    weights need not be there."""
+    refuse_adapter(folder)
+    refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"))
+    load_tokenizer(folder)
+
+
 @dataclass(frozen=True)
 class _Source:
     """A folder whose files agree."""
@@ -82,7 +91,7 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
     source = _checked(path)
     tokenizer = load_tokenizer(path)
     notes = source.notes + fit_vocabulary(tokenizer, source.rows)
-    ends, differing = settle_ends(_ends_said(path, source.raw, tokenizer), source.rows)
+    ends, differing = settle_ends(_ends_said(path, source.raw, tokenizer), source.rows, tokenizer.bos_token_id)
     text = _text(source.raw)
     pad, replaced = settle_special(tokenizer, text.get("pad_token_id"), ends, source.rows, pad_token)
     hashes = {}
@@ -97,7 +106,7 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
             disk.copy_hashed(path / name, folder / name)
     _write_settings(folder, source, ends, pad)
     save_tokenizer(tokenizer, folder)
-    build_contract(folder, pad_id=pad, eos_ids=ends).write(folder / "contract.json")
+    build_contract(folder, pad_id=pad, eos_ids=ends, end_id=tokenizer.eos_token_id).write(folder / "contract.json")
     stored = Counter[str]()
     for tensor in source.tensors.values():
         stored[tensor.dtype] += torch.Size(tensor.shape).numel() * tensor.floating
@@ -164,6 +173,7 @@ def _ends_said(path: Path, raw: Mapping[str, Any], tokenizer: PreTrainedTokenize
         "config.json": raw.get("eos_token_id"),
         "text_config": inner.get("eos_token_id") if isinstance(inner, dict) else None,
         "the tokenizer": tokenizer.eos_token_id,
+        "the chat template": turn_end(tokenizer),
     }
     if all(value is None for value in said.values()):
         said["the architecture"] = getattr(read_config(path).get_text_config(), "eos_token_id", None)

@@ -1,7 +1,7 @@
 """A GGUF file, the format of llama.cpp, becomes a plain model folder: dequantised, whole, with every end it names.
 
 A .gguf file enters; config, safetensors, tokenizer and contract.json leave. transformers does the reading; what it
-forgets of such a file (the ends of turns, digits that stand alone, weights that are not there) is mended or refused here.
+forgets of such a file (ends of turns, digits that stand alone, weights that are not there) is mended or refused here.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from stages.core.errors import InputError
 from stages.core.storage import disk
+from stages.policy.models.chat import turn_end
 from stages.policy.models.folders import build_contract, save_model
 from stages.policy.models.reading import outside, read_tokenizer
 from stages.policy.models.special import fit_vocabulary, settle_ends, settle_special
 
-_ENDS = {"tokenizer.ggml.eos_token_id": "eos", "tokenizer.ggml.eot_token_id": "eot", "tokenizer.ggml.eom_token_id": "eom"}
-"""Fields that name a token which ends a text, a turn or a message."""
+_ENDS = ("eos", "eot", "eom")
+"""What a file may name a token for: the end of a text, of a turn, of a message."""
 _INSTEAD = "import its safetensors instead"
 
 
@@ -51,16 +52,18 @@ def import_gguf(
         tokenizer.bos_token = tokenizer.convert_ids_to_tokens(config.bos_token_id)
     notes = fit_vocabulary(tokenizer, rows)
     # transformers 5.17 names the bos token as eos in Llama tokenizers from GGUF, so the tokenizer is asked last.
-    said = {f"{word} of the file": _value(fields, key) for key, word in _ENDS.items()}
+    said = {f"{word} of the file": _value(fields, f"tokenizer.ggml.{word}_token_id") for word in _ENDS}
     said["its config"] = config.eos_token_id if all(one is None for one in said.values()) else None
     said["its tokenizer"] = tokenizer.eos_token_id if all(one is None for one in said.values()) else None
-    ends, differing = settle_ends(said, rows)
+    said["the chat template"] = turn_end(tokenizer)
+    ends, differing = settle_ends(said, rows, tokenizer.bos_token_id)
     pad, replaced = settle_special(tokenizer, config.pad_token_id, ends, rows, pad_token)
     kind = _value(fields, "general.file_type")
     model = _plain(loaded, {0: torch.float32, 1: torch.float16}.get(kind, torch.bfloat16))
     model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    save_model(model, tokenizer, build_contract(folder, pad_id=pad, eos_ids=ends), folder)
+    contract = build_contract(folder, pad_id=pad, eos_ids=ends, end_id=tokenizer.eos_token_id)
+    save_model(model, tokenizer, contract, folder)
     digest = disk.hash_file(file)
     if told is not None:
         told(file, None, digest)

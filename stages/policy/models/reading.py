@@ -26,8 +26,8 @@ from stages.core.errors import InputError, MissingError, R1Error
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REMOTE = ("trust_remote_code", "contains custom code")
 _CONVERT_WORDS = (
-    "write it as tokenizer.json where sentencepiece and tiktoken are installed: "
-    "`python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\"`"
+    "write it as tokenizer.json where sentencepiece and tiktoken are installed: `python -c "
+    "\"from transformers import AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\"`"
 )
 _FETCH = "fetch the folder again, or save it again with `save_pretrained`"
 
@@ -50,7 +50,7 @@ class Stored:
 
 @contextmanager
 def outside(what: str, hint: str = _FETCH) -> Iterator[None]:
-    """Turn whatever a library raises over a file from outside into InputError: `what`, the library's first line, `hint`.
+    """Turn whatever a library raises over a file from outside into InputError: `what`, its first line, `hint`.
 
     R1Error, a full disk, a lack of memory and Ctrl-C pass unchanged. Put nothing but the library's own call inside, so
     that no fault of this project hides here. transformers' reports on standard error are silent meanwhile.
@@ -96,7 +96,7 @@ def read_config(folder: Path) -> Any:
     if "auto_map" in raw:
         hint = "a model that needs code of its own cannot be imported; take a version for transformers' own classes"
     elif not isinstance(kind, str):
-        hint = f"name its family in `{file}`, for example `\"model_type\": \"llama\"`"
+        hint = f'name its family in `{file}`, for example `"model_type": "llama"`'
     with outside(f"`{folder}` has no config.json of an architecture that transformers knows", hint):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

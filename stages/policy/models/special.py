@@ -42,12 +42,13 @@ def ids_of(value: Any, place: str) -> list[int]:
     return [int(one) for one in given]
 
 
-def settle_ends(said: Mapping[str, Any], rows: int) -> tuple[list[int], list[str]]:
+def settle_ends(said: Mapping[str, Any], rows: int, begin: int | None = None) -> tuple[list[int], list[str]]:
     """All ids that end a completion by any of some places, in the order of the places, and the words on what differs.
 
     `said` maps a place (`generation_config.json`, `the tokenizer`) to its id, its list of ids or None; `rows`: rows of
-    the embedding. An id outside of it cannot be written by the model and is dropped with a word. Raises ContractError
-    when no place names an end that exists.
+    the embedding; `begin`: the tokenizer's begin token. An id outside of the embedding cannot be written by the model
+    and is dropped with a word, and so is the begin token where another end is named (some classes name it by default).
+    Raises ContractError when no place names an end that exists.
     """
     named = {place: ids_of(value, place) for place, value in said.items()}
     notes = []
@@ -57,9 +58,12 @@ def settle_ends(said: Mapping[str, Any], rows: int) -> tuple[list[int], list[str
             notes.append(f"{place} names {_listed(wrong)} as an end token, which the embedding of {rows} rows lacks")
     named = {place: [one for one in ids if 0 <= one < rows] for place, ids in named.items()}
     ends = list(dict.fromkeys(one for ids in named.values() for one in ids))
+    if begin in ends and begin != (said.get("the tokenizer")) and len(ends) > 1:
+        notes.append(f"token {begin}, named as an end, begins texts and is no end here")
+        ends.remove(begin)
     if not ends:
         raise ContractError("the model names no end token", hint="add eos_token_id to its generation_config.json")
-    if len({frozenset(ids) for ids in named.values() if ids}) > 1:
+    if len({frozenset(ids) - {begin} for ids in named.values() if ids}) > 1:
         told = "; ".join(f"{place} {_listed(ids)}" for place, ids in named.items() if ids)
         notes.append(f"places disagree on the end tokens, and all of them end a completion here: {told}")
     return ends, notes
@@ -94,8 +98,9 @@ def settle_special(
 def _pad_token(tokenizer: PreTrainedTokenizerBase, own: str | None, eos_ids: Sequence[int], rows: int) -> str:
     vocabulary = tokenizer.get_vocab()
     special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
-    # A bos token last: it may open a prompt, and then means something.
-    special.sort(key=lambda token: token == tokenizer.bos_token)
+    # Tokens that a prompt may hold, where they mean something, come last.
+    template = str(tokenizer.chat_template or "")
+    special.sort(key=lambda token: (token == tokenizer.bos_token, token in template))
     for token in [own, *PAD_TOKENS, *special]:
         if token is not None and vocabulary.get(token, rows) < rows and vocabulary[token] not in eos_ids:
             return str(token)

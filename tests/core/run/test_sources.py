@@ -29,7 +29,7 @@ def _importing(monkeypatch: pytest.MonkeyPatch, pad_id: int = 0) -> list[tuple[s
     """Puts a recording import_model where the real one would be imported from."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
-    def import_model(source: str, folder: Path, **options: Any) -> dict[str, Any]:
+    def import_model(source: str, folder: Path, *, told: Any = None, **options: Any) -> dict[str, Any]:
         calls.append((source, options))
         (folder / "model.safetensors").write_bytes(b"weights")
         Contract(
