@@ -69,7 +69,8 @@ def refuse_foreign(folder: Path) -> None:
     """Raise InputError or MissingError where a folder's config or tokenizer is not one that `import_model` takes; its
     weights need not be there."""
     refuse_adapter(folder)
-    refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"))
+    judge = (folder / _JUDGE).is_file()
+    refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"), judge=judge)
     load_tokenizer(folder)
 
 
