@@ -21,6 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, MissingError
+from stages.policy.models import families
 from stages.policy.models.reading import outside, read_config, read_tokenizer
 
 # Progress leaves as events here; transformers would draw bars on the terminal for each folder read.
@@ -175,11 +176,9 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     return model.to(device).eval()
 
 
-def attention_of(folder: Path) -> str:
-    """The attention that a folder's model is loaded with: torch's fused one, or transformers' plain one where the model
-    caps its attention scores (Gemma 2), which the fused one leaves out without a word (transformers 5.17)."""
-    config = read_config(folder).get_text_config()
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+def attention_of(folder: Path) -> str | None:
+    """The attention that a folder's model is loaded with, see `families.attention`."""
+    return families.attention(read_config(folder))
 
 
 def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contract, folder: Path) -> None:

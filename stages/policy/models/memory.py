@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from stages.policy.models import families
+
 BYTES = 4
 """Of a float32 activation; a bfloat16 run keeps about half of them at this width."""
 SHARE = {"cpu": 1 / 6, "cuda": 1 / 2}
@@ -42,7 +44,7 @@ def row_fits(model: Any, tokens: int) -> bool:
 def _rows(model: Any, tokens: int) -> float:
     config = model.config.get_text_config()
     hidden = config.hidden_size
-    wide = getattr(config, "intermediate_size", None) or 4 * hidden
+    wide = families.value(config, "intermediate_size") or 4 * hidden
     per_token = config.num_hidden_layers * (12 * hidden + 4 * wide) * BYTES * SAFETY
     device = model.device.type
     return SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))
@@ -56,9 +58,9 @@ def rows_sampled_at_once(model: Any, tokens: int) -> int:
     """
     config = model.config.get_text_config()
     # A layer that keeps a state instead of keys and values is counted as if it kept them: it keeps less.
-    all_heads = getattr(config, "num_attention_heads", None) or 1
-    heads = getattr(config, "num_key_value_heads", None) or all_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    all_heads = families.value(config, "num_attention_heads") or 1
+    heads = families.value(config, "num_key_value_heads") or all_heads
+    width = families.value(config, "head_dim") or config.hidden_size // all_heads
     size = next(model.parameters()).element_size()
     per_token = 2 * 2 * config.num_hidden_layers * heads * width * size
     device = model.device.type

@@ -6,8 +6,8 @@ completion: run per row, that text would be most of a training step. Here it run
 of every row attends to that one copy, inside the autograd graph, so that gradients are those of the plain forward
 pass.
 
-It is done in the attention function (transformers' AttentionInterface), not in a model class: any decoder that
-transformers runs through that interface works, and keys and values of the prefix are never copied per row and step.
+It is done in the attention function (transformers' AttentionInterface), not in a model class: it works for each decoder
+of `families.PLAIN`, and keys and values of the prefix are never copied per row and step.
 """
 
 from __future__ import annotations
@@ -22,9 +22,15 @@ from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface, DynamicCache, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from stages.policy.models import families
+
 ATTENTION = "r1_shared_prefix"
 LOGITS_AT_ONCE = 1 << 26
 """Logits that may exist at a time in selected_logprobs: 2^26 float32 values are 256 MiB."""
+
+
+_Pass = tuple[dict[str, Any], Tensor, AbstractContextManager[None]]
+"""What a forward pass takes, which of its last T columns are real completion tokens, and the attention to run it in."""
 
 
 class Prefix(NamedTuple):
@@ -57,29 +63,7 @@ def why_not_shared(model: Any, tokens: int) -> str:
     """Say why `model` cannot share a prefix in rows of `tokens` tokens (prefix included), or "" when it can."""
     if getattr(model, "is_gradient_checkpointing", False) and model.training and torch.is_grad_enabled():
         return "gradient checkpointing runs layers again without the prefix's keys and values"
-    config = _config(model)
-    kinds = getattr(config, "layer_types", None)
-    window = getattr(config, "sliding_window", None)
-    if kinds is not None and set(kinds) - {"full_attention", "sliding_attention"}:
-        return f"layers of the kinds {sorted(set(kinds))} keep no plain keys and values"
-    if getattr(config, "attn_logit_softcapping", None):
-        return "its attention caps scores, which the shared attention does not"
-    border = rope_border(model)
-    if tokens > border:
-        return f"its rotary frequencies are others beyond {border:g} tokens, and a row has {tokens}"
-    if window and (kinds is None or "sliding_attention" in kinds) and tokens > window:
-        return f"its attention window of {window} tokens is shorter than a row of {tokens}"
-    return ""
-
-
-def rope_border(model: Any) -> float:
-    """The length beyond which a model's rotary frequencies are others (longrope, as in Phi-3), infinite for most: keys
-    kept from a shorter pass do not fit into a longer one, by nats a token and without a word (transformers 5.17)."""
-    config = _config(model)
-    rope = getattr(config, "rope_parameters", None) or {}
-    if rope.get("rope_type") != "longrope":
-        return float("inf")
-    return float(rope.get("original_max_position_embeddings") or config.max_position_embeddings)
+    return families.why_not_fast(_config(model), tokens)
 
 
 def shared_prefix_attention(
@@ -212,9 +196,12 @@ def selected_logprobs(
     """
     temperature, with_entropy = scoring["temperature"], scoring.get("with_entropy", False)
     rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
-    inputs, mask, attention = _laid_out(model, *rows, shared_prefix=scoring.get("shared_prefix", 0))
-    with attention:
-        values, entropies = _token_logprobs(model, inputs, mask, temperature, with_entropy)
+    parts = []
+    for inputs, mask, attention in _passes(model, *rows, shared_prefix=scoring.get("shared_prefix", 0)):
+        with attention:
+            parts.append(_token_logprobs(model, inputs, mask, temperature, with_entropy))
+    values = torch.cat([part[0] for part in parts])
+    entropies = torch.cat([part[1] for part in parts]) if with_entropy else None
     real_T = completion_mask_BT.bool()
     where = real_T.nonzero(as_tuple=True)
     logprobs_BT = values.new_zeros(real_T.shape).index_put(where, values)
@@ -236,9 +223,11 @@ def selected_logits(
     model's is 1).
     """
     rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
-    inputs, mask, attention = _laid_out(model, *rows, shared_prefix=shared_prefix)
-    with attention:
-        return _logits(model, inputs, mask)
+    parts = []
+    for inputs, mask, attention in _passes(model, *rows, shared_prefix=shared_prefix):
+        with attention:
+            parts.append(_logits(model, inputs, mask))
+    return torch.cat(parts)
 
 
 def mapped_logits(
@@ -254,27 +243,58 @@ def mapped_logits(
     for at most LOGITS_AT_ONCE logits at a time, again in the backward pass, so [N, V] never exists whole.
     """
     prompt_ids, prompt_mask, completion_ids, completion_mask = rows
-    inputs, mask, attention = _laid_out(
-        model, prompt_ids, prompt_mask.bool(), completion_ids, completion_mask.bool(), shared_prefix=shared_prefix
-    )
-    with attention:
-        if not _head_is_plain(model):
-            return value(_logits(model, inputs, mask), 0)
-        head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask)
+    sides = (prompt_ids, prompt_mask.bool(), completion_ids, completion_mask.bool())
+    found, before = [], 0
+    for inputs, mask, attention in _passes(model, *sides, shared_prefix=shared_prefix):
+        with attention:
+            found.append(_mapped(model, inputs, mask, value, before))
+        before += int(mask.sum())
+    return torch.cat(found)
+
+
+def _mapped(
+    model: Any, inputs: dict[str, Any], mask_BT: Tensor, value: Callable[[Tensor, int], Tensor], before: int
+) -> Tensor:
+    """`value` of one pass, whose first token has the number `before`."""
+    if not _head_is_plain(model):
+        return value(_logits(model, inputs, mask_BT), before)
+    head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask_BT)
     step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
     if len(hidden) <= step:
-        return value(head(hidden), 0)
+        return value(head(hidden), before)
 
     def part(hidden_NH: Tensor, first: int) -> Tensor:
-        return value(head(hidden_NH), first)
+        return value(head(hidden_NH), before + first)
 
     starts = range(0, len(hidden), step)
     return torch.cat([checkpoint(part, hidden[at : at + step], at, use_reentrant=False) for at in starts])
 
 
+def _passes(
+    model: Any, prompt_ids: Tensor, real_P: Tensor, completion_ids: Tensor, real_T: Tensor, *, shared_prefix: int
+) -> list[_Pass]:
+    """The forward passes that the rows take, in order: one, but for models that must not see rows together.
+
+    Those that count padding (`families.pads`), and those whose longest row decides on everybody's rotary frequencies.
+    """
+    config = _config(model)
+    pads, border = families.pads(config), families.rope_border(config)
+    lengths = (real_P.sum(1) + real_T.sum(1)).tolist() if border < float("inf") else [0]
+    if pads and not min(lengths) <= border < max(lengths):
+        return [_laid_out(model, prompt_ids, real_P, completion_ids, real_T, shared_prefix=shared_prefix)]
+    alone: list[_Pass] = []
+    for row in range(len(prompt_ids)):
+        sides = (side[row : row + 1] for side in (prompt_ids, real_P, completion_ids, real_T))
+        inputs, mask, attention = _laid_out(model, *sides, shared_prefix=0)
+        # Nothing is padded now: positions are the model's own affair.
+        few = inputs if pads else {"input_ids": inputs["input_ids"], "use_cache": False}
+        alone.append((few, mask, attention))
+    return alone
+
+
 def _laid_out(
     model: Any, prompt_ids: Tensor, real_P: Tensor, completion_ids: Tensor, real_T: Tensor, *, shared_prefix: int
-) -> tuple[dict[str, Any], Tensor, AbstractContextManager[None]]:
+) -> _Pass:
     """What the forward pass over prompts and completions takes, which of its last T columns are real completion
     tokens, and the attention to run it in."""
     if not real_T.shape[1]:  # every completion is empty: nothing came of any request
@@ -304,7 +324,9 @@ def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
     if _head_is_plain(model):
         logits: Tensor = model.get_output_embeddings()(_hidden(model, inputs, mask_BT))
         return logits
-    logits = model(**inputs, logits_to_keep=mask_BT.shape[1] + 1).logits[:, :-1][mask_BT]
+    kept = mask_BT.shape[1] + 1
+    few = {"logits_to_keep": kept} if families.pads(_config(model)) else {}
+    logits = model(**inputs, **few).logits[:, -kept:-1][mask_BT]
     return logits
 
 
@@ -369,11 +391,9 @@ def _config(model: Any) -> Any:
 
 
 def _head_is_plain(model: Any) -> bool:
-    """Whether logits are just the output layer of the decoder's last hidden state.
-
-    Not so for a wrapped model, whose own forward must run, nor where the architecture caps or scales its logits.
-    """
-    altered = ("final_logit_softcapping", "logit_scale", "logits_scaling", "logits_scale", "lm_head_multiplier")
+    """Whether logits are just the output layer of the decoder's last hidden state; a wrapped model's own forward must
+    run."""
     if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
         return False
-    return all(getattr(model.config, name, None) in (None, 1) for name in altered)
+    decoder = model.get_decoder()
+    return decoder is not model and isinstance(decoder, PreTrainedModel) and families.plain_head(model.config)

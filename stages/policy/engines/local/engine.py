@@ -25,11 +25,10 @@ from stages.core.sampling import Completion, Finish, Reading, Request, Sampling,
 from stages.policy.engines.local.blocks import BlockLayer, joined
 from stages.policy.engines.local.choosing import Draws, choose
 from stages.policy.engines.local.plain import generated
-from stages.policy.models import device, folders, memory
+from stages.policy.models import device, families, folders, memory
 from stages.policy.models.prefix import (
     Prefix,
     own_mask,
-    rope_border,
     run_prefix,
     selected_logits,
     shared_attention,
@@ -92,7 +91,7 @@ class LocalEngine:
         """Yield each request with its completion as rows finish, batch by batch; see `sampling.Engine`."""
         for _, alike in groupby(requests, lambda one: (one.shard, one.sampling)):
             fitting, embedded = [], self.model.get_input_embeddings().weight.shape[0]
-            border = rope_border(self.model)
+            border = families.rope_border(self.model.config)
             for request in alike:
                 fault = self._fault(request, embedded, border)
                 if fault:

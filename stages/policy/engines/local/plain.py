@@ -2,7 +2,8 @@
 
 Requests enter, completions leave. `generate` keeps the loop, the cache and the masks of the model; a logits processor
 draws each row's token from its request's own seed, as the fast path does, and leaves `generate` no choice but to take
-it. Rows run together only where their prompts are equally long: layers that carry a state see padding.
+it. Rows run together only where their prompts are equally long: layers that carry a state see padding. Where a cache is
+not known to be right (`families.caches`) every token reads the whole row again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from stages.core.contract import Contract
 from stages.core.sampling import Completion, Finish, Request
 from stages.policy.engines.local.choosing import Draws, choose
+from stages.policy.models import families
 
 
 def generated(model: Any, requests: Sequence[Request], contract: Contract, weights: int) -> list[Completion]:
@@ -41,6 +43,7 @@ def _same_length(model: Any, requests: Sequence[Request], contract: Contract, we
         eos_token_id=list(contract.eos_ids),
         pad_token_id=contract.pad_id,
         bos_token_id=None,
+        use_cache=families.caches(model.config),
     )
     # Left in the model, a checkpoint's own settings (top_k, repetition_penalty) would join those that are passed.
     kept, model.generation_config = model.generation_config, settings
