@@ -35,9 +35,11 @@ class Top:
 
 
 def logprobs(logits_NV: Tensor, vocabulary: int) -> Tensor:
-    """Log-probabilities [N, vocabulary] over the first `vocabulary` ids, in float32 or wider.
+    """A teacher's log-probabilities [N, vocabulary] over the first `vocabulary` ids, in float32 or wider.
 
-    What a model has beyond its tokenizer (Qwen pads 151,665 tokens to 151,936 or 152,064 rows) is left out.
+    What it has beyond its tokenizer (Qwen pads 151,665 tokens to 151,936 or 152,064 rows) is left out: no text is
+    written with it. A student's own rows of that kind are outcomes of probability 0 to the teacher, so that a student
+    is drawn away from them.
     """
     return _wide(logits_NV[:, :vocabulary]).log_softmax(-1)
 
@@ -54,10 +56,10 @@ def bucketed_kl(top: Top, logits_NV: Tensor, vocabulary: int) -> Tensor:
     """KL of the teacher's k likeliest tokens and one bucket for the rest from the student's, in nats: shape N.
 
     sum_i p_i (log p_i - log q_i) + p_rest (log p_rest - log q_rest), i over the teacher's k tokens. Never negative and
-    never above `full_kl`. Gradients reach the logits. A teacher without a rest (k = vocabulary) gives the full KL.
+    never above `full_kl`. Gradients reach the logits, those beyond the vocabulary too: their probability is in no
+    bucket, and missing in all. A teacher without a rest (k = vocabulary) gives the full KL.
     """
-    logits = _wide(logits_NV[:, :vocabulary])
-    whole_N1 = logits.logsumexp(-1, keepdim=True)
+    logits, whole_N1 = _wide(logits_NV[:, :vocabulary]), _wide(logits_NV).logsumexp(-1, keepdim=True)
     student_NK = logits.gather(1, top.ids_NK) - whole_N1
     inside_N = (top.logprobs_NK.exp() * (top.logprobs_NK - student_NK)).sum(-1)
     if top.ids_NK.shape[1] == vocabulary:
@@ -71,7 +73,8 @@ def bucketed_kl(top: Top, logits_NV: Tensor, vocabulary: int) -> Tensor:
 
 def full_kl(teacher_NV: Tensor, logits_NV: Tensor) -> Tensor:
     """KL of a teacher's log-probabilities [N, V] from the student's logits [N, V or wider], in nats: shape N."""
-    return (teacher_NV.exp() * (teacher_NV - logprobs(logits_NV, teacher_NV.shape[1]))).sum(-1)
+    student_NV = _wide(logits_NV).log_softmax(-1)[:, : teacher_NV.shape[1]]
+    return (teacher_NV.exp() * (teacher_NV - student_NV)).sum(-1)
 
 
 def _rest(logits_NV: Tensor, ids_NK: Tensor) -> Tensor:

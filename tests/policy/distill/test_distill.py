@@ -78,13 +78,25 @@ def test_merging_the_tail_never_raises_the_kl(teacher: list[float], student: lis
 
 @law(max_examples=50, deadline=None)
 @given(teacher=ROWS, student=ROWS, more=st.lists(st.floats(-50, 50), min_size=1, max_size=3))
-def test_rows_beyond_the_tokenizer_change_nothing(
+def test_rows_beyond_the_tokenizer_are_nothing_to_the_teacher_and_a_loss_to_the_student(
     teacher: list[float], student: list[float], more: list[float]
 ) -> None:
-    theirs, mine = torch.tensor([teacher]), torch.tensor([student])
-    wider_theirs, wider_mine = torch.tensor([teacher + more]), torch.tensor([student + more + more])
-    plain = bucketed_kl(likeliest(theirs, 4, 12), mine, 12)
-    assert bucketed_kl(likeliest(wider_theirs, 4, 12), wider_mine, 12).equal(plain)
+    theirs, mine = torch.tensor([teacher]), torch.tensor([student]).double()
+    wider_theirs, wider_mine = torch.tensor([teacher + more]), torch.tensor([student + more]).double()
+    wider_mine.requires_grad_()
+    top = likeliest(theirs, 4, 12)
+    wider = likeliest(wider_theirs, 4, 12)
+    assert (
+        wider.ids_NK.equal(top.ids_NK) and wider.logprobs_NK.equal(top.logprobs_NK) and wider.tail_N.equal(top.tail_N)
+    )
+    lost = -torch.log_softmax(wider_mine, -1)[:, :12].logsumexp(-1)  # what the padding takes, as nats
+    for plain, padded in (
+        (bucketed_kl(top, mine, 12), bucketed_kl(top, wider_mine, 12)),
+        (full_kl(logprobs(theirs, 12), mine), full_kl(logprobs(theirs, 12), wider_mine)),
+    ):
+        assert (padded - plain).item() == pytest.approx(lost.item(), abs=1e-4)
+        (gradient,) = torch.autograd.grad(padded.sum(), wider_mine)
+        assert (gradient[:, 12:] >= 0).all()  # down, and never up
 
 
 # ---- models ----
