@@ -22,8 +22,20 @@ _RELEASES = ("math-verify", "latex2sympy2-extended", "sympy")
 
 
 def code_sha256(module: str) -> str:
-    """Return the hash, as hex, of the source of `module` (`stages.…`), of every module of ours it imports, lazily or
-    not, or launches; of Python's release, and of math-verify's where it is asked."""
+    """Return the hash, as hex, of the source of `module` (`stages.…`) and of all `behind` it, of Python's release, and
+    of math-verify's where it is asked."""
+    found = behind(module)
+    digest = hashlib.sha256(platform.python_version().encode())
+    for name in sorted(found):
+        digest.update(f"\0{name}\0".encode() + found[name])
+    if _SYMBOLIC in found:
+        digest.update("\0".join(map(_release, _RELEASES)).encode())
+    return digest.hexdigest()
+
+
+def behind(module: str) -> dict[str, bytes]:
+    """Return the sources by module name of `module` and of every module of ours it imports, lazily or not, launches, or
+    puts into a sandbox."""
     found: dict[str, bytes] = {}
     waiting = [module]
     while waiting:
@@ -32,12 +44,7 @@ def code_sha256(module: str) -> str:
         if path is not None and name not in found:
             found[name] = path.read_bytes()
             waiting += _imports(found[name], path)
-    digest = hashlib.sha256(platform.python_version().encode())
-    for name in sorted(found):
-        digest.update(f"\0{name}\0".encode() + found[name])
-    if _SYMBOLIC in found:
-        digest.update("\0".join(map(_release, _RELEASES)).encode())
-    return digest.hexdigest()
+    return found
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stages.rewards import sources
 from tests.house import lock, rooms
 
 
@@ -94,3 +95,10 @@ def test_a_stage_that_scores_is_all_rewards_that_the_registry_finds() -> None:
     assert {"stages.rewards.accuracy", "stages.rewards.overlong", "stages.rewards.mathematics.math"} <= set(
         lock.closure(["stages.rl"])
     )
+
+
+def test_a_program_that_is_put_into_the_sandbox_is_in_the_lock_and_in_the_hash_behind_a_verdict() -> None:
+    files = rooms.ROOT.glob("stages/rewards/programs/[!_]*.py")
+    programs = {f"stages.rewards.programs.{file.stem}" for file in files}
+    assert {"stages.rewards.programs.judge", "stages.rewards.programs.pytest_standin"} <= programs
+    assert programs <= set(lock.closure(["stages.rl"])) and programs <= set(sources.behind("stages.rewards.code"))

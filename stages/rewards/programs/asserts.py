@@ -20,7 +20,12 @@ from stages.rewards.programs.wire import GONE
 
 JUDGE_CPU_S = 10.0  # of the tests themselves, at least
 PATIENCE_S = 20.0  # for word of how the program's side ended, which comes at once
-_JUDGES = ("wire", "judge", "names", "proxy", "pytest_standin")
+_SIDES = {
+    "subject.py": ("wire.py",),
+    "judge.py": ("wire.py", "names.py", "proxy.py", "pytest_standin.py"),
+}
+"""The program of each side, and what it imports from here: files beside this one, found as such by whoever hashes the
+code behind a verdict."""
 _HERE = Path(__file__).parent
 _START = "import sys; sys.path.insert(0, '.'); from stages.rewards.programs.{module} import main; main()"
 
@@ -39,8 +44,8 @@ def judge(program: bytes, tests: Sequence[str], limits: Limits, isolation: str) 
         ends = [stack.enter_context(open(fd, mode, buffering=0)) for _ in "ab" for fd, mode in _pipe()]
         to_program, from_program = ends[:2], ends[2:]
         given = {"main.py": program, "tests.json": json.dumps(list(tests)).encode()}
-        subject = _job("subject", "main.py", given, (to_program[0].fileno(), from_program[1].fileno()))
-        author = _job("judge", "tests.json", given, (from_program[0].fileno(), to_program[1].fileno()))
+        subject = _job("subject.py", "main.py", given, (to_program[0].fileno(), from_program[1].fileno()))
+        author = _job("judge.py", "tests.json", given, (from_program[0].fileno(), to_program[1].fileno()))
         lenient = replace(
             limits, idle_s=0.0, cpu_s=max(JUDGE_CPU_S, 2 * limits.cpu_s), memory_mb=max(1024, limits.memory_mb)
         )
@@ -86,9 +91,9 @@ def _results(said: Outcome, ended: Outcome | None) -> Results:
     return Results([bool(ok) for ok, _ in results], first.replace(GONE, ending or "it is gone"))
 
 
-def _job(module: str, file: str, given: dict[str, bytes], fds: tuple[int, int]) -> Job:
+def _job(side: str, file: str, given: dict[str, bytes], fds: tuple[int, int]) -> Job:
     """Return the job of one side: it gets the modules both speak with, and its own file alone."""
-    modules = ("wire", "subject") if module == "subject" else _JUDGES
-    files = {f"stages/rewards/programs/{name}.py": (_HERE / f"{name}.py").read_bytes() for name in modules}
-    command = (interpreter(), *PYTHON_FLAGS, "-c", _START.format(module=module), file, *map(str, fds))
+    files = {f"stages/rewards/programs/{name}": (_HERE / name).read_bytes() for name in (side, *_SIDES[side])}
+    start = _START.format(module=side.removesuffix(".py"))
+    command = (interpreter(), *PYTHON_FLAGS, "-c", start, file, *map(str, fds))
     return Job(command=command, files={**files, file: given[file]}, fds=fds)
