@@ -16,7 +16,18 @@ from stages.core.errors import InputError, RecipeError
 SCHEME = "openai:"
 KEY_ENV = "OPENAI_API_KEY"
 """The environment variable that holds the key, unless `key_env` names another."""
+_MAY_BE_SECRET = re.compile(
+    r":[^@]*@|%(?:25)*(?:3a|3f|40)|[?&;=]|\b(?:sk|hf|gsk|xai)[-_][\w-]{8}|\w{32}", re.IGNORECASE
+)
+"""A password before an @ in any spelling, a query, what looks like a key."""
 _EXAMPLE = "write openai:http://127.0.0.1:8000/v1#MODEL"
+
+
+def shown(text: str) -> str:
+    """Return an input's text for an error, in backticks; where it may hold a password or a key, words in its place."""
+    bare = re.sub(r"^(?:hf|openai):", "", text)
+    hidden = "what is given (not repeated here: it may hold a password or a key)"
+    return hidden if _MAY_BE_SECRET.search(bare) else f"`{text}`"
 
 
 @dataclass(frozen=True)
@@ -42,20 +53,21 @@ class Address:
             port = parts.port
         except ValueError as error:
             raise InputError("the address of an endpoint cannot be read as a URL", hint=_EXAMPLE) from error
-        if parts.username is not None or parts.password is not None or parts.query or "?" in text:
+        userinfo = parts.username is not None or "@" in unquote(unquote(base))
+        if userinfo or parts.query or "?" in unquote(text) or re.search(r"[;&=]", unquote(base)):
             what = "the address of an endpoint holds a password or a query, and it would be written into records"
             raise InputError(what, hint=f"leave it out and put the key into the environment variable {KEY_ENV}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InputError(f"`{text}` is not openai:URL#model", hint=_EXAMPLE)
+            raise InputError(f"{shown(text)} is not openai:URL#model", hint=_EXAMPLE)
         model, at, revision = name[1:].partition("@")
         model = unquote(name[:1] + model)
         if not mark or not model.strip() or not model.isprintable():
-            raise InputError(f"`{text}` does not say which model", hint=_EXAMPLE)
+            raise InputError(f"{shown(text)} does not say which model", hint=_EXAMPLE)
         if at and not revision:
             hint = "write it behind the @, or leave the @ out; an @ of the model's name is written %40"
-            raise InputError(f"`{text}` has an empty revision", hint=hint)
+            raise InputError(f"{shown(text)} has an empty revision", hint=hint)
         if re.search(r"/(chat/)?completions/*$", parts.path):
-            raise InputError(f"`{text}` names a route", hint="end the URL before it, usually in /v1")
+            raise InputError(f"{shown(text)} names a route", hint="end the URL before it, usually in /v1")
         usual = {"http": 80, "https": 443}[parts.scheme]
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         place = host if port in (None, usual) else f"{host}:{port}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from stages.core.errors import InputError, MissingError, UnreachableError
+from stages.core.run.endpoint import shown
 
 LOOK_S, SMALL_S = 20.0, 120.0
 """Longest wait for what the hub says of a repository, and for its small files (config and tokenizer), in seconds."""
@@ -45,7 +46,9 @@ def split_name(text: str) -> tuple[str, str]:
     """Return name and revision ("" = the default branch) of `hf:owner/name[@revision]`; InputError for another form."""
     repository, _, revision = text.removeprefix("hf:").partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise InputError(f"`{text}` is not hf:owner/name", hint="e.g. hf:Qwen/Qwen2.5-0.5B or hf:owner/name@revision")
+        raise InputError(
+            f"{shown(text)} is not hf:owner/name", hint="e.g. hf:Qwen/Qwen2.5-0.5B or hf:owner/name@revision"
+        )
     return repository, revision
 
 

@@ -22,7 +22,7 @@ from stages.core.errors import InputError, MissingError, nearest
 from stages.core.fingerprint import fingerprint, node_payload
 from stages.core.rows import Conversation, Labelled, Preference, Prompt, read_rows, write_rows
 from stages.core.run import hub, provenance
-from stages.core.run.endpoint import SCHEME, Address, EndpointSettings
+from stages.core.run.endpoint import SCHEME, Address, EndpointSettings, shown
 from stages.core.run.events import Events
 from stages.core.run.runtime import Runtime
 from stages.core.storage import disk
@@ -275,7 +275,7 @@ def _local(text: str, kind: type[Artifact], store: Store, options: dict[str, str
     path = Path(text).expanduser()
     if not path.exists():
         hint = nearest(text, [artifact.name for artifact in store.all()])
-        raise MissingError(f"no artifact, folder or file `{text}`", hint=f"{hint}See `r1 artifacts list`")
+        raise MissingError(f"no artifact, folder or file {shown(text)}", hint=f"{hint}See `r1 artifacts list`")
     cache = store.home / ".hashes" / f"outside-{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}.json"
     files = _files_of(path, kind)
     root = path if path.is_dir() else path.parent

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.errors import InputError, RecipeError
+from stages.core.artifact import Endpoint, Model
+from stages.core.errors import InputError, MissingError, RecipeError
 from stages.core.recipe import loading
+from stages.core.run import sources
 from stages.core.run.endpoint import Address, EndpointSettings
+from stages.core.storage.store import Store
 
 
 @pytest.mark.parametrize(
@@ -46,12 +49,55 @@ def test_what_is_no_address_is_refused_with_an_example(text: str, what: str) -> 
 
 
 @pytest.mark.parametrize(
-    "text", ["openai:http://me:s3cret@host/v1#m", "openai:http://s3cret@host/v1#m", "openai:http://h/v1?key=s3cret#m"]
+    "text",
+    [
+        "openai:http://me:s3cret@host/v1#m",
+        "openai:http://s3cret@host/v1#m",
+        "openai:http://h/v1?key=s3cret#m",
+        "openai:me:s3cret@host#m",
+        "openai:me:s3cret@host",
+        "openai://me:s3cret@host/v1#m",
+        "openai:http:me:s3cret@host/v1#m",
+        "openai:me%3As3cret%40host#m",
+        "openai:http://me%253As3cret%2540host/v1#m",
+        "openai:http://h/v1;key=s3cret#m",
+        "openai:http://h/v1%3Fkey=s3cret#m",
+        "openai:h/v1&key=s3cret#m",
+    ],
 )
 def test_an_address_with_a_secret_is_refused_without_saying_it_again(text: str) -> None:
     with pytest.raises(InputError, match="holds a password or a query") as raised:
         Address.parse(text)
     assert "s3cret" not in raised.value.told and "OPENAI_API_KEY" in raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "openai:me:s3#cret@host#m",
+        "openai:http://me:s3/cret@host",
+        "openai:sk-s3cret-s3cret99",
+        "http://me:s3cret@host/v1#m",
+        "OpenAI:me:s3cret@host#m",
+        "hf:me:s3cret@owner/name",
+        "hf:https://me:s3cret@huggingface.co/owner/name",
+        "https://host/v1?key=s3cret",
+        "hf:hf_s3cretS3cretS3cret",
+    ],
+)
+def test_no_error_says_a_secret_again_wherever_it_was_written(text: str, tmp_path: Path) -> None:
+    with pytest.raises((InputError, MissingError)) as raised:
+        sources.identity(text, (Model, Endpoint), Store(tmp_path))
+    assert "s3" not in raised.value.told and "cret" not in raised.value.told and raised.value.hint
+    with pytest.raises((InputError, MissingError)) as raised:
+        sources.resolve(text, (Model, Endpoint), Store(tmp_path))
+    assert "cret@" not in raised.value.told and "s3cret" not in raised.value.told
+
+
+def test_an_ordinary_mistake_is_repeated(tmp_path: Path) -> None:
+    for text in ("openai:gpt-4o", "hf:tiny", "openai:http://host/v1"):
+        with pytest.raises(InputError, match=f"`{text}`"):
+            sources.identity(text, (Model, Endpoint), Store(tmp_path))
 
 
 def test_only_a_server_elsewhere_hears_a_key_in_the_clear() -> None:
