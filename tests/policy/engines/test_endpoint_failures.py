@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from typing import Any
 
@@ -218,3 +219,17 @@ def test_a_server_that_fails_every_request_is_given_up(server: FakeServer, opene
     with pytest.raises(EngineError, match="does not answer any more"):
         answers(opened(concurrency=1, retries=0), asking(*"abcdefghij"))
     assert len(server.bodies) == 5
+
+
+def test_a_run_that_ends_on_an_error_leaves_asyncio_nothing_to_say(
+    server: FakeServer, opened: Opened, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Bodies that were being read when it ended are generators, whose closing is a task that nobody would wait for."""
+    server.script = lambda number, body: fake.raw("text/event-stream", b"data: {bad\n\n" * 20)
+    for _ in range(8):
+        engine = opened(concurrency=8, retries=0)
+        with pytest.raises(EngineError, match="does not answer any more"):
+            answers(engine, asking(*(f"{number}" for number in range(24))))
+        engine.close()
+        gc.collect()
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []

@@ -376,9 +376,15 @@ class EndpointEngine:
 
 
 async def _stopped(client: httpx.AsyncClient) -> None:
-    """Cancel what is still in flight and close the connections."""
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
+    """Cancel what is still in flight, close the connections, and leave nothing that the loop would still have to do:
+    a body that was not read to its end is a generator, and closing it is a task of its own, begun when it is dropped.
+    """
+    loop, this = asyncio.get_running_loop(), asyncio.current_task()
+    while others := asyncio.all_tasks() - {this}:
+        for task in others:
+            task.cancel()
+        await asyncio.wait(others)
     await client.aclose()
+    await loop.shutdown_asyncgens()
+    while others := asyncio.all_tasks() - {this}:
+        await asyncio.wait(others)
