@@ -29,6 +29,9 @@ class Runtime:
     vllm_server: str | None = None
     """URL of a `vllm serve` that serves the model of this run and samples instead of a vLLM in this process; None
     or empty = none. How to start it: docs/gpu.md."""
+    vllm_wait_s: float = 1800.0
+    """Longest wait for one answer of that server, or for it to take new weights, in seconds, above 0: one that hangs is
+    given up then, and the request asked again or told as lost."""
     threads: int | None = None
     """CPU threads for torch, 1 or more; None = all cores."""
     micro_batch: int | None = None
@@ -52,6 +55,9 @@ class Runtime:
         if self.vllm_memory is not None and not 0 < self.vllm_memory <= 1:
             what = f"`vllm_memory` is a share, above 0 and at most 1, not {self.vllm_memory}"
             raise RecipeError(what, hint="try runtime.vllm_memory=0.4")
+        if not self.vllm_wait_s > 0:
+            what = f"`vllm_wait_s` must be above 0, not {self.vllm_wait_s}"
+            raise RecipeError(what, hint="try runtime.vllm_wait_s=300")
         for key in ("threads", "micro_batch", "checkpoint_every", "log_every"):
             value = getattr(self, key)
             if value is not None and value < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,7 +56,7 @@ def engine(told: Told, base: Base, server: FakeServer, monkeypatch: pytest.Monke
     found.close()
 
 
-def drawn(engine: VllmServer, temperature: float = 1.0) -> Completion:
+def drawn(engine: Any, temperature: float = 1.0) -> Completion:
     asked = Request(prompt_ids=[5], sampling=Sampling(max_tokens=1, temperature=temperature), seed=0)
     return next(done for _, done in engine.sample([asked]))
 
@@ -130,6 +131,19 @@ def test_a_server_with_another_model_than_the_folder_is_refused_with_both_number
     ) as raised:
         opened()
     assert "vllm serve" in raised.value.hint
+
+
+def test_a_server_that_hangs_is_given_up_after_the_wait_that_the_run_allows(
+    told: Told, base: Base, server: FakeServer
+) -> None:
+    runtime = Runtime(vllm_server=server.url, vllm_wait_s=0.5)
+    engine = VllmEngine.open(base.folder, contract=base.contract, dtype="float32", runtime=runtime)
+    told.behaviour, begun = fake.never, time.monotonic()
+    done = drawn(engine)
+    assert (done.finish, done.fault) == (Finish.TIMED_OUT, "no answer within 0.5 s") and time.monotonic() - begun < 10
+    engine.close()
+    with pytest.raises(RecipeError, match="`vllm_wait_s` must be above 0"):
+        Runtime(vllm_wait_s=0)
 
 
 def test_a_key_that_travels_in_the_clear_is_told(

@@ -80,7 +80,8 @@ class VllmEngine:
         """Open a folder as the runtime says: in a server that runs already, or in this process; beside a trainer's live
         `model` a GPU is shared, else it is vLLM's own."""
         if runtime.vllm_server:
-            return VllmServer(runtime.vllm_server, folder, contract, dtype=dtype if model is None else None)
+            own = dtype if model is None else None
+            return VllmServer(runtime.vllm_server, folder, contract, dtype=own, wait_s=runtime.vllm_wait_s)
         share = runtime.vllm_memory or (ALONE if model is None else COLOCATED)
         return cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
 

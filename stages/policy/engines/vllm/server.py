@@ -36,8 +36,8 @@ MOST_TOP = 1024
 """Likeliest tokens that a server is asked for: it sends them for each token of the prompt too."""
 FLIGHT = 128
 """Requests on their way at once."""
-CONNECT_S, ANSWER_S = 10.0, 1800.0
-"""Longest wait for a connection, and for a completion or new weights."""
+CONNECT_S = 10.0
+"""Longest wait for a connection."""
 START = "VLLM_SERVER_DEV_MODE=1 vllm serve FOLDER --logprobs-mode processed_logprobs --max-logprobs -1 "
 START += '--generation-config vllm --weight-transfer-config \'{"backend": "nccl"}\''
 COOLEST, HOTTEST = 0.01, 2.0
@@ -69,20 +69,30 @@ class VllmServer:
     coupled = False
     apart = True
 
-    def __init__(self, url: str, folder: Path, contract: Contract, *, dtype: str | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        contract: Contract,
+        *,
+        dtype: str | None = None,
+        wait_s: float = Runtime.vllm_wait_s,
+    ) -> None:
         """Connect to a server that serves `folder`. `dtype`: number type in which the folder is loaded once, on the
-        CPU, and compared with the server; None where a trainer renews the server and compares then.
+        CPU, and compared with the server; None where a trainer renews the server and compares then. `wait_s`: longest
+        wait for a completion or new weights.
 
         Raises EngineError for one that is not there, is no vLLM, has another length or another model, or tells
         log-probabilities before the temperature; RecipeError for what is no address.
         """
         address, settings = server_address(url), EndpointSettings()
         self._server = Server(address, settings, key_of(settings))
+        self._wait_s = wait_s
         self.url, self._folder, self._contract = address.url, folder, contract
         key = self._server.key
         self._client = httpx.Client(
             headers={"authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            timeout=httpx.Timeout(wait_s, connect=CONNECT_S),
             limits=httpx.Limits(max_connections=FLIGHT, max_keepalive_connections=FLIGHT),
             trust_env=False,
         )
@@ -221,7 +231,7 @@ class VllmServer:
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.InvalidURL) as error:
             raise EngineError(f"there is no vLLM server at {self.url}", hint=f"start it as: {START}") from error
         except httpx.TimeoutException as error:
-            raise _Failed(Finish.TIMED_OUT, f"no answer within {ANSWER_S:.0f} s") from error
+            raise _Failed(Finish.TIMED_OUT, f"no answer within {self._wait_s:g} s") from error
         except httpx.HTTPError as error:
             raise _Failed(Finish.LOST, f"the connection broke ({type(error).__name__})") from error
         self._refuse_shut_out(answer)
@@ -305,7 +315,7 @@ class VllmServer:
             raise EngineError("the vLLM server does not take new weights", hint=f"start it as: {START}")
         place, port = _reachable(self.url)
         info = NCCLTrainerInitInfo(place, port, int(self._json(answer)["world_size"]) + 1, rank=0)
-        client = HTTPVLLMWeightSyncClient(self.url, timeout=ANSWER_S)
+        client = HTTPVLLMWeightSyncClient(self.url, timeout=self._wait_s)
         return NCCLTrainerWeightTransferEngine.trainer_init(info, client=client, source=self._source)
 
     def _strange(self, error: Exception) -> EngineError:
