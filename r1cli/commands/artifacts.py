@@ -240,6 +240,8 @@ def bring(
     screen = Screen(as_json)
     artifact = resolve(source, KINDS[kind], Store(), name=name, pad_token=pad_token)
     screen.say(f"{artifact.address}  {artifact.kind}  {artifact.path}")
+    for note in artifact.metrics.get("notes", []):
+        screen.say(f"note: {note}")
     screen.data(_summary(artifact))
 
 

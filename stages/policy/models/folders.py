@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ PROBED_TOKENS = 4_000
 """Most tokens of a vocabulary that are tried one by one."""
 
 
-def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
+def load_tokenizer(path: Path | str, *, grown: bool = False) -> PreTrainedTokenizerBase:
     """Load a folder's tokenizer as `AutoTokenizer` does, and make sure that it is the one in tokenizer.json.
 
     The trap (transformers 5.17): for `model_type: qwen2`, and some forty others, AutoTokenizer holds the hub's
@@ -55,14 +56,18 @@ def load_tokenizer(path: Path | str) -> PreTrainedTokenizerBase:
     `save_pretrained` of a PreTrainedTokenizerFast with these parts does that but for the class name, which does not
     matter.
 
-    Raises MissingError without a folder or a tokenizer, ContractError when the two tokenize differently.
+    `grown` takes a tokenizer to which its other files add tokens that tokenizer.json does not hold, as transformers
+    does: so come many models whose makers added a `[PAD]`.
+
+    Raises MissingError without a folder or a tokenizer, InputError for one that cannot be read, ContractError when the
+    two tokenize differently.
     """
     folder = Path(path)
     if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
         raise MissingError(f"`{folder}` holds no tokenizer", hint="save one there: `tokenizer.save_pretrained`")
     tokenizer = read_tokenizer(folder)
     file = folder / "tokenizer.json"
-    if file.is_file() and not _same_parts(tokenizer, _parts(file)):
+    if file.is_file() and not _same_parts(tokenizer, _parts(file), grown=grown):
         with outside(f"`{file}` cannot be read"):
             plain = PreTrainedTokenizerFast(tokenizer_file=str(file))
         difference = tokenizer_difference(tokenizer, plain)
@@ -86,10 +91,16 @@ def _decisive(text: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(text).items() if key not in ("padding", "truncation")}
 
 
-def _same_parts(one: PreTrainedTokenizerBase, parts: dict[str, Any]) -> bool:
-    """Whether a tokenizer is made of these very parts, which makes every text the same ids: nothing has to be tried."""
+def _same_parts(one: PreTrainedTokenizerBase, parts: dict[str, Any], *, grown: bool = False) -> bool:
+    """Whether a tokenizer is made of these very parts, which makes every text the same ids: nothing has to be tried.
+
+    `grown` lets it have more added tokens.
+    """
     backend = getattr(one, "backend_tokenizer", None)
-    return backend is not None and _decisive(backend.to_str()) == parts
+    mine = _decisive(backend.to_str()) if backend is not None else {}
+    if grown and mine:
+        mine["added_tokens"] = [token for token in mine["added_tokens"] if token in parts.get("added_tokens", [])]
+    return mine == parts
 
 
 def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> str:
@@ -142,6 +153,23 @@ def torch_dtype(name: str) -> torch.dtype:
     if not isinstance(found, torch.dtype) or not found.is_floating_point:
         raise InputError(f"`{name}` is no dtype for weights", hint="use float32, bfloat16 or float16")
     return found
+
+
+def cast(model: Any, dtype: str) -> Any:
+    """Turn a model's weights into `dtype`, in place, and return it; those that its architecture keeps in float32 however
+    it is loaded (a router's correction bias, DeepSeek-V3 section 2.1.2) stay as they are."""
+    kind = torch_dtype(dtype)
+    kept = re.compile("|".join(f"({part.replace('*', '.*')})" for part in model._get_dtype_plan(kind)) or r"(?!)")
+    whole = {
+        name: part.data
+        for name, part in (*model.named_parameters(), *model.named_buffers())
+        if kept.search(name) and part.dtype == torch.float32
+    }
+    model.to(kind)
+    for name, part in (*model.named_parameters(), *model.named_buffers()):
+        if name in whole:
+            part.data = whole[name]
+    return model
 
 
 def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") -> Any:

@@ -71,7 +71,7 @@ def refuse_foreign(folder: Path) -> None:
     refuse_adapter(folder)
     judge = (folder / _JUDGE).is_file()
     refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"), judge=judge)
-    load_tokenizer(folder)
+    load_tokenizer(folder, grown=True)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class _Source:
 
 def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told | None) -> dict[str, Any]:
     source = _checked(path)
-    tokenizer = load_tokenizer(path)
+    tokenizer = load_tokenizer(path, grown=True)
     notes = source.notes + fit_vocabulary(tokenizer, source.rows)
     ends, differing = settle_ends(_ends_said(path, source.raw, tokenizer), source.rows, tokenizer.bos_token_id)
     text = _text(source.raw)

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from stages.core.errors import InputError
 from stages.core.storage import disk
 from stages.policy.models.chat import turn_end
-from stages.policy.models.folders import build_contract, save_model
+from stages.policy.models.folders import build_contract, cast, save_model
 from stages.policy.models.reading import outside, read_tokenizer
 from stages.policy.models.special import fit_vocabulary, settle_ends, settle_special
 
@@ -145,6 +145,6 @@ def _plain(loaded: Any, dtype: torch.dtype) -> Any:
     config.dtype = dtype
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(config)
-    plain.load_state_dict({name: tensor.to(dtype) for name, tensor in loaded.state_dict().items()}, assign=True)
+    plain.load_state_dict(loaded.state_dict(), assign=True)
     plain.tie_weights()
-    return plain
+    return cast(plain, str(dtype).removeprefix("torch."))

@@ -69,7 +69,7 @@ def outside(what: str, hint: str = _FETCH) -> Iterator[None]:
 def first_line(error: BaseException) -> str:
     """The first line that an error says, printable and at most 200 characters, or its kind where it says nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = lines[0] if lines else type(error).__name__
+    said = " ".join(lines[: 1 + lines[0].endswith(":")]) if lines else type(error).__name__
     if isinstance(error, KeyError):
         said = f"nothing is known of {said}"
     return "".join(letter if letter.isprintable() else "?" for letter in said[:200]).rstrip(" :.")
@@ -109,7 +109,9 @@ def read_tokenizer(folder: Path, **options: Any) -> PreTrainedTokenizerBase:
     hint = _CONVERT_WORDS.replace("{folder}", str(folder))
     try:
         with outside(f"the tokenizer of `{folder}` cannot be read"):
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+            made = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False, **options)
+            made(["a"], truncation=False)  # a setting of the wrong kind shows at the first text
+            return made
     except InputError as error:
         if any(word in error.what for word in _REMOTE):
             what = f"the tokenizer of `{folder}` needs code of its own, which is never run here"

@@ -149,4 +149,4 @@ def _forget(tokenizer: PreTrainedTokenizerBase, names: set[str], told: str) -> N
 
 def _listed(values: Sequence[Any]) -> str:
     more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(str(value) for value in values[:_SHOWN]) + more
+    return ", ".join(str(value)[:40] for value in values[:_SHOWN]) + more

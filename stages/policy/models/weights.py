@@ -108,9 +108,9 @@ class Policy:
     def save(self, folder: Path, dtype: str) -> None:
         """Write a model folder with weights of `dtype`, tokenizer and contract; raises as `models.save_model`.
 
-        The weights in memory are of that dtype from then on.
+        The weights in memory are of that dtype from then on, but for those that `models.cast` leaves.
         """
-        folders.save_model(self.module.to(folders.torch_dtype(dtype)), self.tokenizer, self.contract, folder)
+        folders.save_model(folders.cast(self.module, dtype), self.tokenizer, self.contract, folder)
 
     def largest_change(self, folder: Path) -> float:
         """Return the largest |w - w'| over all weights, w' those in the safetensors files of a model folder.
