@@ -63,7 +63,8 @@ def settle_ends(said: Mapping[str, Any], rows: int, begin: int | None = None) ->
         ends.remove(begin)
     if not ends:
         raise ContractError("the model names no end token", hint="add eos_token_id to its generation_config.json")
-    if len({frozenset(ids) - {begin} for ids in named.values() if ids}) > 1:
+    named = {place: [one for one in ids if one in ends] for place, ids in named.items()}
+    if len({frozenset(ids) for ids in named.values() if ids}) > 1:
         told = "; ".join(f"{place} {_listed(ids)}" for place, ids in named.items() if ids)
         notes.append(f"places disagree on the end tokens, and all of them end a completion here: {told}")
     return ends, notes
