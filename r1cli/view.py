@@ -228,6 +228,7 @@ class Progress:
     def head(self) -> str:
         """`zero  12/80 steps · 0:35 · 3:10 left`."""
         count = f"{self.done}/{self.total} {self.unit}".strip() if self.total else "started"
+        count = f"{self.done} {self.unit}" if self.done and not self.total else count  # nobody knows how many there are
         left = self.left()
         rest = f" · {span(left)} left" if left is not None and self.done < self.total else ""
         return f"{self.title}  {count} · {span(self.elapsed)}{rest}"
@@ -268,7 +269,7 @@ class PlainLines:
             print(said, file=self._stream, flush=True)
             return
         over = event.get("event") == "progress" and 0 < self._shown.total == self._shown.done
-        if not self._shown.total or (self._clock() - self._last < PLAIN_EVERY and not over):
+        if not (self._shown.total or self._shown.done) or (self._clock() - self._last < PLAIN_EVERY and not over):
             return
         self._last = self._clock()
         tail = self._shown.tail()

@@ -1,56 +1,74 @@
-"""Outside problems -> Prompts: normalise, extract the gold, check it by its own reward, dedupe, split, decontaminate.
+"""Outside rows -> Prompts, Conversations or Preferences: read by role, checked, deduped, split, decontaminated.
 
-A user's JSONL or Parquet file, a dataset folder or a hub dataset enters; rows that a reward can judge leave as
-`prompts.jsonl`, and every row left out stands in `dropped.jsonl` with its reason. A reward can only teach what it can
-judge, so this is checked here, once, and not discovered in a training run. A row that cannot be read at all stops
-everything, and nothing is sealed.
+A user's file (JSON Lines, JSON, CSV, Parquet, Arrow), a dataset folder or a hub dataset enters; rows that can be used
+leave, and every row left out stands in `dropped.jsonl` with its reason. A reward can only teach what it can judge, so
+each gold is checked by its own reward here, once, and not discovered in a training run. A row that cannot be used never
+ends the command; a column that no row has does.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections import Counter
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from stages.core import text
-from stages.core.artifact import Draft, Prompts
-from stages.core.data import contamination, outside
+from stages.core.artifact import Artifact, Conversations, Draft, Preferences, Prompts
+from stages.core.data import contamination, golds, layouts, makers, outside
+from stages.core.data.layouts import Layout
+from stages.core.data.makers import Wishes, candidate
+from stages.core.data.sifting import Candidate, Sifter, digest
+from stages.core.data.values import Unusable, as_text, shown
 from stages.core.errors import InputError, RecipeError, nearest
-from stages.core.language import scripts
-from stages.core.rows import VERIFIERS, Prompt, write_rows
+from stages.core.fingerprint import later
+from stages.core.rows import JUDGES, VERIFIERS, Prompt
 from stages.rewards import accuracy
+from stages.rewards.mathematics import math
+from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 VERSION = 4
 SPLITS = ("train", "heldout", "all")
-_FIELDS = tuple(f.name for f in fields(Prompt))
+KINDS: dict[str, type[Artifact]] = {
+    "prompts": Prompts,
+    "conversations": Conversations,
+    "preferences": Preferences,
+}
+_CONFLICTS = {"prompts": "conflicting golds", "conversations": "conflicting", "preferences": "conflicting preferences"}
+_COMMON = (0.2, 20)
+"""From this share of rows on, in this many rows, a gold that is no option letter and no yes or no is told of."""
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the prompts should be."""
+    """What the rows should be."""
 
     source: str
-    """A .jsonl or .parquet file, a dataset folder, or `hf:owner/name[@revision]`."""
+    """A .jsonl, .json, .csv, .tsv, .parquet or .arrow file (.gz, .bz2, .xz or .zst too), a dataset folder, or
+    `hf:owner/name[@revision]`."""
+    kind: str = later("prompts")
+    """prompts, conversations (to imitate) or preferences (chosen and rejected, for judges)."""
     subset: str = ""
     """Configuration of a hub dataset or folder (GSM8K: `main`); empty = its default. Files have none."""
     source_split: str = "train"
     """Split to read of a hub dataset or folder. Files have none."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Our field -> their column (`problem: question`), `a.b` reaches into nested objects; a field not named here
-    keeps its name."""
+    """Our field -> their column (`problem: question`), `a.b`, `a[-1]` and `messages[user]` reach into it; a field not
+    named here keeps its name, or is found by the usual ones (docs/data.md)."""
     answer_pattern: str = ""
-    r"""Regular expression whose first group is the gold; empty = what follows `####`, else the last \boxed{}, else
-    the whole answer."""
+    r"""Regular expression whose first group is the gold; empty = what follows `####` in the last line, else the last
+    \boxed{} and those joined to it, else the whole answer."""
     verifier: str = ""
-    """math, choice, program or exact; empty = the row's own `verifier`, else math."""
+    """math, choice, program, exact, code, or a judge: helpful, safe; empty = the row's own `verifier`, else math."""
+    real_answers: list[str] = later([])
+    """Golds that are answers here, although they usually say that there is none: `[None, unknown]`."""
     family: str = ""
     """Task family for tables; empty = the row's own, else none."""
     language: str = ""
@@ -61,28 +79,34 @@ class Recipe:
     heldout_share: float = 0.1
     """Share of problems in the heldout split, 0 to 1."""
     dedupe: bool = True
-    """Keep the first of equal problems; equal problems with different golds are all left out, since one of them is
+    """Keep the first of equal rows; equal problems with different golds are all left out, since one of them is
     wrong."""
     ngram: int = 10
     """Leave out a problem that shares a run of this many words (CJK: characters) with `against`; DeepSeek-R1 uses 10.
     At least 2."""
+    max_problem_chars: int = later(0)
+    """Leave out a problem of more characters, turns before it included (English: about 4 a token, Chinese: 1.5); 0 =
+    keep any."""
     max_rows: int = 0
     """Keep at most this many rows, chosen by hash and seed; 0 = all."""
     seed: int = 0
     """Changes which rows `max_rows` chooses, and nothing else."""
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise RecipeError(f"unknown split `{self.split}`", hint=f"use one of: {', '.join(SPLITS)}")
+        for name, value, known in (("kind", self.kind, tuple(KINDS)), ("split", self.split, SPLITS)):
+            if value not in known:
+                raise RecipeError(f"unknown {name} `{value}`", hint=f"use one of: {', '.join(known)}")
         if self.verifier and self.verifier not in VERIFIERS:
             raise RecipeError(f"unknown verifier `{self.verifier}`", hint=f"use one of: {', '.join(VERIFIERS)}")
         if not 0.0 <= self.heldout_share <= 1.0:
             raise RecipeError(f"heldout_share is {self.heldout_share}", hint="give a share from 0 to 1")
-        if self.ngram < 2 or self.max_rows < 0:
-            raise RecipeError(f"ngram is {self.ngram}, max_rows is {self.max_rows}", hint="ngram >= 2, max_rows >= 0")
+        if self.ngram < 2 or min(self.max_rows, self.max_problem_chars) < 0:
+            what = f"ngram is {self.ngram}, max_rows {self.max_rows}, max_problem_chars {self.max_problem_chars}"
+            raise RecipeError(what, hint="ngram >= 2, max_rows >= 0, max_problem_chars >= 0")
+        known = (*layouts.FIELDS[self.kind], "messages", "system")
         for name in self.columns:
-            if name not in _FIELDS:
-                hint = f"{nearest(name, _FIELDS)}columns maps our field to yours; ours are: {', '.join(_FIELDS)}"
+            if name not in known:
+                hint = f"{nearest(name, known)}columns maps our field to yours; ours are: {', '.join(known)}"
                 raise RecipeError(f"unknown field `{name}` in columns", hint=hint)
         try:
             groups = re.compile(self.answer_pattern).groups
@@ -94,53 +118,55 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """What the prompts are made with."""
+    """What the rows are made with."""
 
     against: Prompts | None = None
-    """Evaluation prompts that no row may share an n-gram with."""
-
-
-class Row(NamedTuple):
-    """An outside row on its way: where it stood, what it became, and why it is left out ("" = kept)."""
-
-    where: str
-    prompt: Prompt
-    fault: str = ""
-    detail: str = ""
+    """Evaluation prompts that no problem may share an n-gram with."""
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
-    """Turn the source into checked prompts; raises InputError (file:line) for an unreadable row, or if none is left."""
-    source = identity(recipe)
-    lines = outside.read(recipe.source, recipe.subset, recipe.source_split, work.scratch)
-    rows = [_read_row(raw, where, recipe) for where, raw in lines]
-    counts = {"rows_read": len(rows)}
-    if recipe.dedupe:
-        rows = _deduped(rows)
-    in_split = [row for row in rows if recipe.split in ("all", row.prompt.split)]
-    counts["rows_in_other_split"] = len(rows) - len(in_split)
+    """Turn the source into checked rows; raises InputError for a column that no row has, or if no row is left."""
+    identified = identity(recipe)
     evaluated = inputs.against.rows() if inputs.against else []
     grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
-    checked: list[Row] = []
-    for row in in_split:
-        checked.append(row if row.fault else _checked(row, grams, recipe.ngram))
-        if len(checked) % 500 == 0 or len(checked) == len(in_split):
-            kept = sum(not row.fault for row in checked)
-            work.emit("progress", done=len(checked), total=len(in_split), unit="rows", figures={"kept": float(kept)})
-    good = [row for row in checked if not row.fault]
-    faults = Counter(row.fault for row in checked if row.fault)
-    if not good:
-        most = f"; most often: {faults.most_common(1)[0][0]}" if faults else ""
-        raise InputError(f"none of {len(rows)} rows can be used{most}", where=recipe.source, hint=_HINT)
-    chosen = _chosen(good, recipe)
-    counts["rows_over_max"] = len(good) - len(chosen)
-    _check_ids(chosen)
-    write_rows(work.path / "prompts.jsonl", (row.prompt for row in chosen))
-    _write_dropped(work.path / "dropped.jsonl", checked)
-    families = Counter(row.prompt.family or "-" for row in chosen)
-    splits = Counter(row.prompt.split for row in chosen)
-    tables = {"dropped": dict(faults), "families": dict(families), "splits": dict(splits)}
-    return Draft(Prompts, {**counts, "rows": len(chosen), **tables, **source})
+    source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch)
+    layout, tally = Layout(recipe.kind, recipe.columns), _Tally()
+    read = 0
+
+    def check(found: Candidate) -> Candidate:
+        shared = contamination.shared_gram(found.fields["problem"], grams, recipe.ngram)
+        fault, detail = _gold_fault(found.fields) if recipe.kind == "prompts" else ("", "")
+        if not fault and shared:
+            fault, detail = "contaminated", shared
+        return found._replace(fault=fault, detail=detail)
+
+    drawn: dict[str, Any] = {"max_rows": recipe.max_rows, "seed": recipe.seed}
+    name = outside.name_of(recipe.source)
+    wishes = Wishes(
+        *(recipe.kind, name, recipe.verifier, recipe.family, recipe.language),
+        heldout_share=recipe.heldout_share,
+        max_problem_chars=recipe.max_problem_chars,
+    )
+    with Sifter(work.scratch / "rows", dedupe=recipe.dedupe, conflict=_CONFLICTS[recipe.kind], **drawn) as sifter:
+        for read, raw in enumerate(source.rows(layout.wanted), start=1):
+            found = candidate(raw, layout, wishes, lambda value, verifier: _gold(value, verifier, recipe))
+            sifter.add(found, check, elsewhere=recipe.split not in ("all", found.split) and found.split != "")
+            if read % 2000 == 0:
+                work.emit("progress", done=read, total=0, unit="rows", figures={"kept": float(sifter.kept)})
+        _check_columns(recipe, layout, source, read)
+        figures = sifter.finish(work.path / f"{recipe.kind}.jsonl", work.path / "dropped.jsonl", tally.take)
+        dropped = sifter.dropped()
+    work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(figures["rows"])})
+    if not figures["rows"]:
+        for file in (f"{recipe.kind}.jsonl", "dropped.jsonl"):
+            (work.path / file).unlink()
+        most = f"; most often: {max(dropped, key=lambda each: dropped[each])}" if dropped else ""
+        raise InputError(f"none of {read} rows can be used{most}", where=recipe.source, hint=_HINT)
+    for warning in (*tally.warnings(figures["rows"]), *_unread(source.columns)):
+        work.emit("warning", text=warning)
+    tables = {"dropped": dropped, "families": dict(tally.families)}
+    tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
+    return Draft(KINDS[recipe.kind], {"rows_read": read, **figures, **tables, **identified})
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -153,146 +179,129 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
 def split_of(problem: str, heldout_share: float) -> str:
     """Return `heldout` or `train` by the sha256 of the canonical problem, so that no wording of it is in both."""
-    place = int.from_bytes(_digest(text.canonical(problem))[:8], "big") / 2**64
-    return "heldout" if place < heldout_share else "train"
+    return makers.split_of(digest(text.canonical(problem)), heldout_share)
 
 
 def extract_gold(answer: str, pattern: str = "") -> str | None:
-    r"""Return the gold inside an answer text: by `pattern`, else after the last `####`, else the last \boxed{}, else
-    all of it."""
-    if pattern:
-        match = re.search(pattern, answer)
-        return match.group(1).strip() if match and match.group(1) is not None else None
-    if "####" in answer:
-        return answer.rsplit("####", 1)[1].strip()
-    boxes = text.boxed(answer)
-    return (boxes[-1] if boxes else answer).strip()
-
-
-def _read_row(raw: dict[str, Any], where: str, recipe: Recipe) -> Row:
-    """Map one outside row to a Prompt; raises InputError at `where` for a missing or mistyped problem or answer."""
-    problem, answer = (_required(raw, name, where, recipe) for name in ("problem", "answer"))
-    gold = extract_gold(answer, recipe.answer_pattern)
-    verifier = recipe.verifier or str(_value(raw, "verifier", recipe) or "math")
-    script = "zh" if (scripts.language_share(problem, "zh") or 0.0) > 0.5 else "en"
-    meta, given_id = _value(raw, "meta", recipe), _value(raw, "id", recipe)
-    own_id = f"{Path(recipe.source).stem}-{_digest(text.canonical(problem)).hex()[:12]}"
-    prompt = Prompt(
-        id=own_id if given_id in (None, "") else str(given_id),
-        problem=problem.strip(),
-        answer=gold or "",
-        verifier=verifier,
-        family=recipe.family or str(_value(raw, "family", recipe) or ""),
-        split=split_of(problem, recipe.heldout_share),
-        level=_level(_value(raw, "level", recipe)),
-        language=recipe.language or str(_value(raw, "language", recipe) or script),
-        meta=meta if isinstance(meta, dict) else {},
-    )
-    if verifier not in VERIFIERS:
-        raise InputError(f"unknown verifier `{verifier}`", where=where, hint=f"use one of: {', '.join(VERIFIERS)}")
-    if gold is None:
-        return Row(where, prompt, "no gold in the answer", "answer_pattern does not match")
-    if not prompt.problem:
-        return Row(where, prompt, "empty problem")
+    r"""Return the gold inside an answer text: by `pattern`, else after a `####` in its last line, else the last
+    \boxed{} with those joined to it, else all of it; None where there is none, or where it cannot be told."""
     try:
-        json.dumps(prompt.__dict__, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        return Row(where, prompt, "not valid Unicode", "half of a surrogate pair")
-    return Row(where, prompt)
+        return ", ".join(golds.extract(answer, pattern)) or None
+    except Unusable:
+        return None
 
 
-def _required(raw: dict[str, Any], name: str, where: str, recipe: Recipe) -> str:
-    value = _value(raw, name, recipe)
-    column = recipe.columns.get(name, name)
-    if value is None:
-        meant = f" (our `{name}`)" if column != name else ""
-        hint = f"it has: {', '.join(map(str, raw))[:200]}; {_HINT}"
-        raise InputError(f"the row lacks `{column}`{meant}", where=where, hint=hint)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and name == "answer":
-        return str(value)
-    raise InputError(f"`{column}` should be text, not {type(value).__name__}", where=where, hint=_HINT)
+class _Tally:
+    """What is told of the rows that are kept."""
+
+    def __init__(self) -> None:
+        self.families: Counter[str] = Counter()
+        self.splits: Counter[str] = Counter()
+        self.golds: Counter[tuple[str, str]] = Counter()
+
+    def take(self, row: dict[str, Any]) -> None:
+        """Count one row."""
+        self.families[row["family"] or "-"] += 1
+        if "answer" in row:
+            self.splits[row["split"]] += 1
+            self.golds[row["answer"], row["verifier"]] += 1
+
+    def warnings(self, rows: int) -> list[str]:
+        """Say which gold covers a large share of the rows."""
+        (gold, verifier), count = self.golds.most_common(1)[0] if self.golds else (("", ""), 0)
+        usual = verifier not in ("math", "exact") or re.fullmatch(
+            r"[A-Ja-j]|yes|no|true|false", gold.strip(), re.IGNORECASE
+        )
+        if usual or rows < _COMMON[1] or count < _COMMON[0] * rows:
+            return []
+        return [
+            f"{count} of {rows} rows have the gold {shown(gold)}: is it an answer, or does it say that there is none?"
+        ]
 
 
-def _value(raw: dict[str, Any], name: str, recipe: Recipe) -> Any:
-    """Return the column of one of our fields, following `a.b` into objects and lists; None where there is none."""
-    column = recipe.columns.get(name, name)
-    if column in raw:
-        return raw[column]
-    value: Any = raw
-    for part in column.split("."):
-        if isinstance(value, dict):
-            value = value.get(part)
-        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return None
-    return value
+def _unread(columns: Iterable[str]) -> list[str]:
+    """Say which columns hold what r1 cannot read."""
+    pictures = [
+        name for name in columns if re.fullmatch(r"(?:image|picture|img|photo|video|audio)s?(?:_?\d+)?", name, re.I)
+    ]
+    return [f"`{name}` is not read: a problem that needs it cannot be solved" for name in pictures]
 
 
-def _level(value: Any) -> int:
-    """Read a difficulty: 3, "3", "Level 3"; 0 where there is none."""
-    digits = re.search(r"\d{1,6}", str(value)) if value is not None else None
-    return int(digits.group()) if digits else 0
+def _check_columns(recipe: Recipe, layout: Layout, source: outside.Source, read: int) -> None:
+    """Raise InputError for a column that no row has: a mapped one, or one that rows of this kind need."""
+    for name, column in layout.unseen.items():
+        if source.columns:
+            what = f"no row has `{column}` (our `{name}`)"
+            raise InputError(what, where=recipe.source, hint=layout.hint(name, source.columns))
+    for name, count in layout.lacking.items():
+        if count == layout.met:
+            what = f"no row has `{name}`, or another column that is known for it"
+            raise InputError(what, where=recipe.source, hint=layout.hint(name, source.columns))
 
 
-def _deduped(rows: list[Row]) -> list[Row]:
-    """Mark all but the first of equal problems, and every one of a problem with more than one gold."""
-    golds: dict[str, set[str]] = {}
-    for row in rows:
-        if not row.fault:
-            golds.setdefault(text.canonical(row.prompt.problem), set()).add(text.canonical(row.prompt.answer))
-    seen: set[str] = set()
-    marked: list[Row] = []
-    for row in rows:
-        key = text.canonical(row.prompt.problem)
-        if not row.fault and len(golds[key]) > 1:
-            row = row._replace(fault="conflicting golds", detail=" / ".join(sorted(golds[key]))[:200])
-        elif not row.fault and key in seen:
-            row = row._replace(fault="duplicate")
-        seen.add(key)
-        marked.append(row)
-    return marked
+def _gold(value: Any, verifier: str, recipe: Recipe) -> str:
+    """Return the gold that an answer column's value holds; raises Unusable where it holds none, or none that counts."""
+    values = value if isinstance(value, list) else [value]
+    if isinstance(value, list) and not all(isinstance(each, str | int | float | Decimal | None) for each in value):
+        raise Unusable("not a text", shown(value))
+    if verifier in (*JUDGES, "code"):
+        return (as_text(value) or "").strip()
+    found: list[str] = []
+    for each in values:
+        said = as_text(each)
+        if said is None:
+            raise Unusable("no answer", "null")
+        pieces = (
+            golds.extract(said, recipe.answer_pattern) if isinstance(each, str) or recipe.answer_pattern else [said]
+        )
+        if not pieces and not said.strip():
+            raise Unusable("no answer", "an empty text")
+        if not pieces:
+            why = (
+                "answer_pattern does not match" if recipe.answer_pattern else "nothing marks it, or a box never closes"
+            )
+            raise Unusable("no gold in the answer", why)
+        found += pieces
+    missing = next((piece for piece in found if golds.is_missing(piece, recipe.real_answers)), None)
+    if missing is not None or not found:
+        raise Unusable("no answer", missing or "an empty list")
+    return found[0] if len(found) == 1 else _together(list(dict.fromkeys(found)), verifier)
 
 
-def _checked(row: Row, grams: contamination.Grams, size: int) -> Row:
-    """Mark a row whose gold its own reward does not accept, or that shares an n-gram with the evaluation prompts."""
-    verdict = accuracy.check_gold(row.prompt)
-    if verdict.value != 1.0:
-        return row._replace(fault="gold cannot be judged", detail=verdict.reason)
-    shared = contamination.shared_gram(row.prompt.problem, grams, size)
-    if shared:
-        return row._replace(fault="contaminated", detail=shared)
-    return row
+def _together(answers: list[str], verifier: str) -> str:
+    """Return several answers as one: the first where all are equal, else the set of them, where mathematics reads it as
+    that and takes no single one for it. Raises Unusable otherwise: no root is lost, and no alias made a part."""
+    first = Prompt("", "?", answers[0], verifier)
+    if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
+        return answers[0]
+    joined = Prompt("", "?", ", ".join(answers), verifier)
+    words = any(math.is_words(math.normal(each)) for each in answers)
+    turned = ", ".join(reversed(answers))
+    read = verifier == "math" and not words and accuracy.check_gold(joined).value == 1.0
+    if (
+        read
+        and accuracy.judge(turned, joined).value == 1.0
+        and not any(accuracy.judge(each, joined).value for each in answers)
+    ):
+        return joined.answer
+    raise Unusable("several answers", " / ".join(answers)[:200])
 
 
-def _chosen(rows: list[Row], recipe: Recipe) -> list[Row]:
-    """Return at most `max_rows` rows, chosen by hash and seed, in file order."""
-    if not recipe.max_rows or len(rows) <= recipe.max_rows:
-        return rows
-    keys = [_digest(f"{recipe.seed}\0{text.canonical(row.prompt.problem)}") for row in rows]
-    order = sorted(range(len(rows)), key=lambda i: (keys[i], i))
-    return [rows[i] for i in sorted(order[: recipe.max_rows])]
+def _gold_fault(fields: dict[str, Any]) -> tuple[str, str]:
+    """Say why a row's own reward does not accept its gold: (reason, detail), empty where it does or a judge decides."""
+    verifier = fields["verifier"]
+    if verifier in JUDGES:
+        return "", ""
+    if verifier in ("math", "choice", "exact"):
+        return _judged(verifier, fields["answer"])
+    return _told(accuracy.check_gold(Prompt(**fields)))
 
 
-def _check_ids(rows: list[Row]) -> None:
-    seen: dict[str, str] = {}
-    for row in rows:
-        if row.prompt.id in seen:
-            what = f"the id `{row.prompt.id}` was already used at {seen[row.prompt.id]}"
-            raise InputError(what, where=row.where, hint="give every row its own id, or map `id` to another column")
-        seen[row.prompt.id] = row.where
+@lru_cache(maxsize=1 << 16)
+def _judged(verifier: str, answer: str) -> tuple[str, str]:
+    """The same for verifiers that look at nothing but the answer: a set of problems has few different ones."""
+    return _told(accuracy.check_gold(Prompt("", "?", answer, verifier)))
 
 
-def _write_dropped(path: Path, rows: list[Row]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            if row.fault:
-                told = {"where": row.where, "id": row.prompt.id, "reason": row.fault, "detail": row.detail}
-                told |= {"problem": row.prompt.problem, "answer": row.prompt.answer}
-                file.write(json.dumps(told) + "\n")  # ASCII: a dropped row may hold text that is no valid Unicode
-
-
-def _digest(content: str) -> bytes:
-    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
+def _told(verdict: Verdict) -> tuple[str, str]:
+    return ("", "") if verdict.value == 1.0 else ("gold cannot be judged", verdict.reason)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -157,6 +158,9 @@ def _fields(kind: Any) -> tuple[dict[str, type], tuple[str, ...]]:
     return types, tuple(f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
     """One JSON line -> a row of `kind`; raises InputError at `where` for what is no JSON or a wrong or absent field."""
     try:
@@ -165,10 +169,17 @@ def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
         raise InputError(f"this line is not JSON ({error})", where=where, hint=_HINT) from error
     if not isinstance(row, dict):
         raise InputError("this line is JSON but not an object", where=where, hint=_HINT)
+    if _HALF.search(line):
+        try:
+            json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            what = "the row holds half of a surrogate pair, which is no valid Unicode"
+            raise InputError(what, where=where, hint=_HINT) from error
     types, required = _fields(kind)
     for name in required:
         if name not in row:
             raise InputError(f"the row lacks `{name}`", where=where, hint=_HINT)
+    row = {name: value for name, value in row.items() if value is not None or name in required or name not in types}
     for name, value in row.items():
         if name not in types:
             hint = "put extra facts in `meta`" if "meta" in types else f"known: {', '.join(types)}"
@@ -242,7 +253,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 def fields_of(row: Row) -> dict[str, Any]:
     """A row's fields as they are written: `turns` only where there are some, so that older files keep their bytes."""
-    return {name: value for name, value in asdict(row).items() if name != "turns" or value}
+    return {name: value for name, value in vars(row).items() if name != "turns" or value}
 
 
 _HINT = "`r1 prepare` turns other layouts into prompts; see `r1 prepare --help`"

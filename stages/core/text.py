@@ -247,13 +247,17 @@ def _is_joint(between: str) -> bool:
 
 def canonical(text: str) -> str:
     """Return the form under which two problems count as the same: NFKC, case folded, whitespace runs as one space."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(_folded(text).split())
 
 
 def words(text: str) -> list[str]:
     """Split into case-folded words: letters and digits in a row are one word, each CJK character is one, punctuation
     none."""
-    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return WORD.findall(_folded(text))
+
+
+def _folded(text: str) -> str:
+    return text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).casefold()
 
 
 def ngrams(items: Sequence[str], size: int) -> set[tuple[str, ...]]:

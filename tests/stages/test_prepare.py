@@ -1,9 +1,8 @@
-"""Outside problems become prompts that can be judged; what is left out says why, and a bad row stops everything."""
+"""Outside problems become prompts that can be judged; what is left out says why, and a bad row stops nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,9 +14,9 @@ from stages import prepare
 from stages.core.artifact import Prompts, Record
 from stages.core.data import outside
 from stages.core.errors import InputError, MissingError, RecipeError
-from stages.core.rows import Prompt, read_rows, write_rows
+from stages.core.rows import Conversation, Preference, Prompt, read_rows, write_rows
 
-Make = Callable[..., tuple[list[Prompt], list[dict[str, Any]], dict[str, Any]]]
+ROWS = {"prompts": Prompt, "conversations": Conversation, "preferences": Preference}
 
 
 def lines(*rows: dict[str, Any]) -> str:
@@ -33,17 +32,31 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "mine.jsonl"
 
 
-@pytest.fixture
-def make(tmp_path: Path) -> Make:
-    def run(recipe: prepare.Recipe, against: Prompts | None = None):  # type: ignore[no-untyped-def]
-        work = SimpleNamespace(path=tmp_path / "out", scratch=tmp_path / "scratch", seed=0, emit=lambda *_, **__: None)
-        work.path.mkdir(exist_ok=True)
-        draft = prepare.run(recipe, prepare.Inputs(against=against), work)
-        assert draft.kind is Prompts
-        dropped = [json.loads(line) for line in (work.path / "dropped.jsonl").read_text().splitlines()]
-        return read_rows(work.path / "prompts.jsonl"), dropped, draft.metrics
+class Maker:
+    """Runs the stage in a folder of its own and reads what it wrote."""
 
-    return run
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.warnings: list[str] = []
+
+    def __call__(
+        self, recipe: prepare.Recipe, against: Prompts | None = None
+    ) -> tuple[list[Any], list[dict[str, Any]], dict[str, Any]]:
+        work = SimpleNamespace(path=self.folder / "out", scratch=self.folder / "scratch", seed=0, emit=self.hear)
+        work.path.mkdir(exist_ok=True)
+        draft = prepare.run(recipe, prepare.Inputs(against=against), work)  # type: ignore[arg-type]
+        assert draft.kind is prepare.KINDS[recipe.kind] and not list(work.scratch.glob("rows"))
+        dropped = [json.loads(line) for line in (work.path / "dropped.jsonl").read_text().splitlines()]
+        return read_rows(work.path / f"{recipe.kind}.jsonl", ROWS[recipe.kind]), dropped, draft.metrics
+
+    def hear(self, event: str, **told: Any) -> None:
+        if event == "warning":
+            self.warnings.append(told["text"])
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path)
 
 
 def sealed(folder: Path, *problems: str) -> Prompts:
@@ -55,7 +68,7 @@ def sealed(folder: Path, *problems: str) -> Prompts:
     return Prompts(folder, record)
 
 
-def test_rows_keep_their_order_and_are_counted(source: Path, make: Make) -> None:
+def test_rows_keep_their_order_and_are_counted(source: Path, make: Maker) -> None:
     source.write_text(lines(*(problem(i) for i in range(20))))
     rows, dropped, metrics = make(prepare.Recipe(source=str(source), family="sums"))
     assert [row.answer for row in rows] == [str(i + 1) for i in range(20)]
@@ -72,7 +85,7 @@ def test_a_changed_source_has_another_identity(source: Path) -> None:
     assert prepare.identity(recipe) != before
 
 
-def test_columns_map_and_reach_into_nested_objects(source: Path, make: Make) -> None:
+def test_columns_map_and_reach_into_nested_objects(source: Path, make: Maker) -> None:
     columns = {"problem": "question.text", "answer": "gold", "level": "difficulty", "id": "n"}
     source.write_text(lines({"question": {"text": "1+1?"}, "gold": 2, "difficulty": "Level 3", "n": 7}))
     rows, _, _ = make(prepare.Recipe(source=str(source), columns=columns))
@@ -93,7 +106,7 @@ def test_the_gold_is_taken_out_of_its_solution(answer: str, pattern: str, gold: 
     assert prepare.extract_gold(answer, pattern) == gold
 
 
-def test_what_is_left_out_says_why(source: Path, make: Make) -> None:
+def test_what_is_left_out_says_why(source: Path, make: Maker) -> None:
     source.write_text(
         lines(
             problem(1),
@@ -111,7 +124,7 @@ def test_what_is_left_out_says_why(source: Path, make: Make) -> None:
     reasons = {
         "duplicate": 1,
         "conflicting golds": 2,
-        "gold cannot be judged": 1,
+        "no answer": 1,
         "empty problem": 1,
         "not valid Unicode": 1,
     }
@@ -120,7 +133,7 @@ def test_what_is_left_out_says_why(source: Path, make: Make) -> None:
     assert all(each["reason"] for each in dropped)
 
 
-def test_a_program_gold_must_reach_its_target(source: Path, make: Make) -> None:
+def test_a_program_gold_must_reach_its_target(source: Path, make: Maker) -> None:
     good = {"problem": "a", "answer": "dbl", "verifier": "program", "meta": {"prefix": "set 7", "target": "14"}}
     source.write_text(lines(good, {**good, "problem": "b", "answer": "add 1"}))
     rows, dropped, _ = make(prepare.Recipe(source=str(source)))
@@ -128,7 +141,7 @@ def test_a_program_gold_must_reach_its_target(source: Path, make: Make) -> None:
     assert dropped[0]["detail"] == "ends with 8, expected 14"
 
 
-def test_the_split_is_a_hash_of_the_problem_and_nothing_else(source: Path, make: Make) -> None:
+def test_the_split_is_a_hash_of_the_problem_and_nothing_else(source: Path, make: Maker) -> None:
     source.write_text(lines(*(problem(i) for i in range(400))))
     recipe = prepare.Recipe(source=str(source), heldout_share=0.25)
     train, _, metrics = make(replace(recipe, split="train"))
@@ -140,7 +153,7 @@ def test_the_split_is_a_hash_of_the_problem_and_nothing_else(source: Path, make:
     assert prepare.split_of("What is 3?", 0.5) == prepare.split_of(" what IS\n3? ", 0.5)
 
 
-def test_a_shared_run_of_ten_words_is_contamination(source: Path, make: Make, tmp_path: Path) -> None:
+def test_a_shared_run_of_ten_words_is_contamination(source: Path, make: Maker, tmp_path: Path) -> None:
     long = "A farmer has twelve cows and sells three of them to his oldest friend today"
     source.write_text(
         lines(
@@ -157,7 +170,7 @@ def test_a_shared_run_of_ten_words_is_contamination(source: Path, make: Make, tm
     assert len(dropped[0]["detail"].split()) == 10
 
 
-def test_max_rows_chooses_by_seed_and_keeps_the_order(source: Path, make: Make) -> None:
+def test_max_rows_chooses_by_seed_and_keeps_the_order(source: Path, make: Maker) -> None:
     source.write_text(lines(*(problem(i) for i in range(50))))
     recipe = prepare.Recipe(source=str(source), max_rows=10)
     first, _, metrics = make(recipe)
@@ -169,50 +182,56 @@ def test_max_rows_chooses_by_seed_and_keeps_the_order(source: Path, make: Make) 
 
 
 @pytest.mark.parametrize(
-    ("bad", "what"),
+    ("bad", "reason"),
     [
         ("{not json", "not JSON"),
         ("[1, 2]", "not an object"),
-        ('{"problem": "a"}', "lacks `answer`"),
-        ('{"problem": "a", "answer": null}', "lacks `answer`"),
-        ('{"answer": "1"}', "lacks `problem`"),
-        ('{"problem": ["a"], "answer": "1"}', "`problem` should be text"),
-        ('{"problem": "a", "answer": true}', "`answer` should be text"),
+        ('{"problem": "a"}', "no answer"),
+        ('{"problem": "a", "answer": null}', "no answer"),
+        ('{"problem": "a", "answer": NaN}', "no answer"),
+        ('{"answer": "1"}', "no problem"),
+        ('{"problem": null, "answer": "1"}', "empty problem"),
+        ('{"problem": ["a", "b"], "answer": "1"}', "not a text"),
+        ('{"problem": "a", "answer": {"value": 1}}', "not a text"),
         ('{"problem": "a", "answer": "1", "verifier": "poetry"}', "unknown verifier"),
+        ('{"problem": "a \\ud83d", "answer": "1"}', "not valid Unicode"),
         ("[" * 100_000, "not JSON"),
+        (b'{"problem": "\xff", "answer": "1"}', "not UTF-8 text"),
     ],
 )
-def test_a_bad_row_is_named_by_file_and_line_and_nothing_is_written(
-    source: Path, make: Make, tmp_path: Path, bad: str, what: str
+def test_a_row_that_cannot_be_used_is_left_out_with_its_reason(
+    source: Path, make: Maker, bad: str | bytes, reason: str
 ) -> None:
-    source.write_text(lines(problem(1)) + "\n" + bad + "\n" + lines(problem(2)))
-    with pytest.raises(InputError, match=what) as caught:
+    line = bad.encode() if isinstance(bad, str) else bad
+    source.write_bytes((lines(problem(1)) + "\n").encode() + line + b"\n" + lines(problem(2)).encode())
+    rows, dropped, metrics = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in rows] == ["2", "3"] and metrics["dropped"] == {reason: 1}
+    assert (dropped[0]["where"], dropped[0]["reason"]) == (f"{source}:3", reason)
+
+
+def test_a_column_that_no_row_has_ends_the_command_and_names_what_there_is(
+    source: Path, make: Maker, tmp_path: Path
+) -> None:
+    source.write_text(lines({"question": "a", "answer": "1"}))
+    with pytest.raises(InputError, match="no row has `promt` \\(our `problem`\\)") as caught:
+        make(prepare.Recipe(source=str(source), columns={"problem": "promt"}))
+    assert "question, answer" in caught.value.hint and "{problem: question}" in caught.value.hint
+    source.write_text(lines({"problem": "a", "solution": "1"}, {"problem": "b", "solution": "2"}))
+    with pytest.raises(InputError, match="no row has `answer`") as caught:
         make(prepare.Recipe(source=str(source)))
-    assert caught.value.where == f"{source}:3" and caught.value.hint
+    assert "{answer: solution}" in caught.value.hint
+    with pytest.raises(InputError, match="no row has `topic` \\(our `family`\\)"):
+        make(prepare.Recipe(source=str(source), columns={"answer": "solution", "family": "topic"}))
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_line_that_is_not_utf8_is_named(source: Path, make: Make) -> None:
-    source.write_bytes(b'{"problem": "\xff", "answer": "1"}\n')
-    with pytest.raises(InputError, match="UTF-8") as caught:
-        make(prepare.Recipe(source=str(source)))
-    assert caught.value.where == f"{source}:1"
+def test_a_repeated_id_gets_a_number(source: Path, make: Maker) -> None:
+    source.write_text(lines(*({**problem(i), "id": "x"} for i in range(3))))
+    rows, dropped, metrics = make(prepare.Recipe(source=str(source)))
+    assert ([row.id for row in rows], dropped, metrics["ids_repeated"]) == (["x", "x-2", "x-3"], [], 2)
 
 
-def test_a_mapped_column_that_is_missing_is_named_as_the_user_wrote_it(source: Path, make: Make) -> None:
-    source.write_text(lines({"question": "a", "answer": "1"}))
-    with pytest.raises(InputError, match="lacks `prompt` \\(our `problem`\\)") as caught:
-        make(prepare.Recipe(source=str(source), columns={"problem": "prompt"}))
-    assert "question, answer" in caught.value.hint
-
-
-def test_repeated_ids_are_refused(source: Path, make: Make) -> None:
-    source.write_text(lines({**problem(1), "id": "x"}, {**problem(2), "id": "x"}))
-    with pytest.raises(InputError, match="id `x` was already used"):
-        make(prepare.Recipe(source=str(source)))
-
-
-def test_a_source_without_one_usable_row_is_an_error(source: Path, make: Make) -> None:
+def test_a_source_without_one_usable_row_is_an_error(source: Path, make: Maker) -> None:
     source.write_text("")
     with pytest.raises(InputError, match="none of 0 rows"):
         make(prepare.Recipe(source=str(source)))
@@ -242,7 +261,7 @@ def test_a_recipe_that_cannot_be_right_is_refused(wrong: dict[str, Any]) -> None
     assert caught.value.hint
 
 
-def test_parquet_reads_like_jsonl(tmp_path: Path, make: Make) -> None:
+def test_parquet_reads_like_jsonl(tmp_path: Path, make: Maker) -> None:
     import pyarrow as pa  # comes with datasets
     import pyarrow.parquet as parquet
 
@@ -255,7 +274,7 @@ def test_parquet_reads_like_jsonl(tmp_path: Path, make: Make) -> None:
         make(prepare.Recipe(source=str(path)))
 
 
-def test_a_dataset_folder_is_read_by_its_split(tmp_path: Path, make: Make) -> None:
+def test_a_dataset_folder_is_read_by_its_split(tmp_path: Path, make: Maker) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text(lines(problem(1)))
@@ -273,9 +292,103 @@ def test_a_hub_dataset_is_known_by_its_commit() -> None:
         outside.identity("hf:owner/name")  # no network in tests
 
 
-def test_the_bundled_gsm8k_slice_is_500_rows_that_judge_themselves(make: Make) -> None:
+def test_the_bundled_gsm8k_slice_is_500_rows_that_judge_themselves(make: Maker) -> None:
     path = Path(prepare.__file__).parent / "world" / "data" / "gsm8k_500.jsonl"
     rows, dropped, metrics = make(prepare.Recipe(source=str(path), heldout_share=0.2))
     assert (len(rows), dropped) == (500, [])
     assert metrics["splits"] == {"train": 407, "heldout": 93} and metrics["families"] == {"gsm8k": 500}
     assert rows == read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (["3", "-3"], "3, -3"),
+        (["12"], "12"),
+        (["0.5", "\\frac{1}{2}"], "0.5"),
+        ([1, 2.0], "1, 2"),
+        (["(1,2)", "(3,4)"], "(1,2), (3,4)"),
+        ("Either $x = \\boxed{2}$ or $x = \\boxed{-2}$.", "2, -2"),
+        (True, "yes"),
+        (False, "no"),
+        (42.0, "42"),
+        (1e21, "1000000000000000000000"),
+    ],
+)
+def test_several_roots_are_one_set_and_no_root_is_lost(source: Path, make: Maker, answer: Any, gold: str) -> None:
+    source.write_text(lines({"problem": "q", "answer": answer}))
+    rows, _, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in rows] == [gold]
+
+
+@pytest.mark.parametrize("verifier", ["math", "exact", "choice"])
+def test_several_answers_that_are_no_set_go(source: Path, make: Maker, verifier: str) -> None:
+    source.write_text(lines(problem(1), {"problem": "q", "answer": ["New York", "NYC"]}).replace('"2"', '"B"'))
+    _, dropped, metrics = make(prepare.Recipe(source=str(source), verifier=verifier))
+    assert metrics["dropped"] == {"several answers": 1} and dropped[0]["detail"] == "New York / NYC"
+
+
+def test_a_whole_float_is_whole_for_the_exact_verifier_and_a_text_stays(source: Path, make: Maker) -> None:
+    source.write_text(lines({"problem": "a", "answer": 42.0}, {"problem": "b", "answer": "42.0"}))
+    rows, _, _ = make(prepare.Recipe(source=str(source), verifier="exact"))
+    assert [row.answer for row in rows] == ["42", "42.0"]
+
+
+def test_golds_that_only_say_there_is_none_go_unless_the_recipe_keeps_them(source: Path, make: Maker) -> None:
+    source.write_text(lines(problem(1), problem(2, "proof"), problem(3, "N/A"), problem(4, "None"), problem(5, "?")))
+    _, dropped, metrics = make(prepare.Recipe(source=str(source)))
+    assert metrics["dropped"] == {"no answer": 4} and [row["detail"] for row in dropped] == [
+        "proof",
+        "N/A",
+        "None",
+        "?",
+    ]
+    rows, _, _ = make(prepare.Recipe(source=str(source), real_answers=["none"]))
+    assert [row.answer for row in rows] == ["2", "None"]
+
+
+def test_a_gold_of_many_rows_and_a_picture_column_are_told(source: Path, make: Maker) -> None:
+    source.write_text(
+        lines(*({**problem(i, "0"), "image": "x.png"} for i in range(10)), *(problem(i) for i in range(10, 30)))
+    )
+    make(prepare.Recipe(source=str(source)))
+    assert make.warnings == [
+        '10 of 30 rows have the gold "0": is it an answer, or does it say that there is none?',
+        "`image` is not read: a problem that needs it cannot be solved",
+    ]
+
+
+def test_problems_that_are_too_long_are_left_out(source: Path, make: Maker) -> None:
+    long = {"messages": [{"role": "system", "content": "s" * 40}, {"role": "user", "content": "q"}], "answer": "1"}
+    source.write_text(lines(problem(1), {"problem": "x" * 50, "answer": "1"}, long))
+    rows, dropped, _ = make(prepare.Recipe(source=str(source), max_problem_chars=40))
+    assert len(rows) == 1 and [row["detail"] for row in dropped] == ["50 characters", "41 characters"]
+
+
+def test_conversations_are_made_from_messages_and_equal_ones_go(source: Path, make: Maker) -> None:
+    said = {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]}
+    first, second = ({"role": "assistant", "content": f"<think>t</think>{answer}"} for answer in "ab")
+    rows = [{"messages": [*said["messages"], last]} for last in (first, second, first)]
+    source.write_text(lines(*rows))
+    found, _, metrics = make(prepare.Recipe(source=str(source), kind="conversations"))
+    assert [(row.problem, row.reasoning, row.summary) for row in found] == [("q", "t", "a"), ("q", "t", "b")]
+    assert found[0].turns == [{"role": "system", "content": "s"}] and metrics["dropped"] == {"duplicate": 1}
+    assert "splits" not in metrics and len({row.id for row in found}) == 2
+
+
+def test_preferences_that_contradict_each_other_go(source: Path, make: Maker) -> None:
+    pairs = [("p", "a", "b"), ("p", "b", "a"), ("q", "a", "b")]
+    source.write_text(lines(*({"prompt": p, "chosen": c, "rejected": r} for p, c, r in pairs)))
+    found, _, metrics = make(prepare.Recipe(source=str(source), kind="preferences"))
+    assert [(row.problem, row.chosen, row.rejected) for row in found] == [("q", "a", "b")]
+    assert metrics["dropped"] == {"conflicting preferences": 2}
+
+
+def test_the_same_rows_give_the_same_golds_from_a_file_and_from_a_folder(tmp_path: Path, make: Maker) -> None:
+    answers = ["007", "1.50", "2024-05-01", "[1, 2]", 42, 1.5]
+    rows = lines(*({"problem": f"q{i}", "answer": answer} for i, answer in enumerate(answers)))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.jsonl").write_text(rows)
+    for source in (tmp_path / "set", tmp_path / "set" / "train.jsonl"):
+        found, dropped, _ = make(prepare.Recipe(source=str(source), verifier="exact"))
+        assert ([row.answer for row in found], dropped) == (["007", "1.50", "2024-05-01", "[1, 2]", "42", "1.5"], [])

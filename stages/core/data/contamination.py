@@ -22,4 +22,8 @@ def shared_gram(problem: str, grams: Grams, size: int) -> str:
     """Return the first (in sorted order) of `grams` that a problem holds, as text; "" for none."""
     if not grams:
         return ""
-    return " ".join(min(text.ngrams(text.words(problem), size) & grams, default=()))
+    words = text.words(problem)
+    runs = zip(*(words[at:] for at in range(size)), strict=False)  # no set of them is made where none is shared
+    if len(words) >= size and grams.isdisjoint(runs):
+        return ""
+    return " ".join(min(text.ngrams(words, size) & grams, default=()))

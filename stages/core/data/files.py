@@ -1,0 +1,314 @@
+"""One outside file, row by row: JSON Lines, JSON, CSV, Parquet or Arrow enters, plain rows leave.
+
+What a file is, its content decides (its name tells only CSV from the rest), compressed or not. Everything is streamed,
+so memory does not grow with the file. Texts stay as they are written: no value is guessed to be a number or a date, as
+loaders of data frames do. Of a table with columns only those that are wanted are read, so a picture is never decoded.
+A row that cannot be read leaves as a `Raw` with its fault; a file that cannot be read raises InputError.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+from stages.core.data.values import Unreadable
+from stages.core.errors import InputError
+
+AT_ONCE = 1000
+"""Rows of a table that are in memory together."""
+_CHUNK = 1 << 20
+_LONGEST_FIELD = 1 << 28  # characters of one CSV field: a quote that never closes must not eat the memory
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_PICKLE = ("a pickle, which can hold programs", "save it as JSON Lines or Parquet where it was made")
+_UTF_16 = ("UTF-16 text", "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 FILE > rows.jsonl`")
+_OTHERS = {
+    b"PK\x03\x04": ("a zip archive or a spreadsheet", "unpack it, or save the sheet as CSV"),
+    b"SQLite format 3": ("an SQLite database", "export the table: `sqlite3 -csv -header FILE 'select …' > rows.csv`"),
+    b"\x80\x04": _PICKLE,
+    b"\x80\x05": _PICKLE,
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "fetch the file: `git lfs pull`"),
+}
+"""How files begin that are not read -> what they are, and the way out."""
+_TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+_COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".arrow")
+_ARRAY = re.compile(r"\s*\[\s*(?:\{|\]|$)")
+_GAP = re.compile(r"[\s,]*")
+_WRAPPERS = ("data", "rows", "examples", "items", "records", "instances", "train")
+"""Names under which a JSON file keeps its rows in one object."""
+
+
+class Raw(NamedTuple):
+    """A row as it stands: where ("file:number"), its columns, and why it cannot be read ("" = it can)."""
+
+    where: str
+    row: dict[str, Any]
+    fault: str = ""
+    detail: str = ""
+
+
+Wanted = Callable[[str], bool]
+"""Whether a column is read, by its name."""
+
+
+class _Broken(NamedTuple):
+    """Stands for a text that is not JSON."""
+
+    why: str
+
+
+def bare_name(path: Path) -> str:
+    """Return a file's name without what its format and its compression add: `rows` of `rows.jsonl.gz`."""
+    return Path(path.stem).stem if path.suffix in _COMPRESSIONS else path.stem
+
+
+def known(name: str) -> bool:
+    """Say whether a file of a dataset is read here, by its name."""
+    return (
+        name.lower().removesuffix(Path(name).suffix if Path(name).suffix in _COMPRESSIONS else "").endswith(_SUFFIXES)
+    )
+
+
+def rows(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
+    """Yield each row of a file as (label:number, …); `columns` gathers the names of all columns there are.
+
+    Raises InputError for a file in none of the formats, or one that breaks off.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    for magic, (what, hint) in _OTHERS.items():
+        if start.startswith(magic):
+            raise InputError(f"this file is {what}", where=label, hint=hint)
+    if start.startswith(_TABLES) or path.suffix in (".parquet", ".pq", ".arrow"):
+        yield from _table_rows(path, label, columns, wanted)
+        return
+    try:
+        with _unpacked(path, start) as stream:
+            head = stream.read(_CHUNK)
+        if head.startswith(_TABLES):
+            hint = f"unpack it first; Parquet is compressed inside: `gunzip {path.name}`"
+            raise InputError("this file is a packed table", where=label, hint=hint)
+        names = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSIONS else path.name
+        with _unpacked(path, start) as stream:
+            if names.lower().endswith((".csv", ".tsv")):
+                yield from _csv_rows(stream, label, columns)
+            elif _is_document(head.removeprefix(b"\xef\xbb\xbf")):
+                yield from _document_rows(stream, label, columns)
+            else:
+                yield from _line_rows(stream, label, columns)
+    except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
+        what = f"this file cannot be read to its end ({error})"
+        raise InputError(what, where=label, hint="get the file again: it may be cut off") from error
+
+
+def _unpacked(path: Path, start: bytes) -> IO[bytes]:
+    """Open a file, through its compression if it has one."""
+    packed = next((kind for magic, kind in _PACKED.items() if start.startswith(magic)), "")
+    if packed == "zstd":
+        import pyarrow  # comes with datasets
+
+        return io.BufferedReader(cast(Any, pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")), _CHUNK)
+    opened: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return cast(IO[bytes], opened[packed](path, "rb") if packed else path.open("rb", buffering=_CHUNK))
+
+
+def _plain_number(digits: str) -> int | Decimal:
+    return int(digits) if len(digits) < 4000 else Decimal(digits)  # Python's own limit is 4,300 digits
+
+
+_JSON = json.JSONDecoder(parse_float=Decimal, strict=False)
+_LONG = json.JSONDecoder(parse_float=Decimal, parse_int=_plain_number, strict=False)
+
+
+def _loaded(text: str) -> Any:
+    """Return what a text holds as JSON, floats with all their digits, or a `_Broken`."""
+    try:
+        return _JSON.decode(text)
+    except (ValueError, RecursionError) as error:
+        if not isinstance(error, ValueError) or isinstance(error, json.JSONDecodeError):
+            return _Broken(str(error))
+    try:
+        return _LONG.decode(text)
+    except (ValueError, RecursionError) as error:
+        return _Broken(str(error))
+
+
+def _is_document(head: bytes) -> bool:
+    """Say whether a JSON file is an array, or objects over several lines, and not one object a line."""
+    text = head.decode("utf-8", "replace").lstrip()
+    if _ARRAY.match(text):
+        return True
+    first, newline, rest = text.partition("\n")
+    if not text.startswith("{") or not isinstance(_loaded(first), _Broken):
+        return not rest.strip() and bool(newline or len(head) < _CHUNK) and _wrapped(_loaded(first)) is not None
+    try:
+        return newline != "" and _JSON.raw_decode(text)[1] > len(first)
+    except json.JSONDecodeError as error:
+        return error.pos > len(first) and len(head) == _CHUNK and error.pos > _CHUNK // 2
+    except (ValueError, RecursionError):
+        return False
+
+
+def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+    for number, line in enumerate(stream, start=1):
+        if line.isspace():
+            continue
+        where = f"{label}:{number}"
+        try:
+            row = _loaded(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError as error:
+            yield Raw(where, {}, "not UTF-8 text", f"byte {error.start}: save the file as UTF-8")
+            continue
+        yield _raw(where, row, columns)
+
+
+def _raw(where: str, row: Any, columns: dict[str, None]) -> Raw:
+    if isinstance(row, dict):
+        if row.keys() - columns.keys():
+            columns.update(dict.fromkeys(map(str, row)))
+        return Raw(where, row)
+    if isinstance(row, _Broken):
+        return Raw(where, {}, "not JSON", row.why)
+    return Raw(where, {}, "not an object", "a row is a JSON object: names and their values")
+
+
+def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+    """The objects of an array, or objects that follow each other; an object that only wraps the rows is opened."""
+    number = 0
+    with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as file:
+        for value in _values(file):
+            inside = _wrapped(value) if number == 0 else None
+            for row in [value] if inside is None else inside:
+                number += 1
+                yield _raw(f"{label}:{number}", row, columns)
+
+
+def _values(file: IO[str]) -> Iterator[Any]:
+    """Yield one JSON value after the other, of an outer array or without one, holding little more than one of them."""
+    text, at, size = file.read(_CHUNK), 0, _CHUNK
+    at = len(text) - len(text.lstrip())
+    inside = text.startswith("[", at)
+    at += inside
+    while True:
+        gap = _GAP.match(text, at)
+        at = gap.end() if gap else at
+        try:
+            value, end = _LONG.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            more = file.read(size)
+            if more:
+                text, at, size = text[at:] + more, 0, size * 2  # doubled, so that one huge value is not read often
+                continue
+            rest = text[at:].strip()
+            if rest and not (inside and rest == "]"):
+                yield _Broken(str(error))
+            return
+        yield value
+        at = end
+        if at > _CHUNK:
+            text, at, size = text[at:], 0, _CHUNK
+
+
+def _wrapped(value: Any) -> list[Any] | None:
+    """Return the rows that an object keeps under a name such as `data`, None where it is a row itself."""
+    if not isinstance(value, dict):
+        return None
+    found = [value[name] for name in _WRAPPERS if name in value]
+    return (
+        found[0] if len(found) == 1 and isinstance(found[0], list) and isinstance((found[0] or [0])[0], dict) else None
+    )
+
+
+def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+    """Rows under a header; every value is the text that stands there, an empty one is none."""
+    before = csv.field_size_limit(_LONGEST_FIELD)
+    try:
+        with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as file:
+            opening = file.readline(_CHUNK)
+            marks = {mark: opening.count(mark) for mark in ("\t", ";", ",")}
+            mark = "," if marks[","] else max(marks, key=lambda each: marks[each])
+            header = next(csv.reader([opening], delimiter=mark), [])
+            columns.update(dict.fromkeys(header))
+            reader = csv.reader(file, delimiter=mark)
+            for values in reader:
+                where = f"{label}:{reader.line_num + 1}"
+                if len(values) > len(header):
+                    yield Raw(where, {}, "more values than columns", f"{len(values)} for {len(header)}")
+                elif values:
+                    yield Raw(where, {name: text or None for name, text in zip(header, values, strict=False)})
+    except csv.Error as error:
+        hint = "save it again as CSV with every quote closed, or as JSON Lines"
+        raise InputError(f"this is no CSV ({error})", where=label, hint=hint) from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def _table_rows(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
+    """Rows of a Parquet or Arrow file, of the wanted columns alone."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise InputError("Parquet and Arrow files need pyarrow", where=label, hint="pip install pyarrow") from error
+    number = 0
+    try:
+        for batch in _batches(path, columns, wanted):
+            for row in _plain(batch):
+                number += 1
+                yield Raw(f"{label}:{number}", row)
+    except (pyarrow.lib.ArrowException, OSError, NotImplementedError) as error:
+        kind = "an Arrow" if path.suffix == ".arrow" else "a Parquet"
+        what = f"not {kind} file that can be read ({str(error).splitlines()[0][:160]})"
+        raise InputError(what, where=label, hint="get or write the file again, or save it as JSON Lines") from error
+
+
+def _batches(path: Path, columns: dict[str, None], wanted: Wanted) -> Iterator[Any]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        start = file.read(6)
+    if start.startswith(b"PAR1") or (path.suffix != ".arrow" and not start.startswith(_TABLES)):
+        with pyarrow.parquet.ParquetFile(path) as table:
+            columns.update(dict.fromkeys(table.schema_arrow.names))
+            chosen = [name for name in table.schema_arrow.names if wanted(name)]
+            yield from table.iter_batches(batch_size=AT_ONCE, columns=chosen)
+        return
+    with pyarrow.memory_map(str(path)) as source:
+        blocks = (
+            pyarrow.ipc.open_stream(source)
+            if not start.startswith(b"ARROW1")
+            else (lambda reader: map(reader.get_batch, range(reader.num_record_batches)))(pyarrow.ipc.open_file(source))
+        )
+        for block in blocks:
+            columns.update(dict.fromkeys(block.schema.names))
+            kept = block.select([name for name in block.schema.names if wanted(name)])
+            yield from (kept.slice(at, AT_ONCE) for at in range(0, kept.num_rows, AT_ONCE))
+
+
+def _plain(batch: Any) -> list[dict[str, Any]]:
+    """Return a batch's rows as Python values; a value that has none stands as `Unreadable`."""
+    try:
+        return cast(list[dict[str, Any]], batch.to_pylist())
+    except (ValueError, OverflowError, NotImplementedError, ImportError):  # a date beyond 9999, text that is no UTF-8
+        names = batch.schema.names
+        return [{name: _one(batch.column(name)[at]) for name in names} for at in range(batch.num_rows)]
+
+
+def _one(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (ValueError, OverflowError, NotImplementedError, ImportError) as error:
+        return Unreadable(str(error).splitlines()[0][:160] if str(error) else type(error).__name__)

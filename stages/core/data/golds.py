@@ -1,0 +1,109 @@
+r"""The gold inside an answer text, and golds that only say that there is none.
+
+A solution or an answer enters; what it commits to leaves, in one piece or, where several boxes belong together, in
+several. A place holder (`proof`, `N/A`, `see solution`, `nan`) is no answer: whoever trains on it teaches the model to
+say that word.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Collection
+
+from stages.core import text
+from stages.core.data.values import Unusable
+
+_MARK = re.compile(r"(?<!#)####(?!#)[ \t]*(.*)")
+_HEADING = re.compile(r"^ {0,3}#{1,6} ", re.MULTILINE)
+_OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BARE_BOX = re.compile(r"\\(?:boxed|fbox)\s*([0-9A-Za-z]+)(?![\w{])")
+_COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed|operatorname|rm|bf)\b")
+_DRESS = re.compile(r"[\\${}\[\]()<>*_`\"'«»“”„.,:;!。，、：；！（）【】「」\s‐‑‒–—―−-]+")
+_SEE = (
+    r"(?:please )?(?:see|refer to|cf|check|look at)(?: (?:the|my|our|full|detailed|attached|original|official)){0,3}"
+    r"(?: above| below| (?:proof|solution|explanation|answer|text|figure|diagram|image|picture|attachment|detail)s?"
+    r"(?: above| below)?)"
+)
+_PHRASES = re.compile(
+    rf"{_SEE}"
+    r"|(?:the |a )?proofs?(?: (?:is )?(?:omitted|completed?|required|needed|only|problem|question|above|below))?"
+    r"|(?:to )?(?:prove|be proved|be proven)(?: it| that)?|proved|proven|q ?e ?d"
+    r"|(?:(?:the|an) )?(?:final )?answers? (?:is |was )?not (?:found|given|provided|available|known|applicable)"
+    r"|(?:no|without an?) (?:(?:final|correct|numerical|explicit|definite) )?answers?"
+    r"(?: (?:is |was )?(?:given|provided|available|found|needed|required))?"
+    r"|not (?:found|available|applicable|provided|given|specified|known|sure|answered)"
+    r"|n ?/ ?a|notfound|notavailable|nan|null|none|undef|unknown|unanswered|unspecified|missing|omitted"
+    r"|tbd|tba|todo|placeholder|no response|no output|idk|i (?:don t|do not) know|solution(?: omitted)?"
+)
+_SIGNS = frozenset(("\\square", "\\blacksquare", "\\qed", "□", "■", "∎"))
+_NAMES = frozenset(("NA", "N.A.", "N.A", "#N/A", "#NA", "<NA>", "NaN", "NaT"))
+"""Place holders by their very letters: Na is sodium."""
+_ABROAD = """
+    略 证明 證明 证明略 證明略 见解析 見解析 详见解析 詳見解析 见证明 见答案 见解答 解析略 答案略 无答案 無答案 暂无
+    暂无答案 未知 无法确定答案 没有答案 沒有答案 证明题 证明见解析 証明 証明略 証明終 解答なし 解なし省略 答えなし
+    省略 不明 該当なし 증명 증명생략 생략 풀이참조 정답없음 답없음 해설참조 доказательство доказано доказать
+    нетответа неизвестно смрешение чтд ответанет доведення preuve démonstration démontrer voirsolution
+    voirlasolution pasderéponse aucuneréponse inconnu demostración demostrar verlasolución versolución sinrespuesta
+    desconocido noencontrado noaplica demonstração prova demonstrar semresposta verasolução verasoluçao desconhecido
+    nãoencontrado dimostrazione dimostrare vedisoluzione nessunarisposta sconosciuto beweis zubeweisen siehelösung
+    siehelosung keineantwort unbekannt keineangabe bewijs zieoplossing geenantwoord onbekend dowód brakodpowiedzi
+    nieznane důkaz bevis kanıt ispat cevapyok bilinmiyor chứngminh khôngcóđápán xemlờigiải برهان إثبات لايوجدجواب
+    הוכחה איןתשובה प्रमाण सिद्धकरें अज्ञात พิสูจน์ ไม่มีคำตอบ bukti tidakadajawaban απόδειξη
+"""
+_OTHERS = frozenset(_ABROAD.split())
+"""The same in other languages, without spaces."""
+
+
+def extract(answer: str, pattern: str = "") -> list[str]:
+    r"""Return the gold inside an answer text: by `pattern`, else after a `####` in its last line, else in its last
+    \boxed{} with those that "and", "or" or a comma join to it, else after "the answer is", else all of it.
+
+    [] where there is none: `pattern` does not match, or a box never closes. Raises Unusable for boxes that differ and
+    are not joined: it cannot be told which of them is meant.
+    """
+    if pattern:
+        match = re.search(pattern, answer)
+        return [match.group(1).strip()] if match and match.group(1) is not None else []
+    whole = answer.strip()
+    mark = _MARK.search(whole, whole.rfind("\n") + 1) if "####" in whole else None
+    if mark and mark.group(1).strip():
+        return [mark.group(1).strip()]
+    if "\\boxed" in whole or "\\fbox" in whole:
+        return _boxed(whole)
+    if "\n" not in whole:
+        return [whole] if whole else []
+    said = text.after_phrase(whole.replace("####", " "))  # a heading there, since it is not the last line's mark
+    if said:
+        return [said]
+    return [] if _HEADING.search(whole) else [whole]
+
+
+def is_missing(gold: str, real: Collection[str] = ()) -> bool:
+    """Say whether a gold only says that there is no answer; never for one of `real`, whose case does not count."""
+    bare = gold.strip()
+    if real and bare.casefold() in {each.strip().casefold() for each in real}:
+        return False
+    if not bare or bare in _NAMES or bare.strip("$ ") in _SIGNS:
+        return True
+    if len(bare) > 80 or bare.isdecimal():
+        return False
+    folded = _COMMAND.sub(" ", unicodedata.normalize("NFKC", bare).casefold())
+    said = " ".join(_DRESS.sub(" ", folded).split())
+    if not said:  # dashes and dots; a pair of brackets is a set
+        return not any(sign in bare for sign in "{}[]\\")
+    return _PHRASES.fullmatch(said) is not None or said.replace(" ", "") in _OTHERS or set(said) <= {"?"}
+
+
+def _boxed(answer: str) -> list[str]:
+    boxes = [box.strip() for box in text.boxed(answer) if box.strip()]
+    if not boxes:
+        bare = _BARE_BOX.findall(answer)
+        return bare[-1:] if bare and not _OPEN_BOX.search(answer) else []
+    if len(set(boxes)) == 1:
+        return boxes[:1]
+    found = text.marked(answer)
+    joined = found.text.split(" , ") if found and found.how == "box" else []
+    if not set(boxes) <= set(joined):
+        raise Unusable("several answers", f"boxes: {' / '.join(dict.fromkeys(boxes))}"[:200])
+    return joined

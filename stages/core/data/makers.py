@@ -1,0 +1,207 @@
+"""An outside row becomes one of ours: its columns and the recipe's wishes enter, a candidate leaves.
+
+Whatever a row lacks or holds in another form is decided here, field by field; what cannot be used leaves as a
+candidate with its fault. Nothing here judges whether an answer is right.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from stages.core import text
+from stages.core.data import messages
+from stages.core.data.columns import ABSENT
+from stages.core.data.files import Raw
+from stages.core.data.layouts import Lacks, Layout
+from stages.core.data.messages import Talk
+from stages.core.data.sifting import Candidate, digest
+from stages.core.data.values import Unusable, as_object, as_text, shown
+from stages.core.language import scripts
+from stages.core.rows import JUDGES, VERIFIERS, Conversation, Preference, Prompt, fields_of
+
+_CJK = re.compile(f"[{text.CJK}]")
+_NAMES = """
+    en english zh chinese zh mandarin zh cn ja japanese ja jp ko korean ko kr de german fr french es spanish it italian
+    pt portuguese ru russian ar arabic hi hindi bn bengali tr turkish vi vietnamese th thai id indonesian nl dutch
+    pl polish
+"""
+_LANGUAGES = dict(zip(_NAMES.split()[1::2], _NAMES.split()[::2], strict=True))
+"""What public sets call languages that have a code."""
+
+
+class Wishes(NamedTuple):
+    """What a recipe says of every row."""
+
+    kind: str
+    stem: str
+    """What made-up ids begin with."""
+    verifier: str
+    family: str
+    language: str
+    heldout_share: float
+    max_problem_chars: int
+
+
+Gold = Callable[[Any, str], str]
+"""Reads the value of an answer column for a verifier; raises Unusable where it holds no gold."""
+
+
+def candidate(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
+    """Return an outside row as one of ours, or as what cannot be used, with the reason."""
+    if raw.fault:
+        return Candidate(raw.where, {}, raw.fault, raw.detail)
+    layout.meet(raw.row)
+    try:
+        made = _MAKERS[wishes.kind](raw, layout, wishes, gold)
+    except Unusable as fault:
+        if isinstance(fault, Lacks):
+            layout.lacking[fault.field] += 1
+        return Candidate(
+            raw.where, {**_known(raw.row, layout), "row": shown(raw.row, 2000)}, fault.reason, fault.detail
+        )
+    asked = len(made.fields["problem"]) + sum(len(turn["content"]) for turn in made.fields.get("turns", ()))
+    if 0 < wishes.max_problem_chars < asked:
+        return made._replace(fault="problem too long", detail=f"{asked} characters")
+    return made
+
+
+def split_of(form: bytes, heldout_share: float) -> str:
+    """Return `heldout` or `train` by the digest of a canonical problem."""
+    return "heldout" if int.from_bytes(form[:8], "big") / 2**64 < heldout_share else "train"
+
+
+def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
+    row = raw.row
+    talk = layout.asked(row)
+    if not talk.problem:
+        raise Unusable("empty problem")
+    verifier = wishes.verifier or _optional(row, layout, "verifier") or "math"
+    if verifier not in VERIFIERS:
+        raise Unusable("unknown verifier", f"`{verifier[:60]}`; use one of: {', '.join(VERIFIERS)}")
+    try:
+        answer = gold(layout.answer(row, talk), verifier)
+    except Lacks:
+        if verifier not in (*JUDGES, "code"):
+            raise
+        answer = ""  # a judge needs none, and a program has its tests
+    form = text.canonical(talk.problem)
+    key = own = digest(form)
+    if talk.turns:
+        key = digest(f"{form}\0{_turns(talk)}")
+    made = Prompt(
+        id=_optional(row, layout, "id") or f"{wishes.stem}-{key.hex()[:12]}",
+        problem=talk.problem,
+        answer=answer,
+        verifier=verifier,
+        family=wishes.family or _optional(row, layout, "family"),
+        split=split_of(own, wishes.heldout_share),
+        level=_level(layout.value(row, "level")),
+        language=_language(row, layout, wishes, talk.problem),
+        meta=_meta(row, layout),
+        turns=talk.turns,
+    )
+    return Candidate(raw.where, fields_of(made), key=key[:16], gold=answer, form=form, split=made.split)
+
+
+def _conversation(raw: Raw, layout: Layout, wishes: Wishes, _: Gold) -> Candidate:
+    row = raw.row
+    talk = layout.asked(row)
+    if not talk.problem:
+        raise Unusable("empty problem")
+    reasoning, summary = messages.parts(layout.responded(row, talk))
+    form = text.canonical(talk.problem)
+    key = digest(f"{form}\0{_turns(talk)}\0{reasoning}\0{summary}")
+    made = Conversation(
+        id=_optional(row, layout, "id") or f"{wishes.stem}-{key.hex()[:12]}",
+        problem=talk.problem,
+        reasoning=reasoning,
+        summary=summary,
+        language=_language(row, layout, wishes, summary),
+        family=wishes.family or _optional(row, layout, "family"),
+        source=_optional(row, layout, "source"),
+        meta=_meta(row, layout),
+        turns=talk.turns,
+    )
+    split = split_of(digest(form), wishes.heldout_share)
+    return Candidate(raw.where, fields_of(made), key=key[:16], form=form, split=split)
+
+
+def _preference(raw: Raw, layout: Layout, wishes: Wishes, _: Gold) -> Candidate:
+    row = raw.row
+    talk, chosen, rejected, margin = layout.compared(row)
+    if not talk.problem:
+        raise Unusable("empty problem")
+    form = text.canonical(talk.problem)
+    first, second = sorted((chosen, rejected))
+    key = digest(f"{form}\0{_turns(talk)}\0{first}\0{second}")  # the same two, the other way round, are a conflict
+    made = Preference(
+        id=_optional(row, layout, "id") or f"{wishes.stem}-{key.hex()[:12]}",
+        problem=talk.problem,
+        chosen=chosen,
+        rejected=rejected,
+        margin=margin,
+        language=_language(row, layout, wishes, talk.problem),
+        family=wishes.family or _optional(row, layout, "family"),
+        turns=talk.turns,
+    )
+    split = split_of(digest(form), wishes.heldout_share)
+    return Candidate(raw.where, fields_of(made), key=key[:16], gold=chosen, form=form, split=split)
+
+
+_MAKERS = {"prompts": _prompt, "conversations": _conversation, "preferences": _preference}
+
+
+def _turns(talk: Talk) -> str:
+    return text.canonical("\0".join(part for turn in talk.turns for part in turn.values()))
+
+
+def _optional(row: dict[str, Any], layout: Layout, name: str) -> str:
+    """Return a field that may be absent; one that is no text counts only where the user named its column."""
+    try:
+        return layout.text(row, name).strip()
+    except Unusable:
+        if name in layout.mapped:
+            raise
+        return ""
+
+
+def _meta(row: dict[str, Any], layout: Layout) -> dict[str, Any]:
+    value = layout.value(row, "meta")
+    return {} if value is ABSENT else as_object(value)
+
+
+def _known(row: dict[str, Any], layout: Layout) -> dict[str, str]:
+    """What can be told of a row that is left out."""
+    found = {}
+    for name in ("id", "problem", "answer"):
+        value = layout.value(row, name)
+        try:
+            found[name] = "" if value is ABSENT else as_text(value) or ""
+        except Unusable:
+            found[name] = shown(value)
+    return found
+
+
+def _language(row: dict[str, Any], layout: Layout, wishes: Wishes, said: str) -> str:
+    """Return the recipe's language, the row's own where it is a code or a known name, else zh or en by the script."""
+    if wishes.language:
+        return wishes.language
+    own = _optional(row, layout, "language")
+    if own.lower() in _LANGUAGES:
+        return _LANGUAGES[own.lower()]
+    if re.fullmatch(r"[A-Za-z]{2}(?:[-_][A-Za-z0-9]{2,8})?", own):
+        return own
+    chinese = _CJK.search(said) and (scripts.language_share(said, "zh") or 0.0) > 0.5
+    return "zh" if chinese else "en"
+
+
+def _level(value: Any) -> int:
+    """Read a difficulty: 3, 3.5, "3", "Level 3"; 0 where there is none."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return int(value) if math.isfinite(value) and 0 < value < 10**6 else 0
+    digits = re.search(r"\d{1,6}", value) if isinstance(value, str) else None
+    return int(digits.group()) if digits else 0

@@ -1,0 +1,67 @@
+"""The gold is what a solution commits to; a word that says there is none is no gold."""
+
+from __future__ import annotations
+
+import pytest
+
+from stages.core.data import golds
+from stages.core.data.values import Unusable
+
+_MISSING = """proof|Proof.|\\text{proof}|[PROOF]|The proof is omitted|notfound|not found|N/A|n/a|$\\text{N/A}$|NA|#N/A
+None|nan|NaN|null|see solution|See the solution above.|Please refer to the full explanation below|unknown|Unknown.
+-|—|?|??|...||no answer|No final answer provided|The answer is not given|I don't know|TBD|Q.E.D.|\\blacksquare|solution
+证明略|略|見解析|無答案|証明|증명|доказательство|нет ответа|Beweis|siehe Lösung|voir solution|demostración
+sin respuesta|chứng minh|प्रमाण"""
+_REAL = """0|-1|x|e|i|A|(B)|Na|Ne|no|No|yes|true|no solution|No solutions|DNE|does not exist|undefined|\\emptyset|{}|[]
+\\{\\}|\\infty|none of the above|nine|square|empty set|proof by induction on n|the unknown soldier|无解|Beweis 3|−3
+n|N|π|\\%|1/2|nano"""
+MISSING, REAL = ([gold for line in each.split("\n") for gold in line.split("|")] for each in (_MISSING, _REAL))
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        ("48/2 = 24\n#### 72", ["72"]),
+        ("48/2 = 24 #### 72\n\n", ["72"]),
+        ("#### Step 1\nOne is 3.\n#### Step 2\nSo $\\boxed{15}$ coins.", ["15"]),
+        ("## Solution\n\n#### Conclusion\n\nThe answer is 6.", ["6"]),
+        ("#### Step 1\nOne pen costs 3.", []),
+        ("Either $x = \\boxed{2}$ or $x = \\boxed{-2}$.", ["2", "-2"]),
+        ("\\boxed{1}, \\boxed{2} and \\boxed{3}", ["1", "2", "3"]),
+        ("first \\boxed{7}; checked again, it is \\boxed{7}", ["7"]),
+        ("$\\boxed 7$ first. No: $\\boxed{21}$.", ["21"]),
+        ("so $\\boxed 7$.", ["7"]),
+        ("\\boxed{42", []),
+        ("\\boxed{}", []),
+        ("  72 ", ["72"]),
+        ("   ", []),
+    ],
+)
+def test_the_gold_is_where_the_solution_marks_it(answer: str, found: list[str]) -> None:
+    assert golds.extract(answer) == found
+
+
+def test_boxes_that_differ_and_are_not_joined_are_ambiguous() -> None:
+    with pytest.raises(Unusable) as caught:
+        golds.extract("In the first part we found \\boxed{3}. With that the whole is 5 times as much: \\boxed{15}.")
+    assert caught.value.reason == "several answers" and "3 / 15" in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "gold",
+    MISSING,
+)
+def test_a_word_for_no_answer_is_no_answer(gold: str) -> None:
+    assert golds.is_missing(gold)
+
+
+@pytest.mark.parametrize(
+    "gold",
+    REAL,
+)
+def test_an_answer_that_looks_a_little_like_it_stays(gold: str) -> None:
+    assert not golds.is_missing(gold)
+
+
+def test_a_recipe_can_say_that_such_a_word_is_an_answer() -> None:
+    assert not golds.is_missing("None", ["none"]) and golds.is_missing("unknown", ["none"])
