@@ -19,6 +19,7 @@ from transformers import Trainer, TrainingArguments
 
 from stages.core.data.imitation import Example
 from stages.core.recipe.parts import Tuning
+from stages.policy.models.agreement import refuse_unlike_alone
 from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
 from stages.policy.models.weights import Policy
 from stages.policy.training import epochs, resumable
@@ -46,6 +47,11 @@ class Batch:
     shared_prefix: int
     """Tokens that all prompts share at their start; see `prefix.selected_logprobs`."""
 
+    @property
+    def sides(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Prompt ids and mask, completion ids and mask."""
+        return self.prompt_ids_BP, self.prompt_mask_BP, self.completion_ids_BT, self.completion_mask_BT
+
 
 Loss = Callable[[Any, Batch], tuple[Tensor, dict[str, Tensor]]]
 """(model, batch) -> the SUM of the losses of the batch's completion tokens, with its gradient, and other sums over the
@@ -54,15 +60,7 @@ same tokens to report by name; the trainer divides each by the completion tokens
 
 def completion_loss(model: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """The sum of -log p(token | what stands before it) over completion tokens, in nats: maximum likelihood."""
-    logprobs_BT, _ = selected_logprobs(
-        model,
-        batch.prompt_ids_BP,
-        batch.prompt_mask_BP,
-        batch.completion_ids_BT,
-        batch.completion_mask_BT,
-        temperature=1.0,
-        shared_prefix=batch.shared_prefix,
-    )
+    logprobs_BT, _ = selected_logprobs(model, *batch.sides, temperature=1.0, shared_prefix=batch.shared_prefix)
     return -logprobs_BT.sum(), {}
 
 
@@ -139,6 +137,11 @@ class SupervisedTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
             completion_mask_BT=completion_mask,
             shared_prefix=self.shared_prefix,
         )
+
+    def compare(self, batch: Batch) -> None:
+        """Raise StageError where a row among others is not computed as it is alone."""
+        dtype = "bfloat16" if self.args.bf16 else "float32"
+        refuse_unlike_alone(self.model, batch.sides, batch.shared_prefix, dtype)
 
     def losses(self, model: Any, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Those of the loss that was given."""

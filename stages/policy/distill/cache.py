@@ -33,6 +33,7 @@ from stages.core.errors import EngineError
 from stages.core.sampling import Engine, Reading, Text
 from stages.policy.distill.losses import Top, likeliest, logprobs
 from stages.policy.models import memory
+from stages.policy.models.agreement import refuse_unlike_alone
 from stages.policy.models.prefix import selected_logits, shared_prefix_length
 from stages.policy.seeding import derive
 from stages.policy.sft import Batch, padded
@@ -66,6 +67,7 @@ class Writer:
 
     def __init__(self, teacher: Callable[[], Any], folder: Path, *, k: int, vocabulary: int, rows: int | None) -> None:
         self.teacher, self.folder, self.k, self.vocabulary, self.rows = teacher, folder, k, vocabulary, rows
+        self._compared = False
 
     def write(self, number: int, examples: Sequence[Example], whole: Sequence[tuple[int, int]]) -> Path:
         """Write the shard of some examples, or find it written; returns its path.
@@ -98,8 +100,11 @@ class Writer:
     def _logits(self, examples: Sequence[Example]) -> Tensor:
         model = self.teacher()
         batch = batch_of(examples, range(len(examples)), model.device)
+        if not self._compared:
+            refuse_unlike_alone(model, batch.sides, batch.shared_prefix, str(model.dtype).removeprefix("torch."))
+            self._compared = True
         with torch.no_grad():
-            return selected_logits(model, *sides(batch), shared_prefix=batch.shared_prefix)
+            return selected_logits(model, *batch.sides, shared_prefix=batch.shared_prefix)
 
     def _passes(self, examples: Sequence[Example]) -> list[list[int]]:
         """Rows by length, longest first, cut so that a pass fits into memory."""
@@ -268,11 +273,6 @@ def batch_of(examples: Sequence[Example], rows: Sequence[int], device: torch.dev
         completion_mask_BT=completions[1].to(device),
         shared_prefix=shared_prefix_length([one.prompt_ids for one in own]),
     )
-
-
-def sides(batch: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A batch's prompt ids and mask, completion ids and mask."""
-    return batch.prompt_ids_BP, batch.prompt_mask_BP, batch.completion_ids_BT, batch.completion_mask_BT
 
 
 def _save(path: Path, examples: Sequence[Example], tops: Sequence[Top], kept: Sequence[Whole]) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.policy.distill.cache import Cache, Whole, batch_of, sides
+from stages.policy.distill.cache import Cache, Whole, batch_of
 from stages.policy.distill.losses import Top, bucketed_kl, full_kl
 from stages.policy.models import memory
 from stages.policy.models.prefix import mapped_logits, selected_logits
@@ -66,7 +66,7 @@ class HeldoutTraces:
         for rows in self._passes(model, list(by_row)):
             for row in rows:  # one by one: [tokens, V] of a long trace is large enough
                 batch = batch_of(self.cache.examples, [row], model.device)
-                logits_NV = selected_logits(model, *sides(batch))
+                logits_NV = selected_logits(model, *batch.sides)
                 students |= {(row, one.place): logits_NV[one.place].float().cpu() for one in by_row[row]}
         if not whole:
             return {}
@@ -115,4 +115,4 @@ def _kl(model: Any, top: Top, batch: Batch, vocabulary: int) -> Tensor:
     def value(logits_NV: Tensor, first: int) -> Tensor:
         return bucketed_kl(top.part(first, first + len(logits_NV)), logits_NV, vocabulary)
 
-    return mapped_logits(model, sides(batch), value, batch.shared_prefix)
+    return mapped_logits(model, batch.sides, value, batch.shared_prefix)

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from datasets import Dataset
+from torch import Tensor
 from trl import DistillationConfig, DistillationTrainer
 from trl.trainer.utils import split_tensor_dict
 
@@ -27,7 +29,8 @@ from stages.core.sampling import Engine, Request, Sampling, Text
 from stages.policy.engines.client import answered, in_order
 from stages.policy.engines.opening import open_engine, samples_live
 from stages.policy.engines.renewal import Renewal
-from stages.policy.models import memory
+from stages.policy.models import families, memory
+from stages.policy.models.agreement import Row, likely, refuse_apart, refuse_unlike_alone
 from stages.policy.models.weights import Policy
 from stages.policy.seeding import PromptOrder, derive
 from stages.policy.training import resumable, settings
@@ -37,6 +40,9 @@ from stages.policy.training.steps import RunState, StepCallback, StepLogger, Ste
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
+
+SIDES = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+"""What TRL calls the tensors of `selected_logprobs`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +91,9 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
     ) -> None:
         self.plan, self.engine = plan, engine
         self.said: list[Text] = []
+        self.drawn: list[list[float]] = []
+        """What the engine says of each answer's tokens."""
+        self.compared = False
         self.order = PromptOrder(len(plan.prompts), plan.batch_size, plan.seed)
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
@@ -135,6 +144,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
                 f"the {engine.name} engine failed an answer of the student ({failed.finish}): {failed.fault}",
                 hint="run the same command again: it goes on from the last checkpoint",
             )
+        self.drawn = [one.logprobs for one in done]
         self.said = [Text(ids, one.ids) for ids, one in zip(prompt_ids, done, strict=True)]
         return [one.ids for one in done]
 
@@ -144,6 +154,55 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
             Request(prompt_ids=ids, sampling=plan.sampling, seed=derive(plan.seed, "on-policy", step, row), key=row)
             for row, ids in enumerate(prompt_ids)
         ]
+
+    def _get_last_hidden_state(
+        self, unwrapped_model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, **fields: Any
+    ) -> Tensor:
+        """Count positions from each row's first token where they are not rotary: TRL leaves that to the model, and some
+        (GPT-2) count padding."""
+        if getattr(unwrapped_model.config.get_text_config(), "rope_parameters", None):
+            hidden: Tensor = super()._get_last_hidden_state(
+                unwrapped_model, input_ids, attention_mask, logits_to_keep, **fields
+            )
+            return hidden
+        positions = (attention_mask.long().cumsum(1) - 1).clamp_min(0)
+        read = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": positions}
+        hidden = unwrapped_model.base_model(**read, use_cache=False).last_hidden_state
+        return hidden[:, -logits_to_keep - 1 : -1]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Compare both models once, before the first loss."""
+        if not self.compared:
+            with torch.no_grad(), self.accelerator.autocast():
+                self._compare(inputs)
+            self.compared = True
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _compare(self, inputs: dict[str, Any]) -> None:
+        """Raise StageError where what is trained on is not what the student drew from, or where the teacher does not
+        say of a row among others what it says of the row alone."""
+        dtype = "bfloat16" if self.args.bf16 else "float32"
+        prompt_ids, prompt_mask, ids_BT, mask_BT = sides = tuple(inputs[name] for name in SIDES)
+        refuse_unlike_alone(self.teacher_model, sides, 0, dtype)
+        refuse_unlike_alone(self.model, sides, 0, dtype)
+        if not families.plain_head(self.model.config):
+            return
+        rows = (torch.cat([prompt_ids, ids_BT], 1), torch.cat([prompt_mask, mask_BT], 1))
+        hidden_BTH = self._get_last_hidden_state(self.model, *rows, ids_BT.shape[1])
+        logits_BTV = self.model.get_output_embeddings()(hidden_BTH).float() / self.plan.sampling.temperature
+        own_BT = logits_BTV.log_softmax(-1).gather(2, ids_BT[:, :, None])[:, :, 0]
+        refuse_apart(
+            [
+                Row(f"answer {row + 1}", torch.tensor(self.drawn[row]), own_BT[row][mask_BT[row].bool()])
+                for row in range(len(ids_BT))
+            ],
+            dtype,
+            places=(f"the sampler (engine {self.engine.name})", "the trainer"),
+            reasons=likely(self.model, rows[0].shape[1], dtype),
+            hint="use mode traces, for which the student answers nothing",
+        )
 
     # ---- steps ----
 

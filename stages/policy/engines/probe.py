@@ -9,14 +9,14 @@ this model, number type and device; a later gap well above that is no rounding.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from statistics import fmean
 from typing import Any
+
+import torch
 
 from stages.core.errors import EngineError
 from stages.core.sampling import Engine, Text
+from stages.policy.models.agreement import BOUNDS, Row, refuse_apart
 
-CAPS = {"float32": 1e-3, "float16": 2e-2, "bfloat16": 1e-1}
-"""Mean gap in nats a token with the same weights, at most: above it the engine runs another model."""
 FACTOR, FLOOR = 10.0, 1e-6
 """A renewal fails above FACTOR times the first gap, never below FLOOR nats. On the embedded base in float32 the
 first gap is 1.6e-7; one Adam step of 1e-6 with a whole layer left old makes 1.6e-5 to 3.1e-5, one matrix 2.9e-6."""
@@ -31,8 +31,8 @@ class Probe:
     """
 
     def __init__(self, engine: Engine, dtype: str) -> None:
-        self.engine, self.cap = engine, CAPS[dtype]
-        self.bound = self.cap
+        self.engine, self.dtype = engine, dtype
+        self.bound = BOUNDS[dtype]
 
     def rehearse(
         self,
@@ -47,14 +47,15 @@ class Probe:
         EngineError for such a one, and for one that runs another model.
         """
         self.engine.renew(weights, version)
-        found = gap(self.engine, texts, trainer)
-        if not found <= self.cap:
-            raise EngineError(
-                f"with the same weights the {self.engine.name} engine is {found:.3g} nats a token from the trainer, "
-                f"above {self.cap:.3g}: it does not run the same model",
-                hint="use `runtime.engine=transformers`",
-            )
-        self.bound = min(self.cap, max(FLOOR, FACTOR * found))
+        found = refuse_apart(
+            rows_of(self.engine, texts, trainer),
+            self.dtype,
+            places=(f"the {self.engine.name} engine", "the trainer"),
+            reasons="likely: it does not run the same model, or computes in another number type",
+            hint="use `runtime.engine=transformers`",
+            error=EngineError,
+        )
+        self.bound = min(BOUNDS[self.dtype], max(FLOOR, FACTOR * found))
         return found
 
     def check(self, texts: Sequence[Text], trainer: Sequence[Sequence[float]]) -> float:
@@ -70,12 +71,20 @@ class Probe:
 
 
 def gap(engine: Engine, texts: Sequence[Text], trainer: Sequence[Sequence[float]]) -> float:
-    """Mean |engine - trainer| of the log-probabilities of all completion tokens, in nats.
+    """Mean |engine - trainer| of the log-probabilities of all completion tokens, in nats; see `rows_of`."""
+    return torch.cat([(row.one_T - row.other_T).abs() for row in rows_of(engine, texts, trainer)]).mean().item()
+
+
+def rows_of(engine: Engine, texts: Sequence[Text], trainer: Sequence[Sequence[float]]) -> list[Row]:
+    """What an engine and a trainer say of each completion token of the texts, in nats.
 
     Raises ValueError where the two are not of the same tokens.
     """
     numbered = [text._replace(key=number) for number, text in enumerate(texts)]
     read = {text.key: reading.logprobs for text, reading in engine.read(numbered)}
-    return fmean(
-        abs(mine - theirs) for number, own in enumerate(trainer) for mine, theirs in zip(own, read[number], strict=True)
-    )
+    pairs = [(own, read[number]) for number, own in enumerate(trainer)]
+    if any(len(own) != len(theirs) for own, theirs in pairs):
+        raise ValueError("an engine and a trainer speak of other tokens")
+    return [
+        Row(f"text {number + 1}", torch.tensor(theirs), torch.tensor(own)) for number, (own, theirs) in enumerate(pairs)
+    ]

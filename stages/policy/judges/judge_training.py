@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import Trainer, TrainingArguments
 
 from stages.policy.judges import judge
+from stages.policy.models.agreement import Row, likely, refuse_apart
 from stages.policy.models.weights import Policy
 from stages.policy.training import epochs, resumable
 from stages.policy.training.checkpoint import Checkpoints
@@ -115,6 +116,24 @@ class JudgeTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
     def batch(self, rows: list[int]) -> list[Example]:
         """The examples themselves."""
         return [self.examples[row] for row in rows]
+
+    def compare(self, batch: list[Example]) -> None:
+        """Raise StageError where the most padded text does not get the score that it gets alone."""
+        texts = sorted((ids for example in batch for ids in example.texts), key=len)
+        texts = [texts[0], *texts[1:][-1:]]
+        training, dtype = self.model.training, "bfloat16" if self.args.bf16 else "float32"
+        self.model.eval()
+        with torch.no_grad():
+            sides = [judge.forward(self.model, rows, self.pad_id)[:1] for rows in (texts, texts[:1])]
+        self.model.train(training)
+        refuse_apart(
+            [Row(f"a text of {len(texts[0])} tokens", *sides)],
+            dtype,
+            places=("a judge's score of a text beside a longer one", "its score of the text alone"),
+            reasons=likely(self.model, len(texts[-1]), dtype),
+            hint="start the judge from a model of another architecture, such as Qwen or Llama",
+            unit="points",
+        )
 
     def losses(self, model: Any, batch: list[Example]) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the summed loss of some rows, and how many came out right as `accuracy`."""

@@ -27,7 +27,7 @@ from stages.core.sampling import Engine
 from stages.policy.engines.renewal import Renewal
 from stages.policy.models.prefix import selected_logprobs
 from stages.policy.models.weights import Policy
-from stages.policy.rl.importance import MISMATCH, mismatch
+from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
 from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
 from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout
@@ -147,6 +147,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.validation = validation
         self.totals = StepTotals()
         self.rollout: Rollout | None = None
+        self.compared = False
+        """Whether this process has compared a sampler that is not exact with itself."""
         policy.disable_dropout()
         self.copy_policy()
         super().__init__(
@@ -176,7 +178,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
         normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
         batch = self._batch(self.rollout, rows)
-        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and self.engine.exact}
+        return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and self.engine.exact, "rows": rows}
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -187,6 +189,9 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         if inputs.get("fresh"):
             old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
             self.totals.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
+            lengths = inputs["completion_mask"].sum(1).tolist()
+            sides = [_unpadded(side_BT, lengths) for side_BT in (drawn_BT, old_BT)]
+            refuse_far_sampler(self, self._rollout_in_progress(), inputs["rows"], *sides)
         given = LossInputs(
             logprobs_BT=logprobs_BT,
             old_logprobs_BT=old_BT,
@@ -239,6 +244,9 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
                 ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
         if not self.engine.exact:
             rollout.sampler_logprobs = rollout.old_logprobs
+            if not self.compared:
+                refuse_far_sampler(self, rollout, range(self.sizes.rollout), rollout.sampler_logprobs, old)
+                self.compared = True
             rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
 

@@ -11,9 +11,13 @@ sampling); IcePop, Ring-1T, arXiv 2510.18855 (masking on both sides).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from stages.policy.models.agreement import Row, likely, refuse_apart
 
 NEAR = (0.9, 1.1)
 """A token whose ratio of trainer to sampler lies in this range is sampled as well as it is trained."""
@@ -58,3 +62,26 @@ def mismatch(log_ratio_N: Tensor) -> dict[str, float]:
     p95 = gap_N.kthvalue(math.ceil(0.95 * count)).values
     outside = ((ratio_N < NEAR[0]) | (ratio_N > NEAR[1])).float().mean()
     return dict(zip(MISMATCH, (gap_N.mean().item(), p95.item(), outside.item()), strict=True))
+
+
+def refuse_far_sampler(
+    trainer: Any, rollout: Any, rows: range, sampler: Sequence[Tensor], own: Sequence[Tensor]
+) -> None:
+    """Raise StageError where some rows of a `Rollout` were sampled further from a `PolicyTrainer` than rounding takes
+    them.
+
+    `sampler` and `own`: what sampler and trainer say of each row's tokens, [T] each, at the same weights. An exact
+    engine is asked before every first update by its rollout; another where a run starts or goes on: what it costs later
+    is reported, and can be weighted.
+    """
+    engine, dtype = trainer.engine, trainer.collector.recipe.dtype
+    longest = max(len(rollout.prompt_ids[row]) + len(rollout.completion_ids[row]) for row in rows)
+    mine = engine.name == "transformers"
+    named = (f"row {row + 1} of rollout {rollout.number + 1}" for row in rows)
+    refuse_apart(
+        [Row(*one) for one in zip(named, sampler, own, strict=True)],
+        dtype,
+        places=(f"the sampler (engine {engine.name})", "the trainer"),
+        reasons=likely(trainer.model, longest, dtype),
+        hint="lower `max_completion_tokens`, or set `dtype=float32`" if mine else "use `runtime.engine=transformers`",
+    )

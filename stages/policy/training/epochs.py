@@ -70,6 +70,10 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         """Make the examples with these numbers into what `losses` takes."""
 
     @abstractmethod
+    def compare(self, batch: Any) -> None:
+        """Raise StageError where a row of the first micro-batch is not computed as it is alone (`agreement`)."""
+
+    @abstractmethod
     def losses(self, model: Any, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the SUM of a micro-batch's losses, with its gradient, and other sums to report by name."""
 
@@ -99,6 +103,13 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         return loss / self.weight(self.state.global_step)
 
     # ---- steps ----
+
+    def begin_run(self) -> None:
+        """Compare the micro-batch that holds the longest row of the next step, once."""
+        step = self.state.global_step
+        if step < self.schedule.steps:
+            with self.accelerator.autocast():
+                self.compare(self.batch(self.schedule.micro_batches(step)[0]))
 
     def total_micro_batches(self) -> int:
         """Those of the schedule: the last step may have fewer than the others."""

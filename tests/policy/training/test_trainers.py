@@ -45,11 +45,13 @@ OWN: dict[type, dict[str, str]] = {
 """Trainer -> what it replaces of transformers' methods, by the hash of their source: a new one must be read first."""
 ON_TRL = {
     "_generate_single_turn": "b2cc5048ef74151f",
+    "_get_last_hidden_state": "12dc17e4ad4b1999",
     "_issue_warnings_after_load": "7ccdd73aac16aecb",
     "_load_optimizer_and_scheduler": "bdcb956f06c459ab",
     "_prepare_inputs": "a0b5e05b3647e889",
     "_save_checkpoint": "b6ee0a370c266b6f",
     "_send_telemetry": "3e012069065d03d1",
+    "compute_loss": "e5082879a7183040",
     "get_train_dataloader": "d3c7c32e51540880",
 }
 """The same of TRL's DistillationTrainer."""

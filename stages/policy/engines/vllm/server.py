@@ -31,6 +31,7 @@ from stages.policy.engines.endpoint.wire import Server, key_of
 from stages.policy.engines.local.engine import LocalEngine
 from stages.policy.engines.vllm import setup
 from stages.policy.engines.vllm.names import tensor_names
+from stages.policy.models.agreement import BOUNDS
 
 MOST_TOP = 1024
 """Likeliest tokens that a server is asked for: it sends them for each token of the prompt too."""
@@ -295,7 +296,7 @@ class VllmServer:
         own = LocalEngine.open(self._folder, contract=self._contract, dtype=dtype, runtime=here)
         ((_, reading),) = own.read([text])
         own.close()
-        found, cap = probe.gap(self, [text], [reading.logprobs]), probe.CAPS[dtype]
+        found, cap = probe.gap(self, [text], [reading.logprobs]), BOUNDS[dtype]
         if not found <= cap:
             what = f"the server at {self.url} does not run the model in `{self._folder}`: it is {found:.3g} nats "
             hint = f"serve that folder: `vllm serve {self._folder} --dtype {dtype}`, or leave runtime.vllm_server out"
