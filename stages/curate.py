@@ -246,6 +246,7 @@ def _conversation(one: Candidate, rollouts: Rollouts) -> Conversation:
         language=one.row.language,
         family=one.row.family,
         source=rollouts.record.inputs.get("model", rollouts.address),
+        turns=one.row.turns,
     )
 
 

@@ -12,7 +12,7 @@ may teach; R1-Zero is labelled as what the paper does not have.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,11 +46,11 @@ Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Distillation):
+class Recipe(Distillation, templates.Asked):
     template: str = ""
     """Prompt template: empty = the teacher's, or the student's own without a teacher, or r1_zero where there is none;
-    `r1_zero`, `plain`, `chat` (that of the student's tokenizer, traces only), a file that holds one, or the text itself
-    with {prompt}.
+    `r1_zero`, `plain`, `chat` (the chat template of the student's tokenizer), a text with {prompt}, a chat template's
+    jinja, or a file that holds one of these.
     """
     learning_rate: float | None = None
     """Of AdamW at the start, above 0; None = the student's published one, which only the bases of the table of
@@ -60,8 +60,7 @@ class Recipe(Distillation):
     """Decides the order of the traces, what is held out and what is sampled; 0 or more."""
 
     def __post_init__(self) -> None:
-        if self.template:
-            object.__setattr__(self, "template", templates.template_text(self.template, [templates.CHAT]))
+        super().__post_init__()
         _check(self)
 
 
@@ -73,14 +72,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
     """
     from stages.policy.distill import modes
-    from stages.policy.models import chat, device
+    from stages.policy.models import asking, device
 
     refuse_missing(recipe, inputs)
     rate = learning_rate(recipe, inputs.student)
     refuse_other_teachers(recipe, inputs)
-    contract = student_contract(recipe, inputs)
+    contract = student_contract(recipe, inputs, work.note)
     if recipe.mode == "traces" and inputs.conversations is not None:
-        chat.refuse_stripping(recipe.template, inputs.conversations.rows(), contract, inputs.student)
+        asking.refuse_stripping(inputs.conversations.rows(), contract, inputs.student)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
@@ -174,31 +173,35 @@ def _refuse_other_tokenizers(recipe: Recipe, student: Path, others: Iterable[Pat
         refuse_other_tokenizer(student, other, what, way_out)
 
 
-def student_contract(recipe: Recipe, inputs: Inputs) -> Contract:
+def student_contract(recipe: Recipe, inputs: Inputs, tell: Callable[[str], None] | None = None) -> Contract:
     """How the student will be asked and answer: the recipe's template, else the teacher's, else its own.
 
     Where the two share a tokenizer the student also ends as the teacher does. Raises RecipeError for a template other
-    than the one that log-probabilities were taken under, or for `chat` in a mode whose teacher reads the prompt too.
+    than the one that log-probabilities were taken under.
     """
-    from stages.policy.models import chat
+    from stages.policy.models import asking, chat
 
     student, teacher = inputs.student.contract, inputs.teacher.contract if inputs.teacher else None
     positions = recipe.positions or student.max_positions
     if recipe.mode == "traces":
-        found = chat.contract_for(recipe.template, inputs.student)
+        found = asking.contract_for(recipe, inputs.student, tell)
         own = not isinstance(inputs.teacher, Endpoint)  # what is around an endpoint's prompts only its server knows
         if teacher is not None and teacher.template and own and not recipe.template:
-            words = ("template", "template_name", "prefill", "think_tags", "answer_tags")
+            words = ("template", "template_name", "prefill", "think_tags", "answer_tags", "syntax", "before_end")
             found = replace(found, **{name: getattr(teacher, name) for name in words})
+            if teacher.syntax == "jinja":  # what it writes behind a response may be another token, or none, here
+                found = chat.chat_contract(found, asking.tokenizer_of(inputs.student), teacher.template, tell=tell)
         return replace(found, max_positions=positions)
-    if recipe.template == templates.CHAT:
-        raise RecipeError("`template` chat is for mode traces: elsewhere the teacher reads the prompt too")
+    chosen = asking.contract_for(recipe, inputs.student, tell) if recipe.template else None
     if recipe.mode == "logprobs" and inputs.logprobs is not None:
         found = Contract.read(inputs.logprobs.path)
-        if recipe.template and templates.with_template(found, recipe.template).render("") != found.render(""):
+        if chosen is not None and chosen.render("") != found.render(""):
             raise RecipeError("the log-probabilities were taken under another `template`", hint="leave the key out")
     else:
-        found = templates.with_template(teacher or student, recipe.template)
+        found = templates.with_template(teacher or student, "")
+        if chosen is not None:
+            words = ("template", "template_name", "prefill", "syntax", "before_end", "eos_ids", "end_id")
+            found = replace(found, **{name: getattr(chosen, name) for name in words})
     return replace(found, max_positions=positions, tokenizer_sha256=student.tokenizer_sha256)
 
 

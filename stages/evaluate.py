@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from stages.core import templates, text
+from stages.core import text
 from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Scores
-from stages.core.contract import TEMPLATES, Contract
-from stages.core.errors import RecipeError, StageError, nearest
+from stages.core.contract import Contract
+from stages.core.errors import RecipeError, StageError
 from stages.core.judged import Judged
 from stages.core.language import reflection, scripts
 from stages.core.recipe.parts import RewardOptions, Sampled
@@ -72,8 +72,6 @@ class Recipe(Sampled, RewardOptions):
         default_factory=lambda: [Sampling(temperature=0.6, top_p=0.95), Sampling(temperature=1.0, top_p=1.0)]
     )
     """Ways to draw: the published one (0.6, 0.95) and the model's own distribution (1, 1) beside it."""
-    template: str = ""
-    """Prompt template by name (`r1_zero`, `plain`). Empty: the model's own, or r1_zero when it has none."""
     pass_k: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
     """The k of pass@k; each >= 1. Those above `samples` are left out."""
     rewards: list[str] = field(default_factory=list)
@@ -84,6 +82,7 @@ class Recipe(Sampled, RewardOptions):
     """Seeds the samples and the resampling of the intervals; >= 0."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _check(self)
 
 
@@ -108,10 +107,11 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     without its judge, StageError where the engine failed all.
     """
     from stages.policy.engines.clients import client_of
+    from stages.policy.models.asking import contract_for
 
     registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
     rows = chosen(inputs.prompts.rows(), recipe.problems)
-    contract = templates.with_template(inputs.model.contract, recipe.template)
+    contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
         evaluator = Evaluator(recipe, inputs, rows, client)
         drawn = shards.Sharded(
@@ -354,11 +354,6 @@ def _check(recipe: Recipe) -> None:
                 f"a temperature is above 0 and a top_p in (0, 1], not {sampling.temperature:g} and {sampling.top_p:g}",
                 hint="the published sampling is {temperature: 0.6, top_p: 0.95}",
             )
-    if recipe.template and recipe.template not in TEMPLATES:
-        raise RecipeError(
-            f"unknown template `{recipe.template}`",
-            hint=f"{nearest(recipe.template, TEMPLATES)}All templates: {', '.join(TEMPLATES)}",
-        )
     check(recipe, "eval", at_least(recipe, 0, "seed"))
     measured = [name for name in recipe.rewards if name in MEASURED]
     if measured or len(set(recipe.rewards)) < len(recipe.rewards):

@@ -28,7 +28,6 @@ from stages.core.run import shards
 from stages.core.sampling import Sampling
 from stages.core.stats import divergence
 from stages.core.storage import disk
-from stages.core.templates import template_text, with_template
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
@@ -54,7 +53,7 @@ class Recipe(Sampled):
     """Seeds the samples and the resampling of the intervals; >= 0."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        super().__post_init__()
         rules = at_least(self, 0, "seed")
         rules += [*above_zero(self, "temperature"), Rule("lambdas", bool(self.lambdas), "at least one number")]
         check(self, "kl", rules)
@@ -77,11 +76,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy.divergence import GRADIENTS, gaussian_table
     from stages.policy.engines.client import Client
+    from stages.policy.models.asking import contract_for
 
     _check_tokenizers(inputs)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     total = len(rows) * recipe.samples
-    with Client(inputs.policy, with_template(inputs.policy.contract, recipe.template), recipe.dtype, work) as client:
+    with Client(inputs.policy, contract_for(recipe, inputs.policy, work.note), recipe.dtype, work) as client:
         comparer = KlMeasurement(recipe, inputs, rows, client)
         found = shards.Sharded(
             folder=work.scratch / "shards",

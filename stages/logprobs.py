@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core import templates
 from stages.core.artifact import Conversations, Draft, Logprobs, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation, students
@@ -27,6 +26,7 @@ from stages.core.data.imitation import Example
 from stages.core.recipe.ranges import at_least, check
 from stages.core.sampling import Engine
 from stages.core.storage import disk, lineage
+from stages.core.templates import Asked
 
 if TYPE_CHECKING:
     from stages.core.run.preflight import Foreseen
@@ -37,16 +37,12 @@ VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Asked):
     top_k: int = 64
     """Tokens kept at each position, the likeliest first, 1 or more: 8 bytes each on disk."""
     whole_tokens: int = 256
     """Positions, over all traces, whose whole distribution is kept (4 bytes for each token of the vocabulary), 0 or
     more; 0 = none, and nothing can be said of what the others hide.
-    """
-    template: str = ""
-    """Prompt template: empty = the teacher's own, or r1_zero when it has none; `r1_zero`, `plain`, a file that holds
-    one, or the text itself with {prompt}.
     """
     too_long: Literal["refuse", "drop"] = "refuse"
     """What happens when traces are longer than the teacher's positions: nothing is run, or they are left out and
@@ -58,8 +54,7 @@ class Recipe:
     """Decides which positions are kept whole, 0 or more."""
 
     def __post_init__(self) -> None:
-        if self.template:
-            object.__setattr__(self, "template", templates.template_text(self.template))
+        super().__post_init__()
         check(self, "logprobs", [*at_least(self, 1, "top_k"), *at_least(self, 0, "whole_tokens", "seed")])
 
 
@@ -82,11 +77,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.distill import vocab
     from stages.policy.engines.client import parameters
     from stages.policy.models import device
+    from stages.policy.models.asking import contract_for
 
     if inputs.student is not None:
         _refuse_other_student(inputs.student.path, inputs.teacher.path)
-    contract = templates.with_template(inputs.teacher.contract, recipe.template)
-    made, dropped = _traces(recipe, inputs, contract, work)
+    contract = contract_for(recipe, inputs.teacher, work.note)
+    made, dropped, left = _traces(recipe, inputs, contract, work)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
 
@@ -104,7 +100,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     if variant:
         work.emit("note", text=f"{inputs.teacher.address}: {variant}")
     named = {"teacher_variant": variant} if variant else {}
-    return Draft(Logprobs, {**facts, **named, **measured, "flops": {"teacher": flops}})
+    return Draft(Logprobs, {**facts, **imitation.counted(left), **named, **measured, "flops": {"teacher": flops}})
 
 
 def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
@@ -154,13 +150,18 @@ def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> I
             yield distill_cache.EngineWriter(engine, work.path, k=recipe.top_k, vocabulary=vocabulary, rows=rows)
 
 
-def _traces(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> tuple[list[Example], int]:
+def _traces(
+    recipe: Recipe, inputs: Inputs, contract: Contract, work: Work
+) -> tuple[list[Example], int, list[imitation.LeftOut]]:
     tokenizer = imitation.read_tokenizer(inputs.teacher.path)
-    made = imitation.examples(inputs.conversations.rows(), contract, tokenizer)
+    rows, left = inputs.conversations.rows(), list[imitation.LeftOut]()
+    made = imitation.examples(rows, contract, tokenizer, left)
     kept, dropped = students.within(made, contract.max_positions, drop=recipe.too_long == "drop", holder="teacher")
+    if left:
+        work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
         work.emit("warning", text=f"{dropped} traces are longer than the teacher's positions and left out")
-    return kept, dropped
+    return kept, dropped, left
 
 
 def _write(writer: Writer, made: Sequence[Example], recipe: Recipe, work: Work) -> None:

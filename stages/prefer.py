@@ -25,6 +25,7 @@ from stages.core.recipe import functions, ranges
 from stages.core.rows import Labelled, Preference, Prompt, write_rows
 from stages.core.run import shards
 from stages.core.storage import disk
+from stages.core.templates import Asked
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
@@ -38,7 +39,7 @@ VERIFIER = {"pairs": "helpful", "points": "safe"}  # which prompts each kind of 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Asked):
     kind: Literal["pairs", "points"] = "pairs"
     """`pairs`: helpful prompts, two summaries compared; `points`: safety prompts, whole responses labelled."""
     labeller: str = ""
@@ -59,14 +60,13 @@ class Recipe:
     """Of a model labeller, 0 or more; 0 = it always says the same, and queries differ by the order alone."""
     max_tokens: int = 2048
     """Tokens of a model labeller's reply, 1 or more."""
-    template: str = ""
-    """Prompt template of a model labeller by name; empty = the model's own."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number type of a model labeller's weights."""
     seed: int = 0
     """Decides pairs, orders, judgements and which surplus is left out, 0 or more."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "labeller", self.labeller or LABELLERS[self.kind])
         _check(self)
 
@@ -201,7 +201,11 @@ def _by_model(
     from stages.policy.engines import worker
 
     generation = worker.GenerationSettings(
-        temperature=recipe.temperature, max_tokens=recipe.max_tokens, template=recipe.template, dtype=recipe.dtype
+        temperature=recipe.temperature,
+        max_tokens=recipe.max_tokens,
+        template=recipe.template,
+        template_options=recipe.template_options,
+        dtype=recipe.dtype,
     )
     answers = worker.ask(judge, tasks(recipe, cases), generation, work, name="labeller")
     return read_replies(recipe, cases, [reply.text for reply in answers.replies]), answers.costs
@@ -264,7 +268,7 @@ def _pairs(recipe: Recipe, cases: Sequence[Case], judged: Sequence[Judgements]) 
         best, worst = (0, 1) if delta > 0 else (1, 0)
         row, wholes = case.row, case.wholes
         rows[place] = Preference(
-            case.id, row.problem, wholes[best], wholes[worst], abs(delta), row.language, row.family
+            case.id, row.problem, wholes[best], wholes[worst], abs(delta), row.language, row.family, row.turns
         )
         lengths[place] = (len(case.texts[best]), len(case.texts[worst]))
     before = pairing.mean_lengths(list(lengths.values()))
@@ -293,7 +297,7 @@ def _points(
         faults.append("" if len(read) == len(answers) else UNJUDGED)
         if not faults[-1]:
             row, safe = case.row, sum(read) / len(read) > recipe.safe_above
-            kept.append(Labelled(case.id, row.problem, case.wholes[0], safe, row.language, row.family))
+            kept.append(Labelled(case.id, row.problem, case.wholes[0], safe, row.language, row.family, row.turns))
     return kept, faults, {"safe_share": sum(row.safe for row in kept) / max(1, len(kept))}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from stages.core.rows import Labelled, Preference
 from stages.core.run import shards
 from stages.core.stats import ranking
 from stages.core.stats.ranking import RankedPair, RankedPoint
-from stages.core.templates import template_text, with_template
+from stages.core.templates import Asked
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
@@ -36,10 +36,11 @@ HELDOUT_FILE = "heldout.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(JudgeTuning):
+class Recipe(JudgeTuning, Asked):
     template: str = ""
-    """Prompt before what the judge reads: `plain`, `r1_zero`, a file that holds one, or the text itself with {prompt};
-    empty = the model's own, or `plain` when it has none.
+    """Prompt before what the judge reads: `r1_zero`, `plain`, `chat` (the chat template of the model's tokenizer), a
+    text with {prompt}, a chat template's jinja, or a file that holds one of these; empty = the model's own, or `plain`
+    when it has none.
     """
     epochs: int = 1
     batch_size: int = 256
@@ -55,7 +56,7 @@ class Recipe(JudgeTuning):
     """Decides the head's first weights and the order of the rows, 0 or more."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        super().__post_init__()
         _check(self)
 
 
@@ -80,7 +81,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
-    contract = judge_contract(recipe, inputs.model.contract)
+    contract = judge_contract(recipe, inputs.model, work.note)
     rows = read_preferences(inputs.preferences)
     pairwise = isinstance(rows[0], Preference)
     judge_config = judge.JudgeConfig(
@@ -122,9 +123,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     )
 
 
-def judge_contract(recipe: Recipe, base: Contract) -> Contract:
-    """Return the base's contract with the template the judge is asked under; nothing is prefilled."""
-    contract = replace(with_template(base, recipe.template or ("" if base.template else "plain")), prefill="")
+def judge_contract(recipe: Recipe, model: Model, tell: Callable[[str], None] | None = None) -> Contract:
+    """Return the model's contract with the template the judge is asked under; nothing is prefilled."""
+    from stages.policy.models.asking import contract_for
+
+    bare = not recipe.template and not model.contract.template
+    contract = contract_for(replace(recipe, template="plain") if bare else recipe, model, tell)
+    if contract.syntax == "text":
+        contract = replace(contract, prefill="")
     contract.check(needs_tags=False)
     return contract
 
@@ -148,7 +154,7 @@ def _split(
 
     sides: tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]] = ([], [])
     for row in rows:
-        texts = [reader.ids(row.problem, response) for response in _responses(row)]
+        texts = [reader.ids(row.problem, response, row.turns) for response in _responses(row)]
         fault = next((text for text in texts if isinstance(text, str)), None)
         if fault is not None:
             dropped[fault] += 1

@@ -8,17 +8,19 @@ none was published, TRL's or ours.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Draft, Judge, Model, Prompts
+from stages.core.contract import Contract
+from stages.core.encoding import Reader, naming
 from stages.core.errors import InputError, RecipeError
 from stages.core.language.reflection import first_spike
 from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
 from stages.core.recipe.ranges import Rule, at_least, check
 from stages.core.rows import JUDGES, RULES, Prompt
-from stages.core.templates import template_text, with_template
+from stages.core.templates import Asked
 
 if TYPE_CHECKING:
     from stages.core.contract import Contract
@@ -31,11 +33,8 @@ VERSION = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Reinforcement):
+class Recipe(Reinforcement, Asked):
     template: str = "r1_zero"
-    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}; its text is what is
-    hashed. Empty: the model's own, or r1_zero when it has none.
-    """
     algorithm: Literal["grpo", "ppo"] = "grpo"
     """`grpo`: a completion is judged against its group. `ppo`: by a learned value model, for each token; the KL is then
     k1 in the reward, and `kl_estimator` only reports it.
@@ -44,7 +43,7 @@ class Recipe(Reinforcement):
     """Decides prompts, samples and minibatches, 0 or more."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        super().__post_init__()
         _check(self)
 
 
@@ -86,13 +85,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     _check_inputs(recipe, inputs)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
-    contract = policy_contract(recipe, inputs.model.contract)
+    contract = policy_contract(recipe, inputs.model, work.note)
     tokenizer = folders.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
-    prompt_ids = _prompt_ids([*reasoning, *general], recipe, inputs.model, tokenizer)
+    encoded = Reader(tokenizer.backend_tokenizer, contract)
+    prompt_ids = _prompt_ids([*reasoning, *general], recipe, inputs.model, encoded)
     judges = judge.load_judges(inputs, where)
-    validation = _validation(recipe, inputs, work, contract=contract, tokenizer=tokenizer, judges=judges)
+    validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
     engine = open_engine(
         inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module
@@ -148,12 +148,14 @@ def identity(recipe: Recipe) -> dict[str, str]:
     return found | {recipe.loss: own_loss.identity(recipe.loss, taken(Objective, recipe))}
 
 
-def policy_contract(recipe: Recipe, base: Contract) -> Contract:
-    """Return the base's contract with the recipe's template.
+def policy_contract(recipe: Recipe, model: Model, tell: Callable[[str], None] | None = None) -> Contract:
+    """Return the model's contract with the recipe's template.
 
     Raises ContractError when the template cannot work with the tokens, or lacks the tags that a format reward asks for.
     """
-    contract = with_template(base, recipe.template)
+    from stages.policy.models.asking import contract_for
+
+    contract = contract_for(recipe, model, tell)
     contract.check(needs_tags=recipe.rewards.get("format", 0.0) > 0)
     return contract
 
@@ -235,13 +237,15 @@ def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt],
     return reasoning, general
 
 
-def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, tokenizer: Any) -> list[list[int]]:
+def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, encoded: Reader) -> list[list[int]]:
     """Return the prompts of rows as token ids. Raises InputError for a prompt that leaves no room to answer, or holds a
     token that the model does not have."""
     from stages.policy.distill.vocab import embedding_rows
 
-    contract, known = policy_contract(recipe, model.contract), embedding_rows(model.path)
-    ids = [list(tokenizer(contract.render(row.problem))["input_ids"]) for row in rows]
+    contract, known, ids = encoded.contract, embedding_rows(model.path), []
+    for row in rows:
+        with naming(row.id):
+            ids.append(encoded.prompt(row.problem, row.turns))
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
     longest = max(range(len(ids)), key=lambda index: len(ids[index]))
     room = contract.max_positions - len(ids[longest])
@@ -261,7 +265,7 @@ def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, tokenizer: Any
 
 
 def _validation(
-    recipe: Recipe, inputs: Inputs, work: Work, *, contract: Contract, tokenizer: Any, judges: Mapping[str, Scorer]
+    recipe: Recipe, inputs: Inputs, work: Work, *, tokenizer: Any, encoded: Reader, judges: Mapping[str, Scorer]
 ) -> ValidationPlan | None:
     """Return the validation the recipe asks for, if it does. Raises InputError when no rule could mark it."""
     from stages.policy.rl.validation import BestWeights, ValidationPlan, ValidationRun
@@ -271,7 +275,7 @@ def _validation(
     if inputs.validation is None:
         return None
     rows = inputs.validation.rows()
-    prompt_ids = _prompt_ids(rows, recipe, inputs.model, tokenizer)
+    prompt_ids = _prompt_ids(rows, recipe, inputs.model, encoded)
     if not 0 < recipe.eval_every <= recipe.steps:
         return None
     if not any(applies("strict", row) for row in rows):
@@ -284,7 +288,7 @@ def _validation(
             rows=rows,
             prompt_ids=prompt_ids,
             tokenizer=tokenizer,
-            contract=contract,
+            contract=encoded.contract,
             samples=recipe.eval_samples,
             seed=derive(work.seed, "examination"),
             judges=judges,

@@ -23,7 +23,6 @@ from stages.core.recipe.ranges import Rule, above_zero, at_least, check
 from stages.core.rows import Prompt, Sample, chosen, write_rows
 from stages.core.run import shards
 from stages.core.sampling import Sampling
-from stages.core.templates import template_text, with_template
 from stages.rewards import registry
 from stages.rewards.grading import Grader
 
@@ -56,7 +55,7 @@ class Recipe(Sampled, RewardOptions):
     """Decides the samples; >= 0."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        super().__post_init__()
         rules = [*at_least(self, 1, "shard_prompts"), *at_least(self, 0, "seed")]
         rules += [*above_zero(self, "temperature"), Rule("top_p", 0 < self.top_p <= 1, "in (0, 1]")]
         check(self, "sample", rules)
@@ -81,13 +80,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     StageError where no request got an answer.
     """
     from stages.policy.engines.clients import client_of
+    from stages.policy.models.asking import contract_for
 
     for name in recipe.rewards:
         if getattr(inputs, name, None) is None:  # not a judge that is given
             registry.load(name)
     rows = chosen(inputs.prompts.rows(), recipe.problems)
     total = len(rows) * recipe.samples
-    contract = with_template(inputs.model.contract, recipe.template)
+    contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
         drawer = Sampler(recipe, inputs, rows, client)
         found = shards.Sharded(

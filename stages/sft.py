@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.core import templates
 from stages.core.artifact import Conversations, Draft, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation
 from stages.core.recipe.parts import Tuning, taken
 from stages.core.recipe.ranges import at_least, check, or_none
+from stages.core.templates import Asked
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
@@ -27,11 +27,7 @@ LONGEST = 32768
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Tuning):
-    template: str = ""
-    """Prompt template: empty = the model's own, or r1_zero when it has none; `r1_zero`, `plain`, `chat` (that of the
-    model's tokenizer), a file that holds one, or the text itself with {prompt}.
-    """
+class Recipe(Tuning, Asked):
     batch_size: int = 64
     """Conversations of an optimizer step, 1 or more; the last step may have fewer."""
     max_tokens: int | None = None
@@ -42,8 +38,7 @@ class Recipe(Tuning):
     """Decides the order of the rows, anew in each epoch; 0 or more."""
 
     def __post_init__(self) -> None:
-        if self.template:
-            object.__setattr__(self, "template", templates.template_text(self.template, [templates.CHAT]))
+        super().__post_init__()
         _check(self)
 
 
@@ -63,26 +58,29 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     is too long.
     """
     from stages.policy import sft
-    from stages.policy.models import chat, device, folders
+    from stages.policy.models import asking, device, folders
     from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
-    contract = chat.contract_for(recipe.template, inputs.model)
+    contract = asking.contract_for(recipe, inputs.model, work.note)
     tokenizer = folders.load_tokenizer(inputs.model.path)
     rows = inputs.conversations.rows()
-    chat.refuse_stripping(recipe.template, rows, contract, inputs.model)
+    asking.refuse_stripping(rows, contract, inputs.model)
     limit = longest(recipe, contract)
     if recipe.max_tokens is not None and recipe.max_tokens > limit:
         work.emit("warning", text=f"max_tokens {recipe.max_tokens} is cut to {limit}: the model has no more positions")
-    made = imitation.examples(rows, contract, imitation.read_tokenizer(inputs.model.path))
+    left: list[imitation.LeftOut] = []
+    made = imitation.examples(rows, contract, imitation.read_tokenizer(inputs.model.path), left)
     kept, dropped = imitation.fitting(made, limit)
+    if left:
+        work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
         work.emit("warning", text=f"{dropped} of {len(rows)} rows are longer than {limit} tokens and left out")
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
     figures = sft.train(policy, kept, taken(Tuning, recipe), work=work)
     policy.save(work.path, recipe.dtype)
-    return Draft(Model, figures | {"dropped_too_long": dropped})
+    return Draft(Model, figures | {"dropped_too_long": dropped} | imitation.counted(left))
 
 
 def longest(recipe: Recipe, contract: Contract) -> int:

@@ -44,26 +44,36 @@ def show_mask(
     from stages.core.recipe.loading import load
     from stages.core.run.runner import given, resolve
     from stages.core.storage.store import Store
-    from stages.policy.models import chat
+    from stages.policy.models import asking
 
     node, store, screen = load(recipe, "sft", overrides or []), Store(), Screen(as_json)
     taken: dict[str, Any] = {**given(resolve(node, store, {}, fetch=True))}
     inputs = sft.Inputs(**taken)
-    contract = chat.contract_for(node.recipe.template, inputs.model)
+    contract = asking.contract_for(node.recipe, inputs.model, screen.say)
     all_rows = inputs.conversations.rows()
     shown = all_rows[:rows]
-    chat.refuse_stripping(node.recipe.template, shown, contract, inputs.model)
+    asking.refuse_stripping(shown, contract, inputs.model)
     tokenizer = imitation.read_tokenizer(inputs.model.path)
     limit = sft.longest(node.recipe, contract)
-    found = [_row(made, tokenizer, limit) for made in imitation.examples(shown, contract, tokenizer)]
+    left: list[imitation.LeftOut] = []
+    found = [_row(made, tokenizer, limit) for made in imitation.examples(shown, contract, tokenizer, left)]
+    ends = [str(tokenizer.id_to_token(token)) for token in contract.eos_ids]
+    end = tokenizer.id_to_token(contract.end_id)
     screen.say(
         f"{len(found)} of {len(all_rows)} rows · template {contract.template_name} · at most {limit} tokens a row"
     )
+    prefill = f"begins {contract.prefill!r}, which the prompt holds" if contract.prefill else "begins in the response"
+    screen.say(f"ends: {' '.join(ends)} · trained: {end} · padding: {tokenizer.id_to_token(contract.pad_id)}")
+    screen.say(f"the thought {prefill}")
+    if left:
+        screen.say(imitation.told(left, len(shown)))
     for one in found:
         end = f"; longer than {limit}: left out" if one["left_out"] else ""
         screen.say(f"\n{one['id']}: {one['context_tokens']} tokens read, {one['trained_tokens']} trained{end}")
         screen.masked([(one["context"], False), (one["trained"], True)])
-    screen.data({"rows": len(all_rows), "template": contract.template_name, "max_tokens": limit, "shown": found})
+    facts = {"ends": ends, "end": end, "prefill": contract.prefill, "dropped": [one._asdict() for one in left]}
+    known = {"rows": len(all_rows), "template": contract.template_name, "max_tokens": limit}
+    screen.data({**known, **facts, "shown": found})
 
 
 def _row(made: Example, tokenizer: Tokenizer, limit: int) -> dict[str, Any]:

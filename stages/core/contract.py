@@ -1,15 +1,20 @@
 """What a model promises about its text: template, tags, end and padding tokens.
 
 What enters: `contract.json` beside the weights. What leaves: a `Contract` that rewards, masks, traces and evaluation
-all read, so that no stage guesses how a prompt looks. A hand-over that breaks it is an error, not a worse model.
+all read, so that no stage guesses how a prompt looks. A hand-over that breaks it is an error, not a worse model. Its
+template is a text around the problem, or a chat template that is rendered from messages; nothing but the contract and
+the messages decides what is rendered.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Literal
 
+from stages.core import rendering
 from stages.core.errors import ContractError, MissingError
 
 R1_ZERO_TEMPLATE = (
@@ -29,7 +34,7 @@ class Contract:
     """How prompts are written for this model and how its completions are read."""
 
     template: str
-    """Prompt text holding `{prompt}` once, or empty: the problem itself is the prompt."""
+    """Prompt text holding `{prompt}` once, a chat template (see `syntax`), or empty: the problem is the prompt."""
     template_name: str
     """A key of TEMPLATES, `chat` or a user's own name; for people, nothing is looked up by it."""
     prefill: str = ""
@@ -50,29 +55,65 @@ class Contract:
     """The end token that a response is trained to end in: one of `eos_ids` (another value becomes their first), or -1
     where there are none."""
 
+    syntax: Literal["text", "jinja"] = "text"
+    """`jinja`: the template is a chat template that needs nothing but messages; the prefill is a part of what it
+    writes."""
+    before_end: str = ""
+    """Text that the chat template writes between a response and its end token."""
+
     def __post_init__(self) -> None:
         if self.end_id not in self.eos_ids:
             object.__setattr__(self, "end_id", self.eos_ids[0] if self.eos_ids else -1)
 
-    def render(self, problem: str) -> str:
-        """The prompt text for one problem (braces in the problem are kept as they are), ending in the prefill."""
+    def render(self, problem: str, turns: Sequence[rendering.Message] = ()) -> str:
+        """The prompt text for one problem after earlier turns (braces are kept as they are), ending in the prefill.
+
+        Raises ContractError for turns that the template has no place for, and for messages that a chat template
+        refuses, or ends in another opening or closing of the thought than the prefill.
+        """
+        if self.syntax == "jinja":
+            text = rendering.render(self.template, [*turns, {"role": "user", "content": problem}], asks=True)
+            if not text.endswith(self.prefill) or (not self.prefill and text.rstrip().endswith(self.think_tags)):
+                raise ContractError(
+                    "the chat template begins the thought of this prompt otherwise than that of others",
+                    hint="leave out what switches thinking on or off, in the problem or in earlier turns",
+                )
+            return text
+        if turns:
+            raise ContractError(
+                f"the template `{self.template_name or 'none'}` has no place for earlier turns",
+                hint="use the model's chat template, `template=chat`, or a .jinja file",
+            )
         return (self.template.replace("{prompt}", problem) if self.template else problem) + self.prefill
 
     def respond(self, reasoning: str, summary: str) -> str:
         """The completion text for reasoning and summary: both in their tags, without the prefill the prompt ends with.
 
-        Empty reasoning leaves an empty thinking span, so that every response has one shape.
+        Empty reasoning leaves an empty thinking span, so that every response has one shape. Raises ContractError for
+        reasoning that does not begin with the words that the prompt puts behind the opening tag.
         """
         text = f"{self.think_tags[0]}{reasoning}{self.think_tags[1]}{self.answer_tags[0]}{summary}{self.answer_tags[1]}"
         opened = self.prefill.rstrip()
-        if not opened or not text.startswith(opened):
+        if not opened.startswith(self.think_tags[0]):
             return text
-        return text.removeprefix(opened).removeprefix(self.prefill[len(opened) :])  # the prompt holds the newline too
+        words = opened.removeprefix(self.think_tags[0])
+        said = text.removeprefix(self.think_tags[0])
+        if words.strip():  # `<think>\nOkay`: only a thought that begins so can follow
+            said, words = said.lstrip(), words.lstrip()
+            if not said.startswith(words):
+                raise ContractError(f"its reasoning does not begin with {words!r}, as every prompt makes it")
+            said = said.removeprefix(words)
+        return said.removeprefix(self.prefill[len(opened) :])  # the prompt holds the newline too
+
+    @property
+    def shown(self) -> str:
+        """What every prompt shows of the template and the prefill."""
+        return rendering.asked(self.template) if self.syntax == "jinja" else self.template + self.prefill
 
     def tagged(self, completion: str) -> str:
         """Return a completion whose answer stands between the answer tags, where nobody asked for them: a model behind
         a server, under a prompt that does not show them, has its answer in what follows its thinking."""
-        if self.eos_ids or any(tag in self.template or tag in completion for tag in self.answer_tags):
+        if self.eos_ids or any(tag in self.shown or tag in completion for tag in self.answer_tags):
             return completion
         thinking, closed, said = completion.rpartition(self.think_tags[1])
         if not closed and self.think_tags[0] in completion:
@@ -91,20 +132,20 @@ class Contract:
                 f"the pad token ({self.pad_id}) is also an eos token, so the model would never learn to stop",
                 hint="import the model with a pad token of its own: `r1 artifacts import SOURCE --pad-token TOKEN`",
             )
-        if self.template and self.template.count("{prompt}") != 1:
+        if self.template and self.syntax == "text" and self.template.count("{prompt}") != 1:
             raise ContractError(
                 f"the template `{self.template_name}` must hold {{prompt}} exactly once", hint=_TEMPLATE_HINT
             )
-        shown = self.template + self.prefill
-        missing = [tag for tag in (*self.think_tags, *self.answer_tags) if tag not in shown]
-        if needs_tags and missing:
+        missing = [tag for tag in (*self.think_tags, *self.answer_tags) if needs_tags and tag not in self.shown]
+        if missing:
             what = f"the template `{self.template_name}` lacks {' '.join(missing)}"
             raise ContractError(f"{what}: the format reward could never be earned", hint=_TEMPLATE_HINT)
 
     def write(self, path: Path) -> None:
         """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""
         found = asdict(self)
-        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1}  # what came later is written where it says more
+        # What came later is written only where it says something.
+        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1, "syntax": "text", "before_end": ""}
         found = {name: value for name, value in found.items() if name not in unsaid or value != unsaid[name]}
         _file(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -123,7 +164,7 @@ class Contract:
             raise ContractError(f"not a model contract ({error!r})", where=str(file), hint=_TEMPLATE_HINT) from error
 
 
-_LATER = ("end_id",)
+_LATER = ("end_id", "syntax", "before_end")
 """Fields that contracts written earlier lack."""
 _TEMPLATE_HINT = "use template `r1_zero`, or one that names {prompt}, <think> </think> and <answer> </answer>"
 

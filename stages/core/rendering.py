@@ -44,6 +44,12 @@ def render(source: str, messages: Sequence[Message], *, asks: bool, special: Map
         raise ContractError(f"the chat template cannot be used: {_said(error)}", hint=WAY_OUT) from error
 
 
+@lru_cache(maxsize=32)
+def asked(source: str) -> str:
+    """Return what a template writes around an empty problem: the prompt without one."""
+    return render(source, [{"role": "user", "content": ""}], asks=True)
+
+
 def fixed(source: str, given: Mapping[str, Any]) -> str:
     """Return a template that needs nothing but messages: `given` (options, texts of special tokens) is what its names
     mean unless its caller says otherwise, and its date is its own fall-back, or DATE.
@@ -64,6 +70,11 @@ def names(source: str) -> frozenset[str]:
         return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
     except (TemplateError, RecursionError) as error:
         raise ContractError(f"the chat template is broken: {_said(error)}", hint=WAY_OUT) from error
+
+
+def dated(source: str) -> str:
+    """Say which date a fixed template writes."""
+    return "20 January 2025" if f"macro {CLOCK}" in source else "the date that the template itself falls back on"
 
 
 def _clock(source: str, given: Mapping[str, Any]) -> str:

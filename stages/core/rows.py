@@ -134,6 +134,8 @@ class Labelled:
     """Language of the prompt."""
     family: str = ""
     """Task family for tables."""
+    turns: list[dict[str, str]] = field(default_factory=list)
+    """As `Prompt.turns`."""
 
 
 Row = Prompt | Conversation | Sample | Preference | Labelled

@@ -1,51 +1,189 @@
 """Templates by name, by file or as text: the word of a recipe and a model's contract enter, the contract to use leaves.
 
-The text of a file is read when the recipe is, so that a fingerprint covers what was really used.
+All stages mean the same: a name, a text with {prompt}, a chat template's jinja, a file that holds either, or `chat`,
+the template of the model's own tokenizer. The text of a file is read when the recipe is, so that a fingerprint covers
+what was really used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import json
+import re
+import shlex
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from stages.core import rendering
 from stages.core.contract import TEMPLATES, Contract
-from stages.core.errors import RecipeError, nearest
+from stages.core.errors import ContractError, RecipeError, nearest
+from stages.core.fingerprint import later
 
 CHAT = "chat"
 """Stands for the chat template that a model's tokenizer brings."""
+_NEWLINE = re.compile(r"\\n(?!(?:abla|e|eg|eq|ewcommand|ewline|geq|i|leq|mid|ot|otin|parallel|u)\b)")
+"""A backslash and an n that stand for a line break somebody meant; LaTeX has words that begin so."""
 
 
-def template_text(template: str, words: Iterable[str] = ()) -> str:
-    """A known name, one of `words` or a text with {prompt} as it is, and the text of a file; else RecipeError."""
-    known = [*TEMPLATES, *words]
-    if template in known or "{prompt}" in template:
-        return template
-    path = Path(template)
-    if len(template) < 1000 and path.is_file():
-        text = path.read_text(encoding="utf-8")
-        if "{prompt}" not in text:
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """How a model is asked: keys that all stages share."""
+
+    template: str = ""
+    """Prompt template: `r1_zero`, `plain`, `chat` (the chat template of the model's tokenizer), a text with {prompt}, a
+    chat template's jinja, or a file that holds one of these. Empty: the model's own, or r1_zero when it has none.
+    """
+    template_options: dict[str, Any] = later({})
+    """What a chat template is told besides the messages, e.g. {enable_thinking: true}."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "template", template_text(self.template))
+        if self.template_options and not is_chat(self.template):
             raise RecipeError(
-                f"the `template` file {template} lacks {{prompt}}", hint="write {prompt} where the problem goes"
+                "`template_options` are for a chat template", hint="add `template=chat`, or leave the options out"
             )
-        return text
-    raise RecipeError(
-        f"no `template` named {template}",
-        hint=f"{nearest(template, known)}{', '.join(known)}, a file, or a text with {{prompt}}",
-    )
+
+
+def is_chat(template: str) -> bool:
+    """Whether a template that `template_text` gave is rendered from messages."""
+    return template == CHAT or ("{prompt}" not in template and "messages" in template and "{" in template)
+
+
+def template_text(template: str) -> str:
+    """An empty text, a name, a text with {prompt} or a jinja as it is, and the text of a file; else RecipeError."""
+    known = ["", CHAT, *TEMPLATES]
+    path = Path(template)
+    if template in known:
+        return template
+    if len(template) < 1000 and "\n" not in template and path.is_file():
+        try:
+            template = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"the `template` file {path} is not UTF-8 text", hint="save it as UTF-8") from error
+        if "{prompt}" not in template and not is_chat(template):
+            raise RecipeError(
+                f"the `template` file {path} lacks {{prompt}}", hint="write {prompt} where the problem goes"
+            )
+    if is_chat(template):
+        rendering.names(template)
+        return template
+    if "{prompt}" not in template:
+        raise RecipeError(
+            f"no `template` named {template}",
+            hint=f"{nearest(template, known)}{', '.join(known[1:])}, a file, or a text with {{prompt}}",
+        )
+    if _NEWLINE.search(template):
+        written = template.replace("\\n", "\n")
+        raise RecipeError(
+            "`template` holds a backslash and an n where a line break is meant", hint=f"write {pasted(written)}"
+        )
+    return template
+
+
+def pasted(template: str) -> str:
+    """A template as it is written on a shell's command line."""
+    return shlex.quote(f"template={json.dumps(template, ensure_ascii=False)}")
 
 
 def with_template(base: Contract, template: str, name: str = "") -> Contract:
     """The base's contract with a template (a name of TEMPLATES or a text); what it ends with after `<think>` opens
     becomes the prefill.
 
-    An empty template keeps the model's own, and is r1_zero for a model that has none.
+    An empty template keeps the model's own, and is r1_zero for a model that has none. Raises ContractError for a
+    template that closes an empty thought.
     """
     if not template and base.template:
         return base
     template = template or "r1_zero"
     shown = TEMPLATES.get(template, template)
     opening = base.think_tags[0]
+    refuse_closed(shown.rpartition("{prompt}")[2], base.think_tags, "choose a template that leaves the thought open")
     cut = shown.rindex(opening) if shown.rstrip().endswith(opening) else len(shown)
     name = name or (template if template in TEMPLATES else "custom")
-    return replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:])
+    return replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:], syntax="text", before_end="")
+
+
+def with_chat(base: Contract, source: str, *, name: str, closing: tuple[str, int] | None, hint: str) -> Contract:
+    """The base's contract with a chat template that needs nothing but messages (`rendering.fixed`).
+
+    What its prompts end in after `<think>` opens becomes the prefill; `closing` is what it writes behind a response, a
+    text and the end token. Raises ContractError, with `hint`, for a template that cannot be used, loses the problem or
+    closes an empty thought.
+    """
+    probe = "r1 asks: 6 * 7?"
+    text = rendering.render(source, [{"role": "user", "content": probe}], asks=True)
+    if text.count(probe) != 1:
+        raise ContractError(f"the chat template writes a user's prompt {text.count(probe)} times", hint=hint)
+    tail = text.rpartition(probe)[2]
+    refuse_closed(tail, base.think_tags, hint)
+    _, opened, behind = tail.rpartition(base.think_tags[0])
+    prefill = opened + behind if opened and base.think_tags[1] not in behind else ""
+    before_end, end = closing or ("", base.end_id)
+    return replace(
+        base,
+        template=source,
+        template_name=name,
+        syntax="jinja",
+        prefill=prefill,
+        before_end=before_end,
+        eos_ids=[*base.eos_ids, *([] if end in base.eos_ids else [end])],
+        end_id=end,
+    )
+
+
+def refuse_closed(tail: str, think_tags: tuple[str, str], hint: str) -> None:
+    """Raise ContractError where the end of a prompt closes an empty thought: the response's own would be a second."""
+    _, opened, behind = tail.rpartition(think_tags[0])
+    inside, closed, after = behind.partition(think_tags[1])
+    if opened and closed and not inside.strip() and not after.strip():
+        raise ContractError("the template closes an empty thought at the end of every prompt", hint=hint)
+
+
+def sealed(contract: Contract, begins: str, end: str) -> str:
+    """The jinja of a chat template that asks as the contract does, and writes a finished last response as it trains.
+
+    `begins` is the text of the tokens that the tokenizer puts before every text, `end` that of the end token.
+    """
+    start = _unprefilled(contract.prefill)
+    end = _quoted(contract.before_end + end)
+    if contract.syntax == "jinja":
+        source = contract.template.removesuffix("\n").removesuffix("\r")  # what jinja takes off the end of a source
+        said = f"r1_said({_whole('r1_last', contract.think_tags)}) + {end}"
+        return f"{start}{_LAST}{source}{{{{ {said} if r1_ends else '' }}}}"
+    before, _, after = (contract.template or "{prompt}").partition("{prompt}")
+    asked = f"{_quoted(before)} + m.content + {_quoted(after + contract.prefill)}"
+    return (
+        f"{start}{{{{ {_quoted(begins)} }}}}{{% for m in messages %}}"
+        f"{{% if m.role == 'user' %}}{{{{ {asked} }}}}"
+        f"{{% elif m.role == 'assistant' %}}{{{{ r1_said({_whole('m', contract.think_tags)}) + {end} }}}}"
+        "{% else %}{{ m.content + '\\n\\n' }}{% endif %}{% endfor %}"
+    )
+
+
+_LAST = """{% set r1_last = messages[-1] %}
+{% set r1_ends = r1_last.role == 'assistant' and r1_last.content is string and not r1_last.tool_calls \
+and not add_generation_prompt %}
+{% set messages = messages[:-1] if r1_ends else messages %}
+{% set add_generation_prompt = true if r1_ends else add_generation_prompt %}
+"""
+"""A finished last response is written behind the prompt that asks for it, as it was trained."""
+
+
+def _whole(message: str, think: tuple[str, str]) -> str:
+    """The jinja of all that a message says: its reasoning in its tags, where that stands apart, and its content."""
+    thought = f"{_quoted(think[0])} + {message}.reasoning_content + {_quoted(think[1])}"
+    return f"({thought} if {message}.reasoning_content else '') + {message}.content"
+
+
+def _unprefilled(prefill: str) -> str:
+    """The jinja of `r1_said(text)`: a response without what the prompt has already written of it."""
+    opened = prefill.rstrip()
+    body = "text"
+    if opened:
+        whole, short = (f"text[{len(one)}:] if text.startswith({_quoted(one)}) else" for one in (prefill, opened))
+        body = f"({whole} {short} text)"
+    return f"{{% macro r1_said(text) %}}{{{{ {body} }}}}{{% endmacro %}}\n"
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

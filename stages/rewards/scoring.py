@@ -35,8 +35,11 @@ STARTED: set[str] = set()
 class Scorer(Protocol):
     """A learned judge in use; what of a completion it looks at is its own business."""
 
-    def __call__(self, problems: list[str], completions: list[str], /) -> list[float]:
-        """Return one score from 0 to 1 for each completion, in order; NaN where it could not judge."""
+    def __call__(
+        self, problems: list[str], completions: list[str], turns: list[list[dict[str, str]]] | None = None, /
+    ) -> list[float]:
+        """Return one score from 0 to 1 for each completion, in order; NaN where it could not judge. `turns` are what
+        was said before each problem; None = nothing before any."""
 
 
 class Counted(str):
@@ -266,7 +269,8 @@ def _ask(name: str, judge: Scorer, batch: Sequence[_Completion]) -> None:
     """Put the completions that a judge applies to to it, all at once."""
     if not batch:
         return
-    scores = judge([one.row.problem for one in batch], [one.text for one in batch])
+    turns = [one.row.turns for one in batch]
+    scores = judge([one.row.problem for one in batch], [one.text for one in batch], turns if any(turns) else None)
     for one, value in zip(batch, scores, strict=True):
         one.said[name] = _heard(name, value)
 

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file
 
 from stages import reward_model
-from stages.core.artifact import Preferences
+from stages.core.artifact import Model, Preferences
+from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError, StageError
 from stages.core.rows import Labelled, Preference, write_rows
 from stages.core.run import events
@@ -252,16 +253,21 @@ def test_a_value_out_of_its_range_is_refused_by_name(wrong: dict[str, Any]) -> N
         reward_model.Recipe(**wrong)
 
 
-def test_the_template_is_the_models_own_or_plain() -> None:
+def test_the_template_is_the_models_own_or_plain(tmp_path: Path) -> None:
     from dataclasses import replace
 
     from tests.rewards.contracts import contract
 
     own = replace(contract(), template="Q {prompt} A ", template_name="custom", prefill="<think>")
-    assert reward_model.judge_contract(reward_model.Recipe(), own).template == "Q {prompt} A "
-    assert reward_model.judge_contract(reward_model.Recipe(), own).prefill == ""
-    assert reward_model.judge_contract(reward_model.Recipe(), replace(own, template="")).template_name == "plain"
-    assert reward_model.judge_contract(reward_model.Recipe(template="r1_zero"), own).template_name == "r1_zero"
+
+    def judged(recipe: reward_model.Recipe, own: Contract) -> Contract:
+        own.write(tmp_path)
+        return reward_model.judge_contract(recipe, Model(path=tmp_path, record=tiny.record("model", "own")))
+
+    assert judged(reward_model.Recipe(), own).template == "Q {prompt} A "
+    assert judged(reward_model.Recipe(), own).prefill == ""
+    assert judged(reward_model.Recipe(), replace(own, template="")).template_name == "plain"
+    assert judged(reward_model.Recipe(template="r1_zero"), own).template_name == "r1_zero"
 
 
 # ---- kill and resume ----

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trl
+import yaml
 
 from stages import sft
 from stages.core.artifact import Conversations, Model
@@ -16,7 +18,8 @@ from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.errors import ContractError, InputError, RecipeError
 from stages.core.rows import Conversation
 from stages.core.run import events
-from stages.policy.models import chat
+from stages.core.templates import Asked
+from stages.policy.models import asking
 from tests.policy import tiny, tiny_sft
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -187,12 +190,12 @@ def test_the_template_goes_on_with_the_model_and_its_opening_is_the_prompt_s(tmp
     tiny_sft.run(tmp_path / "run", inputs(), {"template": template, "epochs": 1})
     contract = Contract.read(tmp_path / "run")
     assert contract.prefill == "<think>\n" and contract.template_name == "custom"
-    again = chat.contract_for("", Model(path=tmp_path / "run", record=tiny.record("model", "again")))
+    again = asking.contract_for(Asked(), Model(path=tmp_path / "run", record=tiny.record("model", "again")))
     assert again == contract, "an empty template is the model's own"
 
 
 def test_a_model_without_a_template_gets_the_published_one(home: Path) -> None:
-    contract = chat.contract_for("", tiny_sft.model(home))
+    contract = asking.contract_for(Asked(), tiny_sft.model(home))
     assert contract.render("1+1?") == R1_ZERO_TEMPLATE.replace("{prompt}", "1+1?")
 
 
@@ -217,7 +220,8 @@ def test_a_chat_template_that_strips_reasoning_is_caught_before_training(
         tiny_sft.run(tmp_path / "run", inputs(model=model), {"template": "chat"})
     assert not list((tmp_path / "run").glob("*.safetensors"))
     written = "<｜User｜>{prompt}<｜Assistant｜><think>\n"
-    assert f"template={written!r}" in caught.value.hint
+    pasted = next(part for part in shlex.split(caught.value.hint) if part.startswith("template="))
+    assert yaml.safe_load(pasted.removeprefix("template=").removesuffix(",")) == written, "as a shell reads it"
     tiny_sft.run(tmp_path / "out", inputs(model=model), {"template": written, "epochs": 1})
     assert Contract.read(tmp_path / "out").prefill == "<think>\n"
 
@@ -227,7 +231,7 @@ def test_a_chat_template_that_keeps_reasoning_is_used_as_it_is(
 ) -> None:
     tiny_sft.run(tmp_path / "run", inputs(model=chatting(KEEPING)), {"template": "chat", "epochs": 1})
     contract = Contract.read(tmp_path / "run")
-    assert (contract.template, contract.template_name) == ("<user>{prompt}<eos><assistant>", "chat")
+    assert (contract.render("{prompt}"), contract.template_name) == ("<user>{prompt}<eos><assistant>", "chat")
 
 
 def test_a_chat_template_that_is_missing_or_loses_the_prompt_is_refused(

@@ -2,22 +2,26 @@
 
 Rows, a model's contract and its tokenizer enter; examples leave, each a context that is only read and a completion
 that is learned to its end token. Prompt and completion are tokenised apart, as they are when the model answers, so
-that the border lies where sampling will find it. Every example is decoded again and compared with its row: reasoning
-that a template or a tokenizer swallows is found here, before anything is trained. No torch: `r1 data show-mask` shows
-with this very code what training takes.
+that the border lies where sampling will find it. Each mark of the contract stands once in prompt and response
+together: what a text carries of them already is taken off where it is one outer pair, and every other row is left out
+with its reason. Every example is decoded again and compared with its row: reasoning that a template or a tokenizer
+swallows is found here, before anything is trained. No torch: `r1 data show-mask` shows with this very code what
+training takes.
 """
 
 from __future__ import annotations
 
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.core.contract import Contract
-from stages.core.errors import ContractError, InputError, MissingError, StageError
+from stages.core.encoding import Reader
+from stages.core.errors import ContractError, InputError, MissingError, R1Error, StageError
 from stages.core.rows import Conversation
 
 if TYPE_CHECKING:
@@ -44,6 +48,29 @@ class Example(NamedTuple):
         return len(self.prompt_ids) + len(self.completion_ids)
 
 
+class LeftOut(NamedTuple):
+    """A row that cannot be trained on."""
+
+    id: str
+    """The row's id."""
+    reason: str
+    """Why, in words that other rows share."""
+
+
+def told(left: Sequence[LeftOut], rows: int) -> str:
+    """A sentence on the rows that are left out, each reason with its number and its first row."""
+    first = {one.reason: one.id for one in reversed(left)}
+    counts = Counter(one.reason for one in left).most_common()
+    return f"{len(left)} of {rows} rows are left out: " + "; ".join(
+        f"{count} because {reason} (row {first[reason]})" for reason, count in counts
+    )
+
+
+def counted(left: Sequence[LeftOut]) -> dict[str, dict[str, int]]:
+    """Figures of the rows that are left out: `dropped`, reason -> number; nothing where there are none."""
+    return {"dropped": dict(Counter(one.reason for one in left).most_common())} if left else {}
+
+
 def read_tokenizer(folder: Path) -> Tokenizer:
     """The tokenizer of a model's folder, the same that transformers uses (`models.load_tokenizer` makes sure of it).
 
@@ -60,24 +87,90 @@ def read_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def examples(rows: Iterable[Conversation], contract: Contract, tokenizer: Tokenizer) -> Iterator[Example]:
+def examples(
+    rows: Iterable[Conversation], contract: Contract, tokenizer: Tokenizer, left: list[LeftOut] | None = None
+) -> Iterator[Example]:
     """Each row as an example, in order, whatever its length; checked, so what is yielded can be trained on.
 
-    Raises ContractError for a contract that cannot train (pad equal to eos), or a row whose reasoning is not among the
-    tokens that would train, StageError for tags or an end token that are missing there, InputError for an empty prompt.
+    Rows that cannot be are added to `left`; where it is None the first of them raises. Raises ContractError for a
+    contract that cannot train (pad equal to eos), or a row whose text or reasoning is not among the tokens that would
+    train, StageError for tags or an end token that are missing there, InputError for an empty prompt, or when all rows
+    are left out.
     """
     contract.check(needs_tags=False)
-    waiting = iter(rows)
+    reader, waiting, made = Reader(tokenizer, contract), iter(rows), 0
     while block := list(islice(waiting, AT_ONCE)):
-        prompts = tokenizer.encode_batch([contract.render(row.problem) for row in block])
-        responses = tokenizer.encode_batch(
-            [contract.respond(row.reasoning, row.summary) for row in block], add_special_tokens=False
-        )
-        for row, prompt, response in zip(block, prompts, responses, strict=True):
+        for row, example in zip(block, _encoded(block, reader), strict=True):
+            found = example if isinstance(example, R1Error) else _fault(example, row, reader)
+            if found is None and isinstance(example, Example):
+                made += 1
+                yield example
+            elif found is not None and left is None:
+                found.what = f"row {row.id}: {found.what}"
+                raise found
+            elif found is not None and left is not None:
+                left.append(LeftOut(row.id, found.what))
+    if left and not made:
+        raise InputError(f"no row is left to train on: {told(left, len(left))}", hint=_HINT)
+
+
+def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
+    """A row's reasoning and summary without the marks that the contract will put around them.
+
+    One outer pair around a part is taken off, and reasoning that stands in its pair before the summary is the
+    reasoning. Raises ContractError for every other mark, and for a summary without a text.
+    """
+    (think, unthink), (answer, unanswer) = contract.think_tags, contract.answer_tags
+    reasoning, summary = row.reasoning, row.summary
+    if not reasoning.strip() and summary.lstrip().startswith(think):
+        reasoning, closed, summary = summary.lstrip().partition(unthink)
+        reasoning += closed
+    reasoning, summary = _unwrapped(reasoning, think, unthink), _unwrapped(summary, answer, unanswer)
+    for name, text in (("reasoning", reasoning), ("summary", summary)):
+        stray = next((mark for mark in (think, unthink, answer, unanswer) if mark in text), None)
+        if stray is not None:
+            raise ContractError(f"its {name} holds the mark {stray}", hint=_HINT)
+    if not summary.strip():
+        raise ContractError("its summary is empty", hint=_HINT)
+    return reasoning, summary
+
+
+def _unwrapped(text: str, opening: str, closing: str) -> str:
+    stripped = text.strip()
+    if stripped.startswith(opening) and stripped.endswith(closing) and len(stripped) >= len(opening + closing):
+        return stripped[len(opening) : -len(closing)]
+    return text
+
+
+def _encoded(block: Sequence[Conversation], reader: Reader) -> Iterator[Example | R1Error]:
+    """The rows of a block as examples that nobody has checked, or why they cannot be written."""
+    contract, written = reader.contract, list[tuple[tuple[str, ...], str] | R1Error]()
+    for row in block:
+        try:
+            reasoning, summary = parts(row, contract)
+            written.append((reader.text(row.problem, row.turns), contract.respond(reasoning, summary)))
+        except ContractError as error:
+            written.append(error)
+    good = [one for one in written if not isinstance(one, R1Error)]
+    prompts = iter(reader.ids([prompt for prompt, _ in good]))
+    responses = iter(
+        reader.tokenizer.encode_batch([said + contract.before_end for _, said in good], add_special_tokens=False)
+    )
+    for row, one in zip(block, written, strict=True):
+        if isinstance(one, R1Error):
+            yield one
+        else:
             # Arrays of 4 bytes an id: R1's 805k rows are 4 billion tokens.
-            made = Example(row.id, array("i", prompt.ids), array("i", [*response.ids, contract.eos_ids[0]]))
-            check(made, row, contract, tokenizer)
-            yield made
+            said = array("i", [*next(responses).ids, contract.end_id])
+            yield Example(row.id, array("i", next(prompts)), said)
+
+
+def _fault(example: Example, row: Conversation, reader: Reader) -> R1Error | None:
+    try:
+        check(example, row, reader.contract, reader.tokenizer)
+    except R1Error as error:
+        return error
+    return None
 
 
 def fitting(made: Iterable[Example], limit: int) -> tuple[list[Example], int]:
@@ -102,31 +195,32 @@ def fitting(made: Iterable[Example], limit: int) -> tuple[list[Example], int]:
 
 
 def check(example: Example, row: Conversation, contract: Contract, tokenizer: Tokenizer) -> None:
-    """Make sure that what trains holds the reasoning verbatim, both marks of its span, and ends in an end token.
+    """Make sure that what trains holds the reasoning verbatim, each mark once, and ends in the end token.
 
-    Verbatim up to white space at its ends and the Unicode form (a tokenizer may compose letters). Raises as `examples`.
+    Verbatim up to white space at its ends and the Unicode form (a tokenizer may compose letters). Raises as `examples`,
+    without the row's name.
     """
     trained = list(example.completion_ids)
     if not example.prompt_ids:
-        raise InputError(f"row {row.id}: its prompt is empty, so its first token has nothing to follow", hint=_HINT)
+        raise InputError("its prompt is empty, so its first token has nothing to follow", hint=_HINT)
+    if example.prompt_ids[-1] in contract.eos_ids:
+        raise ContractError("its prompt ends in an end token", hint=_HINT)
     if trained[-1] not in contract.eos_ids:
-        raise StageError(f"row {row.id}: its last trained token ({trained[-1]}) is no end token", hint=_HINT)
+        raise StageError(f"its last trained token ({trained[-1]}) is no end token", hint=_HINT)
     early = [token for token in trained[:-1] if token in contract.eos_ids]
     if early:
         raise ContractError(
-            f"row {row.id}: its text holds the end token {tokenizer.id_to_token(early[0])!r}",
+            f"its text holds the end token {tokenizer.id_to_token(early[0])!r}",
             hint="leave the row out, or write that token otherwise",
         )
-    text = _composed(tokenizer.decode(trained, skip_special_tokens=False))
-    for name, part in (("reasoning", row.reasoning), ("summary", row.summary)):
+    text = _composed(contract.prefill + tokenizer.decode(trained, skip_special_tokens=False))
+    reasoning, summary = parts(row, contract)
+    for name, part in (("reasoning", reasoning), ("summary", summary)):
         if _composed(part).strip() not in text:
-            raise ContractError(f"row {row.id}: its {name} is not among the tokens that would be trained", hint=_HINT)
-    marks = [*contract.think_tags, *contract.answer_tags]
-    if contract.prefill.strip():
-        marks = [mark for mark in marks if mark not in contract.prefill]  # the prompt ends with these
-    missing = [mark for mark in marks if mark not in text]
+            raise ContractError(f"its {name} is not among the tokens that would be trained", hint=_HINT)
+    missing = [mark for mark in (*contract.think_tags, *contract.answer_tags) if text.count(mark) != 1]
     if missing:
-        raise StageError(f"row {row.id}: {' '.join(missing)} would not be trained", hint=_HINT)
+        raise StageError(f"{' '.join(missing)} would not be trained", hint=_HINT)
 
 
 def _composed(text: str) -> str:

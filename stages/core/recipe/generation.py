@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from stages.core.errors import RecipeError
-from stages.core.templates import template_text
+from stages.core.templates import Asked
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationSettings:
+class GenerationSettings(Asked):
     """How a model that works on tasks in words is asked."""
 
     temperature: float = 0.0
@@ -20,8 +20,8 @@ class GenerationSettings:
     max_tokens: int = 4096
     """Tokens of a reply, its thinking included; >= 1. A task that leaves fewer positions is not asked."""
     template: str = ""
-    """Prompt template: a name, a file or a text with {prompt}; empty: the model's own, else its chat template, else the
-    bare task.
+    """Prompt template: `r1_zero`, `plain`, `chat`, a text with {prompt}, a chat template's jinja, or a file that holds
+    one of these; empty: the model's own, else its chat template, else the bare task.
     """
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number type of the weights."""
@@ -30,4 +30,4 @@ class GenerationSettings:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_tokens < 1:
             what = "a worker's `temperature` is 0 or more, its `top_p` in (0, 1], its `max_tokens` 1 or more"
             raise RecipeError(what, hint="leave them out: it then takes the likeliest token")
-        object.__setattr__(self, "template", template_text(self.template, ("",)))
+        super().__post_init__()

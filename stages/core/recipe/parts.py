@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from stages.core.errors import nearest
 from stages.core.fingerprint import later
 from stages.core.recipe.ranges import Rule, above_zero, at_least, betas, or_none
+from stages.core.templates import Asked
 
 PartT = TypeVar("PartT")
 
@@ -297,13 +298,9 @@ class Reinforcement(RewardPlan, RolloutPlan, Optimizer, Objective, ValuePlan, Va
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampled:
+class Sampled(Asked):
     """How a finished model is asked: by `sample`, `eval` and `kl`."""
 
-    template: str = ""
-    """Prompt template: `r1_zero`, `plain`, a file that holds one, or the text itself with {prompt}. Empty: the model's
-    own, or r1_zero when it has none.
-    """
     samples: int = 16
     """Completions drawn for each prompt; >= 1."""
     max_tokens: int | None = None

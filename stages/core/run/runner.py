@@ -41,6 +41,10 @@ class Work:
     events: Events
     """Progress leaves here."""
 
+    def note(self, text: str) -> None:
+        """Tell a fact that a reader of the run should know."""
+        self.emit("note", text=text)
+
     def emit(self, event: str, /, **fields: Any) -> None:
         """Writes one event; see `stages.core.run.events` for the standard ones."""
         self.events.emit(event, **fields)

@@ -16,6 +16,7 @@ import torch
 from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.data import imitation, students
+from stages.core.encoding import Reader, naming
 from stages.core.errors import InputError
 from stages.core.recipe.parts import Tuning
 from stages.core.sampling import Sampling
@@ -128,12 +129,16 @@ def on_traces(run: DistillationRun, tuning: Tuning) -> Training:
     assert conversations is not None  # the stage refuses its absence
     held = {run.heldout.cache.examples[row].id for row in run.heldout.rows} if run.heldout else set()
     rows = [row for row in conversations.rows() if row.id not in held]
-    made = imitation.examples(rows, run.contract, imitation.read_tokenizer(run.inputs.student.path))
+    left: list[imitation.LeftOut] = []
+    made = imitation.examples(rows, run.contract, imitation.read_tokenizer(run.inputs.student.path), left)
     kept, dropped = run.within(made)
+    if left:
+        run.work.emit("warning", text=imitation.told(left, len(rows)))
 
     def train() -> dict[str, Any]:
         figures = sft.train(run.policy, kept, tuning, work=run.work, after_step=run.after_step)
         flops = {"sampling": 0, **figures["flops"], "teacher": lineage.data_flops(conversations)}
+        figures |= imitation.counted(left)
         return {**figures, "dropped_too_long": dropped, "heldout_rows": len(held), "flops": flops}
 
     return train
@@ -162,10 +167,14 @@ def on_policy(run: DistillationRun, tuning: Tuning) -> Training:
     assert isinstance(teaching, Model) and prompts is not None  # the stage refuses anything else
     positions = min(run.contract.max_positions, teaching.contract.max_positions)
     vocabulary = vocabulary_of(run.inputs.student.path, teaching.path)
+    reader, asked = Reader(run.tokenizer.backend_tokenizer, run.contract), []
+    for row in prompts.rows():
+        with naming(row.id):
+            asked.append(reader.text(row.problem, row.turns))
     plan = onpolicy.OnPolicyPlan(
-        prompts=[run.contract.render(row.problem) for row in prompts.rows()],
+        prompts=["".join(pieces) for pieces in asked],
+        prompt_ids=reader.ids(asked),
         contract=replace(run.contract, max_positions=positions),
-        tokenizer=run.tokenizer,
         sampling=Sampling(temperature=recipe.temperature, max_tokens=recipe.max_completion_tokens),
         steps=recipe.steps,
         batch_size=recipe.batch_size,

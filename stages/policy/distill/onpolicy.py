@@ -50,9 +50,10 @@ class OnPolicyPlan:
     """What the student is asked, and how it answers."""
 
     prompts: Sequence[str]
-    """Rendered prompts, as both models read them."""
+    """Rendered prompts, as people read them."""
+    prompt_ids: Sequence[list[int]]
+    """The same as token ids, as both models read them."""
     contract: Contract
-    tokenizer: Any
     sampling: Sampling
     steps: int
     batch_size: int
@@ -126,6 +127,11 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
             )
             self.parts = split_tensor_dict(made, self.args.gradient_accumulation_steps)
         return self.parts[part]
+
+    def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        """Return the ids that the contract gives the prompts: TRL would begin and end them as the tokenizer likes."""
+        known = dict(zip(self.plan.prompts, self.plan.prompt_ids, strict=True))
+        return [list(known[text]) for text in prompts], None, {}
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, multimodal_fields: Any, has_tool_images: bool = False
@@ -210,8 +216,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         """Let the engine take the student's weights once, before the first step."""
 
         def first() -> list[Request]:
-            prompts = [self.plan.prompts[index] for index in self.order.rollout(0)]
-            return self._requests(self.plan.tokenizer(prompts)["input_ids"], 0)
+            return self._requests([self.plan.prompt_ids[index] for index in self.order.rollout(0)], 0)
 
         self.renewal.rehearse(first, self.state.global_step)
 
@@ -227,7 +232,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
 
 def longest_prompt(plan: OnPolicyPlan) -> int:
     """Tokens of the longest prompt."""
-    return max(len(ids) for ids in plan.tokenizer(list(plan.prompts))["input_ids"])
+    return max(map(len, plan.prompt_ids))
 
 
 def refuse_without_room(plan: OnPolicyPlan) -> None:

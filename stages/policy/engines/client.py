@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 from stages.core.artifact import Endpoint, Model
 from stages.core.contract import Contract
+from stages.core.encoding import Reader, naming
 from stages.core.errors import InputError
 from stages.core.judged import decoded
+from stages.core.rendering import Message
 from stages.core.rows import Prompt
 from stages.core.run.runner import Work
 from stages.core.sampling import RETRIED, Completion, Engine, Finish, Request, Sampling
@@ -91,14 +93,23 @@ class Client:
         """As `Engine.coupled`."""
         return self.engine.coupled
 
-    def prompt(self, problem: str) -> Prompted:
-        """Return a problem as it is asked: the token ids of its rendered text."""
-        ids = list(self.tokenizer(self.contract.render(problem))["input_ids"])
-        return Prompted.of(ids)
+    @cached_property
+    def reader(self) -> Reader:
+        """What encodes prompts."""
+        return Reader(self.tokenizer.backend_tokenizer, self.contract)
+
+    def prompt(self, problem: str, turns: Sequence[Message] = ()) -> Prompted:
+        """Return a problem after earlier turns as it is asked: the token ids of its rendered text."""
+        return Prompted.of(self.reader.prompt(problem, turns))
 
     def prompts(self, rows: Sequence[Prompt]) -> dict[str, Prompted]:
-        """Return prompt id -> its problem as it is asked."""
-        return {row.id: self.prompt(row.problem) for row in rows}
+        """Return prompt id -> its problem as it is asked. Raises ContractError, naming the row, where the template has
+        no place for it."""
+        found = {}
+        for row in rows:
+            with naming(row.id):
+                found[row.id] = self.prompt(row.problem, row.turns)
+        return found
 
     def fits(self, prompt: Prompted, max_tokens: int) -> bool:
         """Whether a prompt leaves room for so many tokens."""

@@ -18,10 +18,10 @@ from stages.core.recipe.generation import GenerationSettings
 from stages.core.run import shards
 from stages.core.run.runner import Work
 from stages.core.sampling import Completion, Request, Sampling
-from stages.core.templates import with_template
 from stages.core.text import final_part
 from stages.policy.engines.client import Client, Prompted
 from stages.policy.engines.clients import client_of
+from stages.policy.models.asking import contract_for, tokenizer_of
 from stages.policy.models.chat import chat_contract
 from stages.policy.seeding import derive
 
@@ -64,7 +64,13 @@ def ask(
     uses in one run; a task's seed is that of (seed, name, task, how often it came before). Raises ContractError for a
     model that cannot be asked at all.
     """
-    contract = with_template(model.contract, generation.template) if generation.template else model.contract
+    contract = model.contract
+    if generation.template:
+        contract = contract_for(generation, model, work.note)
+    elif not contract.template and isinstance(model, Model):
+        tokenizer = tokenizer_of(model)
+        if getattr(tokenizer, "chat_template", None):
+            contract = chat_contract(contract, tokenizer, tell=work.note)
     numbered = [Task(text, count) for text, count in zip(tasks, _counted(tasks), strict=True)]
 
     def tell(done: list[shards.Row]) -> None:
@@ -72,8 +78,6 @@ def ask(
         work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
 
     with client_of(model, contract, generation.dtype, work) as client:
-        if not contract.template and getattr(client.tokenizer, "chat_template", None):
-            client.contract = chat_contract(contract, client.tokenizer)
         asking = _Asking(client, generation, derive(work.seed, "worker", name))
         found = shards.Sharded(
             folder=work.scratch / "workers" / name,

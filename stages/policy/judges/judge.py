@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,9 @@ from transformers.utils import logging as transformers_logging
 
 from stages.core import text
 from stages.core.contract import Contract
+from stages.core.encoding import Reader
 from stages.core.errors import ContractError, MissingError, StageError
+from stages.core.rendering import Message
 from stages.core.rows import JUDGES
 from stages.policy.models.folders import attention_of, load_tokenizer, torch_dtype
 
@@ -89,24 +91,33 @@ class JudgeScorer:
     """A judge that is asked: `scorer(problems, completions)`; `faults` counts what it could not read, by reason."""
 
     def __init__(self, model: Any, tokenizer: Any, contract: Contract, judge_config: JudgeConfig) -> None:
+        if contract.syntax == "text" or judge_config.template != contract.template:  # a chat template is the contract's
+            contract = replace(contract, template=judge_config.template, prefill="", syntax="text", before_end="")
+        self.reader = Reader(tokenizer.backend_tokenizer, contract)
         self.model = model
         self.tokenizer = tokenizer
         self.contract = contract
         self.judge_config = judge_config
         self.faults: Counter[str] = Counter()
 
-    def __call__(self, problems: Sequence[str], completions: Sequence[str]) -> list[float]:
-        """Return a score in 0..1 for each completion (with or without the prompt's prefill), in order.
+    def __call__(
+        self, problems: Sequence[str], completions: Sequence[str], turns: Sequence[Sequence[Message]] | None = None
+    ) -> list[float]:
+        """Return a score in 0..1 for each completion (with or without the prompt's prefill), in order; `turns` are what
+        was said before each problem.
 
         0 for one without a summary where that is what the judge reads, for one that is too long and for a raw output
         that is no number; `faults` counts them. Raises ValueError when the lengths differ.
         """
-        raw = self.raw(problems, completions)
+        raw = self.raw(problems, completions, turns)
         return [LOWEST if value is None else self.judge_config.score(value) for value in raw]
 
-    def raw(self, problems: Sequence[str], completions: Sequence[str]) -> list[float | None]:
+    def raw(
+        self, problems: Sequence[str], completions: Sequence[str], turns: Sequence[Sequence[Message]] | None = None
+    ) -> list[float | None]:
         """Return the judge's own outputs, unbounded, or None where there is none; `faults` counts why."""
-        given = [self.ids(problem, one) for problem, one in zip(problems, completions, strict=True)]
+        before = [()] * len(problems) if turns is None else turns
+        given = [self.ids(*one) for one in zip(problems, completions, before, strict=True)]
         for ids in given:
             if isinstance(ids, str):
                 self.faults[ids] += 1
@@ -120,12 +131,19 @@ class JudgeScorer:
                 self.faults["not a number"] += 1
         return found
 
-    def ids(self, problem: str, completion: str) -> list[int] | str:
-        """Return what the judge reads as token ids, or the reason why it cannot read it."""
+    def ids(self, problem: str, completion: str, turns: Sequence[Message] = ()) -> list[int] | str:
+        """Return what the judge reads as token ids, an end token last, or the reason why it cannot read it.
+
+        The output is read at the end token, which is never padding.
+        """
         shown = seen(completion, self.judge_config.sees, self.contract)
         if shown is None:
             return "no summary"
-        ids = encoded(self.tokenizer, written(self.judge_config.template, problem, shown), self.contract)
+        try:
+            *pieces, last = self.reader.text(problem, turns)
+        except ContractError as error:
+            return error.what
+        ids = [*self.reader.ids([(*pieces, written(last, shown, self.contract))])[0], self.contract.end_id]
         return ids if len(ids) <= self.judge_config.max_tokens else "too long"
 
 
@@ -185,15 +203,12 @@ def seen(completion: str, sees: str, contract: Contract) -> str | None:
     return text.whole(completion, contract.think_tags)
 
 
-def written(template: str, problem: str, shown: str) -> str:
-    """Return the text a judge reads: the prompt, a space unless the prompt ends in one, and what it is shown."""
-    prompt = template.replace("{prompt}", problem)
+def written(prompt: str, shown: str, contract: Contract) -> str:
+    """Return the text a judge reads: the prompt, a space unless the prompt ends in one, and what it is shown; under a
+    chat template, what that writes around a response without a prefill."""
+    if contract.syntax == "jinja":
+        return prompt.removesuffix(contract.prefill) + shown.strip() + contract.before_end
     return prompt + ("" if prompt[-1:].isspace() else " ") + shown.strip()
-
-
-def encoded(tokenizer: Any, shown: str, contract: Contract) -> list[int]:
-    """Return a text's token ids with an end token behind them: the output is read there, and it is never padding."""
-    return [*tokenizer(shown)["input_ids"], contract.eos_ids[0]]
 
 
 def forward(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:

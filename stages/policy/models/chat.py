@@ -1,57 +1,56 @@
-"""A tokenizer's chat template as a contract, and a look at what it does to reasoning.
+"""A tokenizer's chat template as a contract, and a contract as a chat template.
 
-A tokenizer and conversations enter; a contract with the template's text leaves, or the error that names the row whose
-reasoning the template would not let through. The stock template of the DeepSeek-R1-Distill models is the known case:
-it drops everything up to `</think>` from what an assistant said, so that who renders training data with it trains a
-model that does not think.
+Tokenizers enter; contracts leave, or the error that names what a template would do to a prompt or a response.
+What a chat template takes from outside (the clock, options, special tokens) is written into its source, so that the
+contract needs nothing else. The stock template of the DeepSeek-R1-Distill models is a known trap: it drops everything
+up to `</think>` from what an assistant said, so that who renders training data with it trains a model that does not
+think.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
-from stages.core import rendering
-from stages.core.artifact import Model
+from stages.core import rendering, templates
 from stages.core.contract import Contract
-from stages.core.errors import ContractError
+from stages.core.encoding import Reader, around
+from stages.core.errors import ContractError, RecipeError
 from stages.core.rows import Conversation
-from stages.core.templates import CHAT, with_template
 
 _PLACE = "{prompt}"
 _ASKED, _SAID = "What is six times seven?", "It is 42"
+_GIVEN = frozenset({"messages", "add_generation_prompt", "tools", "documents", "range", "namespace", rendering.CLOCK})
+"""Names of a template that are no options."""
 
 
-def contract_for(template: str, model: Model) -> Contract:
-    """The model's contract with the template a recipe asks for; only `chat` has to load the model's tokenizer."""
-    if template != CHAT:
-        return with_template(model.contract, template)
-    return chat_contract(model.contract, _tokenizer(model))
+def chat_contract(
+    base: Contract,
+    tokenizer: Any,
+    source: str = "",
+    options: Mapping[str, Any] | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Contract:
+    """The base's contract with a chat template: a jinja `source`, or (empty) that of the tokenizer.
 
-
-def refuse_stripping(template: str, rows: Iterable[Conversation], contract: Contract, model: Model) -> None:
-    """Raise ContractError when `template` is the tokenizer's own and would not let reasoning through."""
-    if template == CHAT:
-        refuse_a_template_that_strips(rows, contract, _tokenizer(model))
-
-
-def chat_contract(base: Contract, tokenizer: Any) -> Contract:
-    """The base's contract with the tokenizer's chat template written out around {prompt}, its opening of `<think>`
-    taken as the prefill.
-
-    Raises ContractError when there is no chat template, or the prompt does not stand in it once and unchanged.
+    Its end token, which is trained, is the one that the template writes behind an assistant's turn; it joins the
+    contract's ends. Raises ContractError for a template that cannot be used, RecipeError for an option that
+    it does not know.
     """
-    if not getattr(tokenizer, "chat_template", None):
-        raise ContractError("the model's tokenizer has no chat template", hint="use another one: `template=r1_zero`")
-    text = _rendered(tokenizer, [{"role": "user", "content": _PLACE}], asks=True)
-    if text.count(_PLACE) != 1:
-        raise ContractError(
-            f"the chat template writes a user's prompt {text.count(_PLACE)} times", hint="use `template=r1_zero`"
-        )
-    begins = tokenizer.bos_token
-    if begins and text.startswith(begins) and tokenizer(text)["input_ids"][:2] == [tokenizer.bos_token_id] * 2:
-        text = text.removeprefix(begins)  # the tokenizer writes it too
-    return with_template(base, text, CHAT)
+    name = "custom" if source else templates.CHAT
+    written = source or source_of(tokenizer)
+    source = _fixed(written, tokenizer, options or {})
+    closed = closing(tokenizer, source, base.eos_ids)
+    hint = rendering.WAY_OUT
+    if "enable_thinking" in rendering.names(written) and not options:
+        hint = "let it think: `'template_options={enable_thinking: true}'`, or " + hint
+    found = templates.with_chat(base, source, name=name, closing=closed, hint=hint)
+    if tell is not None and rendering.CLOCK in rendering.names(written):
+        tell(f"the chat template asks for today's date: every prompt says {rendering.dated(source)}")
+    if tell is not None and found.end_id not in base.eos_ids:
+        end = tokenizer.convert_ids_to_tokens(found.end_id)
+        tell(f"the chat template ends a turn in {end!r}, which joins the model's end tokens")
+    return found
 
 
 def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contract, tokenizer: Any) -> None:
@@ -60,13 +59,19 @@ def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contra
     Two ways out are named: the template written out, whose responses are then taken as they are, or another one.
     """
     for row in rows:
-        said = contract.prefill + contract.respond(row.reasoning, row.summary)
-        turns = [{"role": "user", "content": row.problem}, {"role": "assistant", "content": said}]
-        if row.reasoning.strip() not in _rendered(tokenizer, turns, asks=False):
-            written = contract.template + contract.prefill
+        try:
+            said = contract.prefill + contract.respond(row.reasoning, row.summary)
+            turns = [*row.turns, {"role": "user", "content": row.problem}, {"role": "assistant", "content": said}]
+            kept = row.reasoning.strip() in rendering.render(contract.template, turns, asks=False)
+        except ContractError:
+            continue  # no row to train on: whoever encodes it leaves it out
+        if not kept:
+            written, begins = contract.render(_PLACE), tokenizer.bos_token or ""
+            if tokenizer(begins)["input_ids"][:2] == [tokenizer.bos_token_id] * 2:
+                written = written.removeprefix(begins)  # the tokenizer writes it too
             raise ContractError(
                 f"row {row.id}: the model's chat template strips the reasoning from a response, so it would not train",
-                hint=f"write the template out, `template={written!r}`, or use `template=r1_zero`",
+                hint=f"write the template out, {templates.pasted(written)}, or use `template=r1_zero`",
             )
 
 
@@ -77,29 +82,23 @@ def turn_end(tokenizer: Any) -> int | None:
     Where several stand there in a row, it is the first that the tokenizer takes for its end, else the first.
     """
     try:
-        closed = closing(tokenizer, source_of(tokenizer), {tokenizer.eos_token_id})
+        closed = closing(tokenizer, _fixed(source_of(tokenizer), tokenizer, {}), {tokenizer.eos_token_id})
     except ContractError:
         return None
     return closed[1] if closed else None
 
 
 def source_of(tokenizer: Any) -> str:
-    """The jinja of a tokenizer's chat template, in need of nothing but messages (see `rendering.fixed`).
-
-    Raises ContractError when there is none, several without a default, or a broken one.
-    """
+    """The jinja of a tokenizer's chat template; ContractError when there is none, or several without a default."""
     if not getattr(tokenizer, "chat_template", None):
         raise ContractError("the model's tokenizer has no chat template", hint=rendering.WAY_OUT)
     try:
-        source = str(tokenizer.get_chat_template())
+        return str(tokenizer.get_chat_template())
     except ValueError as error:
         listed = ", ".join(sorted(tokenizer.chat_template))
         raise ContractError(
             f"the model's tokenizer has several chat templates ({listed}) and no default", hint=rendering.WAY_OUT
         ) from error
-    needed = rendering.names(source)
-    texts = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
-    return rendering.fixed(source, {name: text for name, text in texts.items() if name in needed})
 
 
 def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, int] | None:
@@ -126,12 +125,30 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
     return None
 
 
-def _tokenizer(model: Model) -> Any:
-    from stages.policy.models.folders import load_tokenizer  # loads torch, which only `chat` has to wait for
+def sealed(contract: Contract, tokenizer: Any) -> str:
+    """The jinja that asks every other program as the contract asks here: see `templates.sealed`.
 
-    return load_tokenizer(model.path)
+    Where a tokenizer begins a text otherwise than what follows its begin token, a blank makes up for it if it can.
+    """
+    before = around(tokenizer.backend_tokenizer)[0] if contract.syntax == "text" else []
+    begins = "".join(tokenizer.convert_ids_to_tokens(before))
+    end = tokenizer.convert_ids_to_tokens(contract.end_id)
+    wanted = Reader(tokenizer.backend_tokenizer, contract).prompt(_ASKED)
+    made = [templates.sealed(contract, begins + blank, end) for blank in ("", " ")]
+    for source in made:
+        text = rendering.render(source, [{"role": "user", "content": _ASKED}], asks=True)
+        if tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids == wanted:
+            return source
+    return made[0]
 
 
-def _rendered(tokenizer: Any, turns: list[dict[str, str]], *, asks: bool) -> str:
-    text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
-    return str(text)
+def _fixed(source: str, tokenizer: Any, options: Mapping[str, Any]) -> str:
+    """A template's source with the tokenizer's special tokens, the options and the date written into it."""
+    needed = rendering.names(source)
+    special = {name: str(text) for name, text in tokenizer.special_tokens_map.items() if isinstance(text, str)}
+    unknown = sorted(set(options) - needed)
+    if unknown:
+        known = ", ".join(sorted(needed - _GIVEN - set(special))) or "none"
+        raise RecipeError(f"the chat template has no option `{unknown[0]}`", hint=f"its `template_options`: {known}")
+    texts = {name: text for name, text in special.items() if name in needed}
+    return rendering.fixed(source, texts | dict(options))

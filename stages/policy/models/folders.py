@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, MissingError
 from stages.policy.models import families
+from stages.policy.models.chat import sealed
 from stages.policy.models.reading import outside, read_config, read_tokenizer
 
 # Progress leaves as events here; transformers would draw bars on the terminal for each folder read.
@@ -213,7 +214,8 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contrac
     """Write weights (safetensors; tied weights once), config, tokenizer, generation settings and contract.json into
     `folder`.
 
-    End and padding ids in config and generation_config are the contract's. The folder then loads with plain
+    End and padding ids in config and generation_config are the contract's; where it has a template, so is the chat
+    template: other programs then ask the model as it was asked here. The folder then loads with plain
     `transformers.from_pretrained`. Raises ContractError when the tokenizer would not come back as it is, or is not
     the contract's.
     """
@@ -233,6 +235,8 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contrac
             f"the contract names tokenizer {contract.tokenizer_sha256[:12]}, the model is saved with {found[:12]}",
             hint="a stage must hand on the tokenizer it was given",
         )
+    if contract.template:
+        (folder / "chat_template.jinja").write_text(sealed(contract, tokenizer), encoding="utf-8")
     contract.write(folder / "contract.json")
 
 
@@ -244,7 +248,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
     written = json.loads(file.read_text(encoding="utf-8"))
-    missing = {name: None for name in SPECIAL if name not in written and getattr(tokenizer, name) is None}
+    missing: dict[str, bool | None] = {
+        name: None for name in SPECIAL if name not in written and getattr(tokenizer, name) is None
+    }
+    if written.get("clean_up_tokenization_spaces"):  # older programs would take blanks out of what it says
+        missing["clean_up_tokenization_spaces"] = False
     file.write_text(json.dumps({**written, **missing}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     again = load_tokenizer(folder)
     difference = tokenizer_difference(again, tokenizer)

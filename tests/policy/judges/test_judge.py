@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -176,8 +177,10 @@ def test_a_nature_that_gives_no_scores_is_refused(tmp_path: Path, change: dict[s
 
 
 def test_the_text_a_judge_reads_is_prompt_and_response() -> None:
-    assert judge.written(PLAIN, "what {prompt}?", " it is ") == "User: what {prompt}?. Assistant: it is"
-    assert judge.written("<|user|>{prompt}<|assistant|>\n", "q", "a") == "<|user|>q<|assistant|>\na"
     contract = Contract(template="", template_name="", eos_ids=[1], pad_id=0, tokenizer_sha256="", max_positions=9)
+    assert judge.written("User: what {prompt}?. Assistant:", " it is ", contract).endswith("Assistant: it is")
+    assert judge.written("<|user|>q<|assistant|>\n", "a", contract) == "<|user|>q<|assistant|>\na"
+    chat = replace(contract, template="{{ messages }}", syntax="jinja", prefill="<think>\n", before_end="\n")
+    assert judge.written("<|assistant|><think>\n", "<think>a</think>b ", chat) == "<|assistant|><think>a</think>b\n"
     assert judge.seen("a</think><answer>b</answer>", "response", contract) == "<think>a</think><answer>b</answer>"
     assert judge.seen("a</think><answer>b</answer>", "summary", contract) == "b"

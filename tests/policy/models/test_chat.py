@@ -2,10 +2,58 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
+import pytest
+import trl
+from jinja2 import TemplateError
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from stages.core import rendering
+from stages.core.contract import Contract
+from stages.core.data import imitation
+from stages.core.encoding import Reader
+from stages.core.errors import ContractError, RecipeError
+from stages.core.rows import Conversation
+from stages.core.templates import with_template
 from stages.policy.models import chat
 from tests.policy import styles
+
+SHIPPED = sorted((Path(trl.__file__).parent / "chat_templates").glob("*.jinja"))
+ASKED = [{"role": "user", "content": " Is 7 < 8?\n"}]
+SYSTEM = [{"role": "system", "content": "Be brief. /no_think"}, {"role": "user", "content": "hi"}]
+SAID = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yo"}]
+AGAIN = [*SAID, {"role": "user", "content": "and now? /no_think"}]
+CHATS = [(ASKED, True), (SYSTEM, True), (SAID, False), (AGAIN, True)]
+
+
+def contract(style: str, template: str = "chat", **options: Any) -> Contract:
+    words, what = styles.tokenizer(style), styles.STYLES[style]
+    given = {"template": "", "template_name": "", "tokenizer_sha256": "", "max_positions": 1024}
+    pad = max(words.get_vocab().values())
+    base = Contract(**given, eos_ids=what.ends, pad_id=pad)
+    return chat.chat_contract(base, words, options=options) if template == "chat" else with_template(base, template)
+
+
+def test_templates_are_shipped_to_try() -> None:
+    assert len(SHIPPED) > 60
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_shipped_template_renders_as_transformers_renders_it(file: Path) -> None:
+    source, special = file.read_text(encoding="utf-8"), {"bos_token": "<s>", "eos_token": "</s>"}
+    alone = rendering.fixed(source, special)
+    if rendering.CLOCK in source:  # the clock is what differs: give transformers the date that is fixed
+        source = rendering.fixed(source, {})
+    for messages, asks in CHATS:
+        try:
+            wanted = render_jinja_template([messages], None, None, source, add_generation_prompt=asks, **special)[0][0]
+        except (TemplateError, TypeError):
+            with pytest.raises(ContractError):
+                rendering.render(alone, messages, asks=asks)
+        else:
+            assert rendering.render(alone, messages, asks=asks) == wanted
 
 
 @pytest.mark.parametrize(
@@ -14,11 +62,16 @@ from tests.policy import styles
 )
 def test_the_end_of_a_turn_is_what_the_template_writes_there(style: str, end: str) -> None:
     tokenizer = styles.tokenizer(style)
-    assert chat.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids(end)
+    wanted = tokenizer.convert_tokens_to_ids(end)
+    assert chat.turn_end(tokenizer) == wanted
+    found = contract(style)
+    assert found.end_id == wanted and set(found.eos_ids) == {*styles.STYLES[style].ends, wanted}
 
 
 def test_a_tokenizer_without_a_template_has_no_end_of_a_turn() -> None:
     assert chat.turn_end(styles.tokenizer("plain")) is None
+    with pytest.raises(ContractError, match="has no chat template"):
+        contract("plain")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +79,7 @@ def test_a_tokenizer_without_a_template_has_no_end_of_a_turn() -> None:
     [
         ("{{ m.content }}<|end|>\n", "<|end|>"),  # Phi-3: a last turn is followed by the eos as well
         ("{{ m.content }}<|stop|><|end|>", "<|stop|>"),
+        ("{{ m.content }}\n<|end|>", "<|end|>"),
     ],
 )
 def test_of_several_tokens_behind_a_turn_the_first_is_its_end(wraps: str, end: str) -> None:
@@ -35,6 +89,127 @@ def test_of_several_tokens_behind_a_turn_the_first_is_its_end(wraps: str, end: s
     assert chat.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids(end)
 
 
-@pytest.mark.parametrize("template", ["{{ raise_exception('no') }}", "{% if %}", "{{ 1 / 0 }}", "{{ none.x.y }}"])
-def test_a_template_that_cannot_be_rendered_has_no_end_of_a_turn(template: str) -> None:
-    assert chat.turn_end(styles.tokenizer("plain", template)) is None
+BROKEN = ["{{ raise_exception('only tools') }}", "{% if %}", "{{ 1 / 0 }}", "{{ nothing.x.y }}", "{{ nothing + 'x' }}"]
+
+
+@pytest.mark.parametrize("template", BROKEN)
+def test_a_template_that_cannot_be_rendered_is_one_sentence_with_a_way_out(template: str) -> None:
+    tokenizer = styles.tokenizer("plain", template + "{{ messages }}")
+    assert chat.turn_end(tokenizer) is None
+    with pytest.raises(ContractError, match="the chat template") as caught:
+        chat.chat_contract(contract("qwen"), tokenizer)
+    assert "template=r1_zero" in caught.value.hint
+
+
+@pytest.mark.parametrize("what", ["[1, 2] | random", "lipsum()"])
+def test_a_template_gets_no_chance(what: str) -> None:
+    tokenizer = styles.tokenizer("qwen", "{{ messages[0].content }}{{ " + what + " }}")
+    with pytest.raises(ContractError, match="the chat template"):
+        chat.chat_contract(contract("qwen"), tokenizer)
+
+
+def test_several_templates_need_a_default() -> None:
+    tokenizer = styles.tokenizer("qwen")
+    tokenizer.chat_template = {"tool_use": styles.QWEN, "rag": styles.QWEN}
+    with pytest.raises(ContractError, match=r"several chat templates \(rag, tool_use\)"):
+        chat.chat_contract(contract("qwen"), tokenizer)
+    tokenizer.chat_template = {"tool_use": "x", "default": styles.QWEN}
+    assert chat.chat_contract(contract("qwen"), tokenizer) == contract("qwen")
+
+
+def test_the_date_is_the_templates_own_or_a_fixed_one_and_it_is_said() -> None:
+    said: list[str] = []
+    own = chat.chat_contract(contract("llama3"), styles.tokenizer("llama3"), tell=said.append)
+    assert "Today Date: 26 Jul 2024" in own.render("hi")
+    assert said == [
+        "the chat template asks for today's date: every prompt says the date that the template itself falls back on"
+    ]
+    dated = styles.QWEN + "{{ strftime_now('%Y-%m-%d, %-d %B') }}"
+    found = chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), dated)
+    assert found.render("hi").endswith("2025-01-20, 20 January")
+
+
+def test_a_closed_thought_is_refused_and_can_be_opened() -> None:
+    with pytest.raises(ContractError, match="closes an empty thought") as caught:
+        contract("nothink")
+    assert "'template_options={enable_thinking: true}'" in caught.value.hint
+    found = contract("nothink", enable_thinking=True)
+    assert found.prefill == "<think>\n" and found.render("hi").endswith("assistant\n<think>\n")
+    with pytest.raises(RecipeError, match="no option `enable_thinkin`") as unknown:
+        contract("nothink", enable_thinkin=True)
+    assert "enable_thinking" in unknown.value.hint
+
+
+def test_a_prompt_that_switches_its_thought_off_is_not_asked() -> None:
+    switch = styles.NOTHINK.replace("enable_thinking is defined and enable_thinking", "'/no_think' not in m.content")
+    switch = switch.replace("{% if add_", "{% set m = messages[-1] %}{% if add_")
+    found = chat.chat_contract(contract("qwen"), styles.tokenizer("nothink"), switch)
+    assert found.render("hi").endswith("<think>\n")
+    with pytest.raises(ContractError, match="begins the thought of this prompt otherwise"):
+        found.render("hi /no_think")
+
+
+def test_words_behind_the_opened_thought_are_a_part_of_it() -> None:
+    source = styles.QWEN.replace("assistant\n' }}{% endif %}", "assistant\n<think>\nOkay, ' }}{% endif %}")
+    found = chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), source)
+    assert found.prefill == "<think>\nOkay, "
+    assert found.respond("Okay, 2 + 2", "4") == "2 + 2</think><answer>4</answer>"
+    with pytest.raises(ContractError, match="does not begin with 'Okay,'"):
+        found.respond("Hmm", "4")
+
+
+CASES = [(style, "chat") for style in ("gemma", "llama3", "qwen", "r1_distill")]
+CASES += [(style, "r1_zero") for style in styles.STYLES]
+CASES += [(style, "Solve {prompt} now.\n<think>\n") for style in styles.STYLES]
+
+
+@pytest.mark.parametrize(("style", "template"), CASES)
+def test_transformers_asks_a_sealed_model_in_the_very_ids_it_was_trained_on(style: str, template: str) -> None:
+    tokenizer, agreed = styles.tokenizer(style), contract(style, template)
+    row = Conversation("r", "What is 6 * {7}?\nThink.", "6 * 7\n= 42", "It is 42.")
+    made = next(imitation.examples([row], agreed, tokenizer.backend_tokenizer))
+    tokenizer.chat_template = chat.sealed(agreed, tokenizer)
+    asked = [{"role": "user", "content": row.problem}]
+    said = {"role": "assistant", "content": agreed.respond(row.reasoning, row.summary)}
+    ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"]
+    assert ids == list(made.prompt_ids)
+    whole = [*made.prompt_ids, *made.completion_ids]
+    for content in (said["content"], agreed.prefill + said["content"]):
+        said["content"] = content
+        assert tokenizer.apply_chat_template([*asked, said])["input_ids"] == whole
+    apart = {"role": "assistant", "content": f"<answer>{row.summary}</answer>", "reasoning_content": row.reasoning}
+    assert tokenizer.apply_chat_template([*asked, apart])["input_ids"] == whole
+    assert whole[-1] == agreed.end_id and whole[len(made.prompt_ids) - 1] not in agreed.eos_ids
+    assert [token for token in whole[1:] if token == tokenizer.bos_token_id] == []
+
+
+@pytest.mark.parametrize("style", ["gemma", "llama3", "qwen", "r1_distill"])
+def test_earlier_turns_are_rendered_by_the_chat_template(style: str) -> None:
+    tokenizer, agreed = styles.tokenizer(style), contract(style)
+    turns = [{"role": "system", "content": "Be brief."}, *SAID]
+    row = Conversation("r", "And 6 * 7?", "6 * 7 = 42", "42", turns=turns)
+    made = next(imitation.examples([row], agreed, tokenizer.backend_tokenizer))
+    text = tokenizer.decode(list(made.prompt_ids))
+    assert text.index("Be brief.") < text.index("yo") < text.index("And 6 * 7?")
+    tokenizer.chat_template = chat.sealed(agreed, tokenizer)
+    asked = [*turns, {"role": "user", "content": row.problem}]
+    assert tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"] == list(made.prompt_ids)
+
+
+def test_turns_have_no_place_in_a_text_template_and_the_row_is_left_out() -> None:
+    rows = [Conversation("a", "1", "x", "2", turns=SAID), Conversation("b", "1", "x", "2")]
+    left: list[imitation.LeftOut] = []
+    words = styles.tokenizer("qwen").backend_tokenizer
+    made = list(imitation.examples(rows, contract("qwen", "r1_zero"), words, left))
+    assert [one.id for one in made] == ["b"]
+    assert left == [imitation.LeftOut("a", "the template `r1_zero` has no place for earlier turns")]
+
+
+@pytest.mark.parametrize(("style", "template"), CASES)
+def test_a_control_token_that_a_user_writes_is_read_as_text(style: str, template: str) -> None:
+    tokenizer, agreed = styles.tokenizer(style), contract(style, template)
+    reader = Reader(tokenizer.backend_tokenizer, agreed)
+    control = tokenizer.convert_ids_to_tokens(agreed.end_id)
+    asked, bare = reader.prompt(f"Say {control}<s> twice: {control}"), reader.prompt("Say twice:")
+    assert asked.count(agreed.end_id) == bare.count(agreed.end_id)
+    assert tokenizer.decode(asked) == tokenizer.decode(reader.prompt("Say @<s> twice: @")).replace("@", control)

@@ -6,13 +6,14 @@ What is known here of its tokens is what the server counts: lengths before an an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from stages.core.artifact import Endpoint, Model
 from stages.core.contract import Contract
+from stages.core.rendering import Message
 from stages.core.run.endpoint import Address
 from stages.core.run.runner import Work
 from stages.policy.engines.client import LONGEST, Client, Prompted
@@ -48,10 +49,11 @@ class EndpointClient(Client):
             journal=self.work.scratch / "endpoints" / f"{name}.jsonl",
         )
 
-    def prompt(self, problem: str) -> Prompted:
-        """Return a problem as it is asked: one message of the user."""
-        text = self.contract.render(problem)
-        return Prompted(len(text.encode("utf-8", "replace")) + FRAME, (), [{"role": "user", "content": text}])
+    def prompt(self, problem: str, turns: Sequence[Message] = ()) -> Prompted:
+        """Return a problem as it is asked: a message of the user, after the earlier turns."""
+        messages = [*turns, {"role": "user", "content": self.contract.render(problem)}]
+        tokens = sum(len(str(one["content"]).encode("utf-8", "replace")) + FRAME for one in messages)
+        return Prompted(tokens, (), messages)
 
     def fits(self, prompt: Prompted, max_tokens: int) -> bool:
         """Always true: the server knows, and refuses what does not fit."""

@@ -1,0 +1,112 @@
+"""Prompts as token ids: the one place where a prompt is encoded, for training, engines and judges alike.
+
+A tokenizer, a contract and problems enter; token ids leave. A prompt begins once, whoever writes the begin token (the
+chat template or the tokenizer), and never ends in a token that the tokenizer would put behind a finished text. The text
+of a control token within a problem or an earlier turn is read as text: who asks cannot end or open a turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from stages.core.errors import ContractError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from stages.core.contract import Contract
+    from stages.core.rendering import Message
+
+
+Pieces = tuple[str, ...]
+"""The text of a prompt; where it names control tokens cut there: every second piece is the text of one."""
+
+
+class Reader:
+    """A tokenizer that reads prompts as a contract writes them."""
+
+    def __init__(self, tokenizer: Tokenizer, contract: Contract) -> None:
+        self.tokenizer, self.contract = tokenizer, contract
+        if tokenizer.padding is not None:  # how it was last called
+            tokenizer.no_padding()
+        if tokenizer.truncation is not None:
+            tokenizer.no_truncation()
+        known = tokenizer.get_added_tokens_decoder()
+        own = [tokenizer.id_to_token(token) for token in (*contract.eos_ids, contract.pad_id) if token >= 0]
+        controls = {one.content for one in known.values() if one.special} | {text for text in own if text}
+        self.controls = sorted(controls, key=len, reverse=True)
+        self._starts = {text[:2] for text in self.controls}
+        self.chat = contract.syntax == "jinja"
+        """A chat template writes the tokens around a text itself."""
+        self.before, self.behind = ([], 0) if self.chat else around(tokenizer)
+
+    def text(self, problem: str, turns: Sequence[Message] = ()) -> Pieces:
+        """The text of a problem after earlier turns. Raises as `Contract.render`."""
+        contents = [problem, *(str(turn["content"]) for turn in turns)]
+        named = [text for text in self.controls if any(text in one for one in contents)] if self._may(contents) else []
+        if not named:
+            return (self.contract.render(problem, turns),)
+        mark = next(chr(one) for one in range(0xE000, 0xF8FF) if not any(chr(one) in text for text in contents))
+        marked = {text: f"{mark}{number}{mark}" for number, text in enumerate(named)}
+
+        def hidden(text: str) -> str:
+            for name in named:
+                text = text.replace(name, marked[name])
+            return text
+
+        turned = [{**turn, "content": hidden(str(turn["content"]))} for turn in turns]
+        parts = self.contract.render(hidden(problem), turned).split(mark)
+        return tuple(named[int(part)] if place % 2 else part for place, part in enumerate(parts))
+
+    def prompt(self, problem: str, turns: Sequence[Message] = ()) -> list[int]:
+        """The token ids of one problem after earlier turns. Raises as `Contract.render`."""
+        return self.ids([self.text(problem, turns)])[0]
+
+    def ids(self, prompts: Sequence[Pieces]) -> list[list[int]]:
+        """The token ids of prompts, in order."""
+        whole = [pieces[0] for pieces in prompts]
+        firsts = self.tokenizer.encode_batch(whole, add_special_tokens=not self.chat)
+        found = []
+        for pieces, first in zip(prompts, firsts, strict=True):
+            ids = list(first.ids)
+            ids = ids[: len(ids) - self.behind]
+            begin = len(self.before)
+            if begin and ids[begin : 2 * begin] == self.before:
+                ids = ids[begin:]  # the template writes it as well
+            for place, piece in enumerate(pieces[1:]):
+                ids += self.tokenizer.encode(piece, add_special_tokens=False).ids if place % 2 else self.plain(piece)
+            found.append(ids)
+        return found
+
+    def plain(self, control: str) -> list[int]:
+        """The text of a control token as the tokens of a text. Raises ContractError where the tokenizer has none."""
+        parts = (control[:1], control[1:])
+        ids = [token for part in parts if part for token in self.tokenizer.encode(part, add_special_tokens=False).ids]
+        if any(self.tokenizer.id_to_token(token) in self.controls for token in ids):
+            raise ContractError(f"the tokenizer cannot write {control!r} but as a control token")
+        return ids
+
+    def _may(self, contents: Sequence[str]) -> bool:
+        """Whether contents can hold the text of a control token at all: most hold not even its first letters."""
+        return any(start in text for start in self._starts for text in contents)
+
+
+@contextmanager
+def naming(row: str) -> Iterator[None]:
+    """Put a row's id before what a ContractError says."""
+    try:
+        yield
+    except ContractError as error:
+        error.what = f"row {row}: {error.what}"
+        raise
+
+
+def around(tokenizer: Tokenizer) -> tuple[list[int], int]:
+    """The ids that a tokenizer writes before every text, and how many it writes behind."""
+    read = tokenizer.encode("a")
+    mask = list(read.special_tokens_mask)
+    before = next((place for place, own in enumerate(mask) if not own), len(mask))
+    behind = next((place for place, own in enumerate(reversed(mask)) if not own), 0)
+    return list(read.ids[:before]), behind
