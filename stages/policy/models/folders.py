@@ -157,8 +157,8 @@ def torch_dtype(name: str) -> torch.dtype:
 
 
 def cast(model: Any, dtype: str) -> Any:
-    """Turn a model's weights into `dtype`, in place, and return it; those that its architecture keeps in float32 however
-    it is loaded (a router's correction bias, DeepSeek-V3 section 2.1.2) stay as they are."""
+    """Turn a model's weights into `dtype`, in place, and return it; those that its architecture keeps in float32
+    however it is loaded (a router's correction bias, DeepSeek-V3 section 2.1.2) stay as they are."""
     kind = torch_dtype(dtype)
     kept = re.compile("|".join(f"({part.replace('*', '.*')})" for part in model._get_dtype_plan(kind)) or r"(?!)")
     whole = {

@@ -66,15 +66,11 @@ def test_places_that_disagree_are_told_one_by_one(made: Path, tmp_path: Path) ->
 
 
 def test_an_end_without_a_row_and_a_begin_token_named_as_one_are_dropped_with_a_word() -> None:
-    assert settle_ends({"a": [7, -1], "b": 99, "c": None}, rows=50) == (
-        [7],
-        ["a names -1 as an end token, which the embedding of 50 rows lacks"]
-        + ["b names 99 as an end token, which the embedding of 50 rows lacks"],
-    )
-    assert settle_ends({"a": 3, "b": [1]}, 50, begin=1) == (
-        [3],
-        ["token 1, named as an end, begins texts and is no end here"],
-    )
+    beyond = "names {} as an end token, which the embedding of 50 rows lacks"
+    told = ["a " + beyond.format(-1), "b " + beyond.format(99)]
+    assert settle_ends({"a": [7, -1], "b": 99, "c": None}, rows=50) == ([7], told)
+    begins = ["token 1, named as an end, begins texts and is no end here"]
+    assert settle_ends({"a": 3, "b": [1]}, 50, begin=1) == ([3], begins)
     assert settle_ends({"a": 1, "the tokenizer": 1}, 50, begin=1) == ([1], [])  # GPT-2 has one token for both
 
 

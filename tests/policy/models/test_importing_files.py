@@ -111,7 +111,7 @@ def test_a_tokenizer_that_is_only_a_model_file_is_told_the_way_to_convert_it(sou
     (source / "tokenizer.json").unlink()
     (source / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
     (source / "tokenizer.model").write_bytes(b"\x0a\x05")
-    with pytest.raises(InputError, match="the tokenizer of .* cannot be read") as caught:
+    with pytest.raises(InputError, match=r"the tokenizer of .* cannot be read") as caught:
         import_model(source, tmp_path / "model")
     assert "save_pretrained" in caught.value.hint and str(source) in caught.value.hint
 
