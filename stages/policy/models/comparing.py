@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+from transformers.initialization import no_init_weights
 
 from stages.core.errors import InputError
 from stages.policy.models.reading import Stored, outside
@@ -34,7 +35,7 @@ def compared(folder: Path, config: Any, tensors: Mapping[str, Stored], *, judge:
     _check_depth(folder, config, tensors)
     auto = AutoModelForSequenceClassification if judge else AutoModelForCausalLM
     what = f"transformers cannot build the model of `{folder / 'config.json'}`"
-    with outside(what, "mend its config.json, or fetch it again"), torch.device("meta"):
+    with outside(what, "mend its config.json, or fetch it again"), torch.device("meta"), no_init_weights():
         model = auto.from_config(config)
     found = _filled(folder, model, tensors)
     whole = {name: tensor for name, tensor in tensors.items() if tensor.floating}

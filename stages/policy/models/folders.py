@@ -81,25 +81,27 @@ def load_tokenizer(path: Path | str, *, grown: bool = False) -> PreTrainedTokeni
     return tokenizer
 
 
-def _parts(file: Path) -> dict[str, Any]:
-    """What decides the ids in a tokenizer.json, whatever its spacing: all but padding and truncation, which are how it
-    was last called."""
+def _parts(file: Path) -> str:
+    """A tokenizer.json as the library writes it, whatever its spacing."""
     with outside(f"`{file}` cannot be read"):
-        return _decisive(Tokenizer.from_file(str(file)).to_str())
+        return str(Tokenizer.from_file(str(file)).to_str())
 
 
 def _decisive(text: str) -> dict[str, Any]:
     return {key: value for key, value in json.loads(text).items() if key not in ("padding", "truncation")}
 
 
-def _same_parts(one: PreTrainedTokenizerBase, parts: dict[str, Any], *, grown: bool = False) -> bool:
+def _same_parts(one: PreTrainedTokenizerBase, written: str, *, grown: bool = False) -> bool:
     """Whether a tokenizer is made of these very parts, which makes every text the same ids: nothing has to be tried.
 
-    `grown` lets it have more added tokens.
+    `grown` lets it have more added tokens. Padding and truncation are how it was last called, not what it is.
     """
     backend = getattr(one, "backend_tokenizer", None)
-    mine = _decisive(backend.to_str()) if backend is not None else {}
-    if grown and mine:
+    text = backend.to_str() if backend is not None else ""
+    if not text or text == written:
+        return bool(text)
+    mine, parts = _decisive(text), _decisive(written)
+    if grown:
         mine["added_tokens"] = [token for token in mine["added_tokens"] if token in parts.get("added_tokens", [])]
     return mine == parts
 
@@ -111,7 +113,7 @@ def tokenizer_difference(one: PreTrainedTokenizerBase, other: PreTrainedTokenize
     most PROBED_TOKENS, evenly spread) and on pairs of tokens.
     """
     backend = getattr(other, "backend_tokenizer", None)
-    if backend is not None and _same_parts(one, _decisive(backend.to_str())):
+    if backend is not None and _same_parts(one, backend.to_str()):
         ids = _encoded(other, [PROBE])[0]
         return "" if one.decode(ids) == other.decode(ids) else "the probe's ids are read as another text"
     mine, theirs = one.get_vocab(), other.get_vocab()

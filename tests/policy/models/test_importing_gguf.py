@@ -33,9 +33,16 @@ def written(file: Path, *, without: Collection[str] = (), template: str = styles
     made.add_name("tiny")
     made.add_file_type(0)
     for name, value in {
-        **{"context_length": 1024, "embedding_length": 32, "block_count": 2, "feed_forward_length": 64},
-        **{"head_count": 4, "head_count_kv": 2, "layer_norm_rms_eps": 1e-5, "rope_freq_base": 5e5},
-        **{"rope_dimension_count": 8, "vocab_size": len(words)},
+        "context_length": 1024,
+        "embedding_length": 32,
+        "block_count": 2,
+        "feed_forward_length": 64,
+        "head_count": 4,
+        "head_count_kv": 2,
+        "layer_norm_rms_eps": 1e-5,
+        "rope_freq_base": 5e5,
+        "rope_dimension_count": 8,
+        "vocab_size": len(words),
     }.items():
         getattr(made, f"add_{name}")(value)
     made.add_tokenizer_model("gpt2")
