@@ -43,6 +43,7 @@ KINDS: dict[str, type[Artifact]] = {
 _CONFLICTS = {"prompts": "conflicting golds", "conversations": "conflicting", "preferences": "conflicting preferences"}
 _COMMON = (0.2, 20)
 """From this share of rows on, in this many rows, a gold that is no option letter and no yes or no is told of."""
+_UNREAD = "not JSON"
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
 
 
@@ -161,7 +162,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         for file in (f"{recipe.kind}.jsonl", "dropped.jsonl"):
             (work.path / file).unlink()
         most = f"; most often: {max(dropped, key=lambda each: dropped[each])}" if dropped else ""
-        raise InputError(f"none of {read} rows can be used{most}", where=recipe.source, hint=_HINT)
+        hint = _HINT if any(found != _UNREAD for found in dropped) else "docs/data.md says which files are read"
+        hint = hint if read else "check the file, or `source_split`"
+        raise InputError(f"none of {read} rows can be used{most}", where=recipe.source, hint=hint)
     for warning in (*tally.warnings(figures["rows"]), *_unread(source.columns)):
         work.emit("warning", text=warning)
     tables = {"dropped": dropped, "families": dict(tally.families)}

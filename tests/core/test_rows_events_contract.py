@@ -50,6 +50,19 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, line: str, said: st
     assert caught.value.hint
 
 
+def test_null_in_an_optional_field_is_its_default_and_half_a_letter_is_one_sentence(tmp_path: Path) -> None:
+    row = {"id": "1", "problem": "q", "answer": "1", "verifier": "math"}
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "language": None, "meta": None, "level": None}) + "\n")
+    assert read_rows(tmp_path / "rows.jsonl") == [Prompt("1", "q", "1", "math")]
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "answer": None}) + "\n")
+    with pytest.raises(InputError, match="`answer` should be text, not null"):
+        read_rows(tmp_path / "rows.jsonl")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({**row, "problem": "whole \U0001f600, half \ud83d"}) + "\n")
+    with pytest.raises(InputError, match="half of a surrogate pair") as caught:
+        read_rows(tmp_path / "rows.jsonl")
+    assert caught.value.where.endswith("rows.jsonl:1")
+
+
 def test_an_absent_an_empty_and_a_binary_file_are_three_clear_sentences(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="no file"):
         read_rows(tmp_path / "none.jsonl")

@@ -152,7 +152,7 @@ def _is_document(head: bytes) -> bool:
         return True
     first, newline, rest = text.partition("\n")
     if not text.startswith("{") or not isinstance(_loaded(first), _Broken):
-        return not rest.strip() and bool(newline or len(head) < _CHUNK) and _wrapped(_loaded(first)) is not None
+        return not rest.strip() and bool(newline or len(head) < _CHUNK) and _is_whole(_loaded(first))
     try:
         return newline != "" and _JSON.raw_decode(text)[1] > len(first)
     except json.JSONDecodeError as error:
@@ -190,6 +190,9 @@ def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> I
     with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as file:
         for value in _values(file):
             inside = _wrapped(value) if number == 0 else None
+            if number == 0 and _by_columns(value):
+                hint = "turn it: `pandas.read_json(FILE).to_json('rows.jsonl', orient='records', lines=True)`"
+                raise InputError("this file keeps its rows column by column", where=label, hint=hint)
             for row in [value] if inside is None else inside:
                 number += 1
                 yield _raw(f"{label}:{number}", row, columns)
@@ -221,6 +224,22 @@ def _values(file: IO[str]) -> Iterator[Any]:
             text, at, size = text[at:], 0, _CHUNK
 
 
+def _is_whole(value: Any) -> bool:
+    """Say whether the one object of a file is no row but all of them."""
+    return _wrapped(value) is not None or _by_columns(value)
+
+
+def _by_columns(value: Any) -> bool:
+    """Say whether an object holds columns, {"name": {"0": …}} or {"name": [...]}, as data frames are written."""
+    if not isinstance(value, dict) or len(value) < 2:
+        return False
+    columns = list(value.values())
+    if all(isinstance(each, dict) and "0" in each for each in columns):
+        return True
+    lists = all(isinstance(each, list) and each and not isinstance(each[0], dict) for each in columns)
+    return lists and len({len(each) for each in columns}) == 1
+
+
 def _wrapped(value: Any) -> list[Any] | None:
     """Return the rows that an object keeps under a name such as `data`, None where it is a row itself."""
     if not isinstance(value, dict):
@@ -241,16 +260,21 @@ def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterat
             mark = "," if marks[","] else max(marks, key=lambda each: marks[each])
             header = next(csv.reader([opening], delimiter=mark), [])
             columns.update(dict.fromkeys(header))
-            reader = csv.reader(file, delimiter=mark)
-            for values in reader:
+            reader = csv.reader(file, delimiter=mark, strict=True)
+            while True:
+                try:
+                    values = next(reader, None)
+                except csv.Error as error:  # a quote that never closes, or one in the middle of a value
+                    yield Raw(f"{label}:{reader.line_num + 1}", {}, "not CSV", str(error))
+                    continue
+                if values is None:
+                    return
                 where = f"{label}:{reader.line_num + 1}"
                 if len(values) > len(header):
                     yield Raw(where, {}, "more values than columns", f"{len(values)} for {len(header)}")
                 elif values:
-                    yield Raw(where, {name: text or None for name, text in zip(header, values, strict=False)})
-    except csv.Error as error:
-        hint = "save it again as CSV with every quote closed, or as JSON Lines"
-        raise InputError(f"this is no CSV ({error})", where=label, hint=hint) from error
+                    row: dict[str, Any] = dict.fromkeys(header)
+                    yield Raw(where, row | {name: text or None for name, text in zip(header, values, strict=False)})
     finally:
         csv.field_size_limit(before)
 
@@ -300,11 +324,20 @@ def _batches(path: Path, columns: dict[str, None], wanted: Wanted) -> Iterator[A
 
 def _plain(batch: Any) -> list[dict[str, Any]]:
     """Return a batch's rows as Python values; a value that has none stands as `Unreadable`."""
+    import pyarrow
+
+    short = [field.name for field in batch.schema if pyarrow.types.is_float32(field.type)]
+    for name in short:  # 0.1 of 32 bits is 0.1, not 0.10000000149011612
+        texts = batch.column(name).cast(pyarrow.string())
+        batch = batch.set_column(batch.schema.get_field_index(name), name, texts)
     try:
-        return cast(list[dict[str, Any]], batch.to_pylist())
+        rows = cast(list[dict[str, Any]], batch.to_pylist())
     except (ValueError, OverflowError, NotImplementedError, ImportError):  # a date beyond 9999, text that is no UTF-8
         names = batch.schema.names
-        return [{name: _one(batch.column(name)[at]) for name in names} for at in range(batch.num_rows)]
+        rows = [{name: _one(batch.column(name)[at]) for name in names} for at in range(batch.num_rows)]
+    for row in rows if short else ():
+        row |= {name: float(row[name]) for name in short if row[name] is not None}
+    return rows
 
 
 def _one(scalar: Any) -> Any:

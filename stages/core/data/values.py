@@ -12,7 +12,7 @@ import base64
 import json
 import math
 import re
-from datetime import date, datetime, time, timedelta
+from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -154,9 +154,7 @@ def _moment(value: Any) -> str:
     """Write a date or a time as ISO 8601; a time stamp at midnight, which is a day, as its day."""
     if isinstance(value, timedelta):
         return str(value)
-    if isinstance(value, datetime) and value.tzinfo is None and not any((value.hour, value.minute, value.second)):
-        return value.isoformat()[:10] if not value.microsecond else value.isoformat()
-    return str(value.isoformat())
+    return str(value.isoformat()).removesuffix("T00:00:00")
 
 
 def _decoded(value: bytes) -> str:

@@ -95,6 +95,16 @@ def test_a_value_that_python_has_not_costs_its_row_alone(tmp_path: Path) -> None
     assert second.row["day"].year == 1970
 
 
+def test_a_short_float_has_the_digits_it_was_written_with(tmp_path: Path) -> None:
+    parquet.write_table(pa.table({"a": pa.array([0.1, 2.0, None], pa.float32())}), tmp_path / "t.parquet")
+    assert [raw.row["a"] for raw in read(tmp_path / "t.parquet")] == [0.1, 2.0, None]
+
+
+def test_a_row_of_fewer_values_than_columns_has_none_in_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1\n")
+    assert read(tmp_path / "a.csv")[0].row == {"a": "1", "b": None}
+
+
 def test_a_huge_array_is_not_held_in_memory_nor_read_twice(tmp_path: Path) -> None:
     rows = [{"n": number, "text": "x" * 1000} for number in range(3000)]  # three chunks, with rows across their borders
     (tmp_path / "big.json").write_text(json.dumps(rows))
@@ -110,6 +120,8 @@ def test_a_huge_array_is_not_held_in_memory_nor_read_twice(tmp_path: Path) -> No
         ("a.json", b'[{"a": 1}, 5, {"a": 2}]', ["", "not an object", ""]),
         ("a.json", b'[{"a": 1}, {"a": ', ["", "not JSON"]),
         ("a.csv", b"a,b\n1,2\n1,2,3\n4,5\n", ["", "more values than columns", ""]),
+        ("a.csv", b'a,b\n1,"2\n"x"y,2\n4,5\n', ["not CSV", ""]),
+        ("a.csv", b'a,b\n1,2\n3,"never closed\n5,6\n', ["", "not CSV"]),
     ],
 )
 def test_a_broken_row_is_told_where_it_stands(tmp_path: Path, name: str, content: bytes, faults: list[str]) -> None:
@@ -128,6 +140,8 @@ def test_a_broken_row_is_told_where_it_stands(tmp_path: Path, name: str, content
         (gzip.compress(JSONL)[:-9], "cannot be read to its end"),
         (gzip.compress(b"PAR1 and so on"), "a packed table"),
         (b"PAR1 no", "not a Parquet file"),
+        (b'{"problem": {"0": "a"}, "answer": {"0": "1"}}', "column by column"),
+        (b'{"problem": ["a", "b"],\n "answer": ["1", "2"]}\n', "column by column"),
     ],
 )
 def test_a_file_that_is_not_read_is_named_with_a_way_out(tmp_path: Path, content: bytes, what: str) -> None:
