@@ -68,8 +68,8 @@ def show_mask(
     if left:
         screen.say(imitation.told(left, len(shown)))
     for one in found:
-        end = f"; longer than {limit}: left out" if one["left_out"] else ""
-        screen.say(f"\n{one['id']}: {one['context_tokens']} tokens read, {one['trained_tokens']} trained{end}")
+        long = f"; longer than {limit}: left out" if one["left_out"] else ""
+        screen.say(f"\n{one['id']}: {one['context_tokens']} tokens read, {one['trained_tokens']} trained{long}")
         screen.masked([(one["context"], False), (one["trained"], True)])
     facts = {"ends": ends, "end": end, "prefill": contract.prefill, "dropped": [one._asdict() for one in left]}
     known = {"rows": len(all_rows), "template": contract.template_name, "max_tokens": limit}
