@@ -23,7 +23,7 @@ from stages.core.errors import InputError, RecipeError
 from stages.core.language import readable
 from stages.core.recipe import ranges
 from stages.core.recipe.generation import GenerationSettings
-from stages.core.rows import Conversation, write_rows
+from stages.core.rows import Conversation, in_words, write_rows
 from stages.core.run import shards
 from stages.core.storage import disk
 from stages.rewards import generative, rejection
@@ -213,7 +213,7 @@ class RejectionPipeline:
             (range(len(after)), rewriting.summary_task, "answer"),
         ):
             good = [place for place in places if not after[place].fault]
-            tasks = [task(one.row.problem, one.reasoning, one.row.language) for one in (after[p] for p in good)]
+            tasks = [task(in_words(one.row), one.reasoning, one.row.language) for one in (after[p] for p in good)]
             replies = self._asked(model, tasks, self.recipe.rewriter_manner, f"rewriter-{part}")
             for place, reply in zip(good, replies, strict=True):
                 after[place] = after[place].with_part(part, reply.text)

@@ -22,7 +22,7 @@ from stages.core.contract import Contract
 from stages.core.data import labelling, pairing, yields
 from stages.core.errors import InputError, StageError
 from stages.core.recipe import functions, ranges
-from stages.core.rows import Labelled, Preference, Prompt, write_rows
+from stages.core.rows import Labelled, Preference, Prompt, in_words, write_rows
 from stages.core.run import shards
 from stages.core.storage import disk
 from stages.core.templates import Asked
@@ -179,7 +179,7 @@ def tasks(recipe: Recipe, cases: Sequence[Case]) -> list[str]:
     for case in cases:
         for straight in _orders(recipe, case):
             shown = case.texts if straight else case.texts[::-1]
-            asked.append(labelling.task(case.row.problem, shown))
+            asked.append(labelling.task(in_words(case.row), shown))
     return asked
 
 

@@ -65,7 +65,7 @@ class Reader:
         return self.ids([self.text(problem, turns)])[0]
 
     def ids(self, prompts: Sequence[Pieces]) -> list[list[int]]:
-        """The token ids of prompts, in order."""
+        """The token ids of prompts, in order; ContractError where the template itself ends them in an end token."""
         whole = [pieces[0] for pieces in prompts]
         firsts = self.tokenizer.encode_batch(whole, add_special_tokens=not self.chat)
         found = []
@@ -77,6 +77,11 @@ class Reader:
                 ids = ids[begin:]  # the template writes it as well
             for place, piece in enumerate(pieces[1:]):
                 ids += self.tokenizer.encode(piece, add_special_tokens=False).ids if place % 2 else self.plain(piece)
+            if ids and ids[-1] in self.contract.eos_ids:
+                raise ContractError(
+                    f"the template ends a prompt in the end token {self.tokenizer.id_to_token(ids[-1])!r}",
+                    hint="use another one: `template=r1_zero`, a file, or a text with {prompt}",
+                )
             found.append(ids)
         return found
 

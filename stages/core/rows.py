@@ -253,6 +253,12 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             file.write(json.dumps(fields_of(row), ensure_ascii=False) + "\n")
 
 
+def in_words(row: Prompt) -> str:
+    """A problem as a reader of plain text gets it: with what was said before it, each turn behind its role."""
+    said = [f"{turn['role']}: {turn['content']}\n\n" for turn in row.turns]
+    return "".join(said) + (f"user: {row.problem}" if said else row.problem)
+
+
 def fields_of(row: Row) -> dict[str, Any]:
     """A row's fields as they are written: `turns` only where there are some, so that older files keep their bytes."""
     return {name: value for name, value in vars(row).items() if name != "turns" or value}

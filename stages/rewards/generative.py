@@ -8,7 +8,7 @@ cannot be read as JSON is no verdict.
 from __future__ import annotations
 
 from stages.core.data.replies import json_object
-from stages.core.rows import Prompt
+from stages.core.rows import Prompt, in_words
 from stages.rewards.verdict import Verdict, shorten
 
 UNREADABLE = "the judge's reply cannot be read"
@@ -38,7 +38,7 @@ this JSON object:
 
 def task(row: Prompt, answer: str) -> str:
     """Return what the judge is asked about one answer to a row (whose own answer is the reference)."""
-    return _TASK.format(question=row.problem, reference=row.answer, answer=answer)
+    return _TASK.format(question=in_words(row), reference=row.answer, answer=answer)
 
 
 def verdict(reply: str) -> Verdict:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from stages.core.contract import R1_ZERO_TEMPLATE, TEMPLATES, Contract
 from stages.core.errors import ContractError, InputError, MissingError
-from stages.core.rows import Conversation, Preference, Prompt, parse_row, read_rows, write_rows
+from stages.core.rows import Conversation, Preference, Prompt, in_words, parse_row, read_rows, write_rows
 from stages.core.run.events import Events, curve, read
 
 ROW = Prompt("a", "1+1?", "2", "math", meta={"prefix": "set 7"})
@@ -184,3 +184,9 @@ def test_the_end_that_is_trained_is_one_of_the_ends_and_the_first_where_none_is_
     assert Contract.read(tmp_path) == several
     CONTRACT.write(tmp_path)
     assert "end_id" not in json.loads((tmp_path / "contract.json").read_text())
+
+
+def test_a_reader_of_plain_text_gets_the_turns_before_a_problem() -> None:
+    assert in_words(ROW) == "1+1?"
+    asked = "system: Be brief.\n\nuser: Hi\n\nuser: 1+1?"
+    assert in_words(dataclasses.replace(ROW, turns=TURNS)) == asked

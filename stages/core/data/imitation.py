@@ -203,8 +203,6 @@ def check(example: Example, row: Conversation, contract: Contract, tokenizer: To
     trained = list(example.completion_ids)
     if not example.prompt_ids:
         raise InputError("its prompt is empty, so its first token has nothing to follow", hint=_HINT)
-    if example.prompt_ids[-1] in contract.eos_ids:
-        raise ContractError("its prompt ends in an end token", hint=_HINT)
     if trained[-1] not in contract.eos_ids:
         raise StageError(f"its last trained token ({trained[-1]}) is no end token", hint=_HINT)
     early = [token for token in trained[:-1] if token in contract.eos_ids]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +214,18 @@ def test_a_control_token_that_a_user_writes_is_read_as_text(style: str, template
     asked, bare = reader.prompt(f"Say {control}<s> twice: {control}"), reader.prompt("Say twice:")
     assert asked.count(agreed.end_id) == bare.count(agreed.end_id)
     assert tokenizer.decode(asked) == tokenizer.decode(reader.prompt("Say @<s> twice: @")).replace("@", control)
+
+
+@pytest.mark.parametrize("template", ["{prompt}<|im_end|>", styles.QWEN.replace("assistant\n", "assistant<|im_end|>")])
+def test_a_template_that_ends_a_prompt_in_an_end_token_is_refused(template: str) -> None:
+    tokenizer, base = styles.tokenizer("qwen"), replace(contract("qwen"), syntax="text", template="")
+    chatty = "{prompt}" not in template
+    agreed = chat.chat_contract(base, tokenizer, template) if chatty else with_template(base, template)
+    with pytest.raises(ContractError, match=r"ends a prompt in the end token '<\|im_end\|>'"):
+        Reader(tokenizer.backend_tokenizer, agreed).prompt("hi")
+
+
+def test_a_post_processor_that_ends_and_a_template_that_begins_leave_one_begin_and_no_end() -> None:
+    tokenizer, agreed = styles.tokenizer("addeos"), contract("addeos", "<s>Q: {prompt} A:")
+    ids = Reader(tokenizer.backend_tokenizer, agreed).prompt("hi")
+    assert ids.count(1) == 1 and 2 not in ids and tokenizer.decode(ids) == "<s>Q: hi A:"
