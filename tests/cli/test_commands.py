@@ -163,8 +163,8 @@ WRONG = {
     "a missing source": (["prepare", "source=none.jsonl"], 2, "none.jsonl"),
     "a missing recipe": (["prepare", "--recipe", "none.yaml"], 2, "no recipe `none.yaml`"),
     "a missing pipeline": (["pipeline", "--recipe", "none.yaml"], 2, "no recipe `none.yaml`"),
-    "a row that is not JSON": (["prepare", "source=torn.jsonl"], 2, "torn.jsonl:2"),
-    "a row without a field": (["prepare", "source=lacking.jsonl"], 2, "lacking.jsonl:2"),
+    "a file that is not JSON": (["prepare", "source=words.jsonl"], 2, "words.jsonl: none of 2 rows can be used"),
+    "a column that no row has": (["prepare", "source=lacking.jsonl"], 2, "lacking.jsonl: no row has `answer`"),
     "prompts that are not JSON": (["artifacts", "import", "torn.jsonl", "--kind", "prompts"], 2, "torn.jsonl:"),
     "an unknown artifact": (["artifacts", "show", "mne"], 2, "did you mean `mine`?"),
     "an unknown input": (["prepare", "source=rows.jsonl", "inputs.against=mne"], 2, "mne"),
@@ -184,7 +184,8 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_is_asked_wrongly_ends_in_a_sentence_and_harms_nothing(case: str, mine: Shell) -> None:
     Path("torn.jsonl").write_text(json.dumps(ROWS[0]) + "\n{not json\n")
-    Path("lacking.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"id": "2", "problem": "What is 1 + 1?"}\n')
+    Path("words.jsonl").write_text("hello\nworld\n")
+    Path("lacking.jsonl").write_text('{"id": "2", "problem": "What is 1 + 1?", "solution": "2"}\n')
     argv, code, said = WRONG[case]
     assert mine(*argv) == code, mine.err
     assert said in mine.err and "hint:" in mine.err
