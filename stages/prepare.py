@@ -157,7 +157,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         _check_columns(recipe, layout, source, read)
         figures = sifter.finish(work.path / f"{recipe.kind}.jsonl", work.path / "dropped.jsonl", tally.take)
         dropped = sifter.dropped()
-    work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(figures["rows"])})
     if not figures["rows"]:
         for file in (f"{recipe.kind}.jsonl", "dropped.jsonl"):
             (work.path / file).unlink()
@@ -165,6 +164,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         hint = _HINT if any(found != _UNREAD for found in dropped) else "docs/data.md says which files are read"
         hint = hint if read else "check the file, or `source_split`"
         raise InputError(f"none of {read} rows can be used{most}", where=recipe.source, hint=hint)
+    work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(figures["rows"])})
     for warning in (*tally.warnings(figures["rows"]), *_unread(source.columns)):
         work.emit("warning", text=warning)
     tables = {"dropped": dropped, "families": dict(tally.families)}
