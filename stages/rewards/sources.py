@@ -17,13 +17,13 @@ from pathlib import Path
 _PARSING = threading.Lock()  # two threads that parse at once can upset Python's own count of depth: SystemError
 _ROOT = Path(__file__).parents[2]
 _SYMBOLIC = "stages.rewards.mathematics.symbolic"
-_RELEASES = ("math-verify", "latex2sympy2-extended", "sympy")
-"""Whose verdict a symbolic one is."""
+_RELEASES = ("math-verify", "latex2sympy2-extended", "sympy", "pint")
+"""Whose verdict a symbolic one is, and whose units are converted."""
 
 
 def code_sha256(module: str) -> str:
     """Return the hash, as hex, of the source of `module` (`stages.…`) and of all `behind` it, of Python's release, and
-    of math-verify's where it is asked."""
+    of math-verify's and pint's where they are asked."""
     found = behind(module)
     digest = hashlib.sha256(platform.python_version().encode())
     for name in sorted(found):
@@ -43,7 +43,7 @@ def behind(module: str) -> dict[str, bytes]:
         path = _file_of(name)
         if path is not None and name not in found:
             found[name] = path.read_bytes()
-            waiting += _imports(found[name], path)
+            waiting += _imports(found[name], path) if path.suffix == ".py" else []
     return found
 
 
@@ -60,14 +60,17 @@ def _imports(source: bytes, path: Path) -> list[str]:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".py"):
             names.append(".".join((*path.parent.relative_to(_ROOT).parts, node.value.removesuffix(".py"))))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".toml"):
+            names.append("/".join((*path.parent.relative_to(_ROOT).parts, node.value)))  # its data
     return names
 
 
 def _file_of(module: str) -> Path | None:
-    if not module.startswith("stages."):
+    if not module.startswith(("stages.", "stages/")):
         return None
-    path = _ROOT.joinpath(*module.split(".")).with_suffix(".py")
-    return path if path.is_file() else None
+    parts = module.split("." if "/" not in module else "/")
+    found = [_ROOT.joinpath(*parts), _ROOT.joinpath(*parts, "__init__.py"), _ROOT.joinpath(*parts).with_suffix(".py")]
+    return next((path for path in found if path.is_file()), None)
 
 
 def _release(name: str) -> str:

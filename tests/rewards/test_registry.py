@@ -48,10 +48,12 @@ def test_rewards_of_one_file_have_one_version_and_others_another() -> None:
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A reward that imports one module at the top and one inside a function, and launches a third."""
     files = {
-        "rewards/mine.py": "from stages.core import a\ndef f():\n    from stages.core.b import X\nTOOL = 'tool.py'\n",
+        "rewards/mine.py": "from stages.core import a\ndef f():\n    from stages.core.b import X\n"
+        "TOOL, WORDS = 'tool.py', 'words.toml'\n",
         "rewards/tool.py": "print(1)\n",
         "rewards/other.py": "B = 1\n",
         "core/a.py": "A = 1\n",
+        "rewards/words.toml": "",
         "core/b.py": "X = 1\n",
     }
     for name, text in files.items():
@@ -68,6 +70,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("core/a.py", True),
         ("core/b.py", True),
         ("rewards/tool.py", True),
+        ("rewards/words.toml", True),
         ("rewards/other.py", False),
     ],
 )

@@ -8,28 +8,46 @@ inequality (`regions.py`), an equation up to a constant factor. What only names 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fractions import Fraction
 
-from stages.rewards.mathematics import regions
-from stages.rewards.mathematics.expression_exact import NoValue, is_worked, rational, worked_out
-from stages.rewards.mathematics.expression_node import Node, integer, walk
+from stages.rewards.mathematics import notation, regions, statements
+from stages.rewards.mathematics.expression_exact import is_worked, worked_out
+from stages.rewards.mathematics.expression_node import Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import proportional, same, symbols
+from stages.rewards.mathematics.listing import is_name, is_rational, is_set, items, named
 
 _MAX_ITEMS = 40
-_EMPTY, _PI = Node("symbol", text="∅"), Node("symbol", text="pi")
+_PI = Node("symbol", text="pi")
 _INTERVALS = frozenset(("()", "[]", "(]", "[)"))
-_FLIPPED = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "=": "=", "!=": "!="}
+_ORDERS = frozenset(("<", ">", "<=", ">="))
+_FLIPPED = {
+    "<": ">",
+    ">": "<",
+    "<=": ">=",
+    ">=": "<=",
+    "subset": "supset",
+    "subseteq": "supseteq",
+    "in": "ni",
+    "->": "<-",
+}
+_FLIPPED |= {"<<": ">>"} | {other: sign for sign, other in _FLIPPED.items()} | {">>": "<<"}
+_FLIPPED |= {sign: sign for sign in ("=", "!=", "~", "equiv", "perp", "parallel", "cong", "<->")}
 
 
 def agree(wanted: Node, given: Node) -> bool | None:
     """Say whether an answer is the gold one in other words; None where that cannot be computed."""
-    wanted, given = _distributed(wanted), _distributed(given)
+    wanted, given = notation.alike(_distributed(wanted), _distributed(given))
     if wanted == given:
         return True
+    if statements.is_statement(wanted) or statements.is_statement(given):
+        same_table = statements.same_statement(wanted, given)
+        return _structure(wanted, given) if same_table is None else same_table
+    (condition, domain), (other, theirs) = statements.parted(wanted), statements.parted(given)
+    if domain or theirs:
+        return _in_domains(condition, domain, other, theirs)
     if _set_and_tuple(named(wanted)[1], named(given)[1]):
         return False
     offered = given.parts if given.kind == "list" and given.text == "or" and wanted.kind != "list" else ()
-    if any(map(_is_set, offered)) or any(agree(wanted, one) for one in offered):
+    if any(map(is_set, offered)) or any(agree(wanted, one) for one in offered):
         return False  # {1} or {2} is a hedge, for {1, 2} too; so is [3, 5) or (3, 5) for one of them
     if regions.is_region(wanted) or regions.is_region(given):
         verdict = regions.agree(wanted, given)
@@ -43,13 +61,29 @@ def agree(wanted: Node, given: Node) -> bool | None:
     return _several(wanted_items, given_items)
 
 
+def _structure(wanted: Node, given: Node) -> bool:
+    """Compare two statements piece by piece; what stands beside "and" and "or" in any order."""
+    if (wanted.kind, wanted.text, len(wanted.parts)) != (given.kind, given.text, len(given.parts)):
+        return False
+    if wanted.text in ("and", "or", "xor"):
+        return all(any(agree(one, two) for two in given.parts) for one in wanted.parts)
+    return _ordered(wanted.parts, given.parts)
+
+
+def _in_domains(wanted: Node, domain: str, given: Node, other: str) -> bool | None:
+    """Compare sets of which at least one says what its members are: the integers in [1, 3] are {1, 2, 3}."""
+    if domain == other:
+        return agree(wanted, given)
+    first = statements.integers(wanted, domain) if domain else wanted
+    second = statements.integers(given, other) if other else given
+    if first is None or second is None or regions.is_region(first) or regions.is_region(second):
+        return False
+    return agree(first, second)
+
+
 def is_unworked(node: Node) -> bool:
     """Say whether a sum of plain numbers is left standing anywhere in a formula, as in √((12 + 5)²)."""
-    return any(one.kind == "+" and one.text != "mixed" and _is_rational(one) for one in walk(node))
-
-
-def _is_set(node: Node) -> bool:
-    return node.kind == "group" and node.text == "{}"
+    return any(one.kind == "+" and one.text != "mixed" and is_rational(one) for one in walk(node))
 
 
 def _set_and_tuple(first: Node, second: Node) -> bool:
@@ -74,51 +108,14 @@ def _distributed(node: Node) -> Node:
     return left._replace(parts=tuple(rows))
 
 
-def items(node: Node) -> list[Node]:
-    """Return the answers that a formula lists: between commas, in a set, and both signs of ±."""
-    if node.kind == "list" or (_is_set(node) and _EMPTY not in node.parts):
-        # the members of a set may be sets: {{1, 2}, {3}} is not {1, 2, 3}
-        return [item for part in node.parts for item in ([part] if _is_set(part) else items(part))]
-    if node.kind == "relation" and node.text in ("=", "in") and node.parts[1].kind in ("group", "list"):
-        right = node.parts[1]
-        if right.kind == "list" or right.text == "{}":
-            return [node._replace(parts=(node.parts[0], item)) for item in items(right)]
-    if node.kind == "cup" and not regions.is_region(node):
-        return [item for part in node.parts for item in items(part)]
-    if _has_sign(node):
-        return [_signed(node, plus=True), _signed(node, plus=False)]
-    return [node]
-
-
-def named(node: Node) -> tuple[Node | None, Node]:
-    """Part `x = 5`, `f(x) = …`, `x \\in …` into the name and the value; (None, node) where nothing is named."""
-    if node.kind != "relation":
-        return None, node
-    signs = node.text.split()
-    if not all(sign in ("=", "~", "in") for sign in signs):
-        return None, node
-    name, sides = None, list(node.parts)
-    if signs == ["="] and _is_name(sides[1]) and not _is_name(sides[0]):
-        sides.reverse()  # 2 = x
-    while len(sides) > 1 and _is_name(sides[0]):
-        name, sides, signs = name or sides[0], sides[1:], signs[1:]
-    if len(sides) > 1 and signs[-1] == "~":  # an exact value, then a rounded one
-        sides, signs = sides[:-1], signs[:-1]
-    if len(sides) == 1:
-        return name, sides[0]
-    values = [_exact(side) for side in sides]
-    if None not in values:  # 12 + 5 = 17
-        return name, sides[-1] if len(set(values)) == 1 else node
-    if not any(symbols(side) for side in sides):
-        return name, sides[-1] if all(same(side, sides[-1]) for side in sides) else node
-    return None, node
-
-
 def scalar(wanted: Node, given: Node) -> bool | None:
     """Compare two values: equal, and no arithmetic left unworked where the gold is a plain number."""
     based = [part for part in (wanted, given) if part.kind == "number" and "_" in part.text]
     if based:
-        return len(based) == 2 and wanted.text.split("_")[1] == given.text.split("_")[1] and same(wanted, given)
+        (digits, base), (written, other) = (_digits(node) for node in (wanted, given))
+        if len(based) == 2 or digits != written:
+            return len(based) == 2 and base == other and digits == written
+        return (base or other) == "10" or ((base or other) == "2" and set(digits) <= set("01"))
     if given.kind != wanted.kind and "percent" in (wanted.kind, given.kind):
         stripped = [node.parts[0] if node.kind == "percent" else node for node in (wanted, given)]
         if scalar(*stripped):
@@ -126,27 +123,32 @@ def scalar(wanted: Node, given: Node) -> bool | None:
     verdict = same(wanted, given)
     if verdict is None and ":" in (wanted.text, given.text):
         return False  # a time such as 12:00 is no quotient
-    return False if verdict and is_worked(wanted) and not is_worked(given) and _is_rational(wanted) else verdict
+    if verdict and not statements.same_order(wanted, given):
+        return False
+    return False if verdict and is_worked(wanted) and not is_worked(given) and is_rational(wanted) else verdict
 
 
-def _exact(node: Node) -> Fraction | None:
-    """Return the exact value of arithmetic on numbers, None where there is none, x/0 too."""
-    try:
-        return rational(node)
-    except NoValue:
-        return None
-
-
-def _is_rational(node: Node) -> bool:
-    return _exact(node) is not None
+def _digits(node: Node) -> tuple[str, str]:
+    """Return the digits of a number and the base it is marked with."""
+    digits, _, base = node.text.partition("_")
+    return digits.lstrip("0").upper(), base
 
 
 def _one(wanted: Node, given: Node) -> bool | None:
     """Compare two single answers, with or without a name."""
     if wanted == given:
         return True
+    if given.kind == "relation" and given.text == "->" and wanted.text != "->" and given.parts[1].kind == "relation":
+        given = given.parts[1]  # 3x = 6 \\implies x = 2
+    for one, two in ((wanted, given), (given, wanted)):
+        if one.kind == "relation" and one.text == "equiv" and two.kind != "relation" and is_name(one.parts[0]):
+            return _one(one.parts[1], given) if one is wanted else _one(wanted, one.parts[1])
     wanted_name, wanted_value = named(wanted)
     given_name, given_value = named(given)
+    if _same_function(wanted_name, given_name):
+        arguments = zip(given_name.parts, wanted_name.parts, strict=True)  # type: ignore[union-attr]
+        given_value = substituted(given_value, {one.text: other for one, other in arguments})
+        given_name = wanted_name
     if wanted_name is not None and given_name is not None and wanted_name != given_name:
         if _is_equation(wanted) and _is_equation(given) and _relations(wanted, given):
             return True
@@ -163,6 +165,15 @@ def _one(wanted: Node, given: Node) -> bool | None:
     elif (wanted_name is None) != (given_name is None) and "relation" in (wanted_value.kind, given_value.kind):
         return _relations(wanted, given)
     return _values(wanted_value, given_value)
+
+
+def _same_function(first: Node | None, second: Node | None) -> bool:
+    """Say whether two names are of one function of other letters: f(x) and f(t)."""
+    return (
+        first is not None and second is not None and first.kind == second.kind == "call" and first.text == second.text
+        and first != second and len(first.parts) == len(second.parts)
+        and all(part.kind == "symbol" for part in (*first.parts, *second.parts))
+    )  # fmt: skip
 
 
 def _only_names(equation: Node, wanted: Node) -> bool:
@@ -183,6 +194,8 @@ def _clash(first: Node, second: Node) -> bool:
     capitals are labels that anyone may choose."""
     if first.kind == second.kind == "symbol":
         letters = [node.text.partition("_")[0] for node in (first, second)]
+        if len({node.text.partition("\\")[0] for node in (first, second)}) == 1:
+            return False
         return not any(letter[0].isupper() for letter in letters)
     if not first.kind == second.kind == "call" or first.text != second.text:
         return False
@@ -199,9 +212,20 @@ def _in_degrees(node: Node, other: Node) -> Node:
 def _values(wanted: Node, given: Node) -> bool | None:
     """Compare two values without names by their shape."""
     wanted, given = _in_degrees(wanted, given), _in_degrees(given, wanted)
+    if "modulo" in (wanted.kind, given.kind):
+        return statements.congruent(wanted, given)
+    if wanted.kind == "cap" and given.kind == "*":
+        given = given._replace(kind="cap")
+    if (
+        wanted != given
+        and given.kind == "+"
+        and given.parts[1] == Node("symbol", text="C")
+        and "C" not in symbols(wanted)
+    ):
+        given = given.parts[0]  # a constant of integration
     if wanted.kind == "relation" or given.kind == "relation":
         return _relations(wanted, given)
-    if _is_set(wanted) and _is_set(given):
+    if is_set(wanted) and is_set(given):
         return _several(items(wanted), items(given))
     if wanted.kind in ("matrix", "group") or given.kind in ("matrix", "group"):
         return _sequences(wanted, given)
@@ -232,14 +256,27 @@ def _several(wanted: list[Node], given: list[Node]) -> bool:
     if wanted_names and given_names and set(wanted_names) == set(given_names):
         found = dict(zip(given_names, (value for _, value in given_pairs), strict=True))
         return all(_values(value, found[name]) for name, value in zip(wanted_names, values, strict=True))
+    if given_names and not wanted_names:
+        given_pairs = _alphabetical(given_pairs)
+    if wanted_names and not given_names:
+        values = [value for _, value in _alphabetical(wanted_pairs)]
     if len(given) == 1 and _is_tuple(given_pairs[0][1]):
         return not any(_is_tuple(value) for value in values) and _ordered(values, given_pairs[0][1].parts)
     if len(wanted) == 1 and _is_tuple(values[0]):
-        return not any(_is_tuple(value) for _, value in given_pairs) and _ordered(values[0].parts, given)
+        theirs = [value for _, value in given_pairs]
+        return not any(map(_is_tuple, theirs)) and _ordered(values[0].parts, theirs)
     if wanted_names and not _are_roots(wanted_names):
         return _ordered(values, [value for _, value in given_pairs])
     forward = all(any(_one(item, other) for other in given) for item in wanted)
     return forward and all(any(_one(item, other) for item in wanted) for other in given)
+
+
+def _alphabetical(pairs: list[tuple[Node | None, Node]]) -> list[tuple[Node | None, Node]]:
+    """Return y = 1, x = 2 in the order in which a tuple (x, y) has them, where the names are neighbours."""
+    names = "".join(sorted(name.text for name, _ in pairs if name is not None))
+    if len(names) != len(pairs) or names not in "abcdefghijklmnopqrstuvwxyz":
+        return pairs
+    return sorted(pairs, key=lambda pair: pair[0].text if pair[0] is not None else "")
 
 
 def _distinct(pairs: Sequence[tuple[Node | None, Node]]) -> list[Node]:
@@ -324,7 +361,9 @@ def _two_sided(wanted: Node, given: Node) -> bool | None:
         return True
     if wanted.text in ("=", "!="):
         return wanted.text == given.text and proportional(_difference(wanted), _difference(given))
-    if wanted.text not in _FLIPPED or wanted.text.strip("<>") != given.text.strip("<>"):
+    if _FLIPPED.get(given.text) == wanted.text and _ordered(wanted.parts, given.parts[::-1]):
+        return True
+    if wanted.text not in _ORDERS or wanted.text.strip("<>") != given.text.strip("<>"):
         return False
     first, second = _difference(wanted), _difference(given)
     if wanted.text[0] != given.text[0]:
@@ -334,30 +373,3 @@ def _two_sided(wanted: Node, given: Node) -> bool | None:
 
 def _difference(relation: Node) -> Node:
     return Node("+", (relation.parts[0], Node("negate", (relation.parts[1],))))
-
-
-def _is_name(node: Node) -> bool:
-    """Say whether a side of an equation only names something: x, x_1, f(2), AB, |AB|, A:B, (p, q), Area."""
-    if node.kind in ("symbol", "word"):
-        return node.text not in ("∅", "ℝ", "∞", "pi", "e", "i")
-    if node.kind == "call":
-        named_parts = node.text in ("abs", "max", "min") and all(map(_is_name, node.parts))
-        return named_parts or node.text[0] in "fghFGHPQW"
-    if node.kind == "^":  # f^{-1}(x), y'
-        return node.parts[0].kind == "symbol" and node.parts[0].text[0] in "fghFGH"
-    grouped = ("*", "/", "group", "degree", "ratio", "cap", "cup", "minus")
-    return node.kind in grouped and all(map(_is_name, node.parts))
-
-
-def _has_sign(node: Node) -> bool:
-    return any(one.kind in ("pm", "mp") for one in walk(node))
-
-
-def _signed(node: Node, *, plus: bool) -> Node:
-    """Return a formula with every ± read as + (or as -), and every ∓ the other way."""
-    parts = tuple(_signed(part, plus=plus) for part in node.parts)
-    if node.kind not in ("pm", "mp"):
-        return node._replace(parts=parts)
-    positive = plus == (node.kind == "pm")
-    last = parts[-1] if positive else Node("negate", (parts[-1],))
-    return last if len(parts) == 1 else Node("+", (parts[0], last), "mixed")

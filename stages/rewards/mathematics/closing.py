@@ -11,9 +11,10 @@ import re
 from collections.abc import Iterator
 
 from stages.core.text import SENTENCE_END, doubted
-from stages.rewards.mathematics import units, wording
+from stages.rewards.mathematics import moments, prose, wording
 from stages.rewards.mathematics.expression_node import has_words
-from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, last_number, normal, read_number
+from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, read_number
+from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.reading import EXCEPT, SEGMENT, VERB, joint, qualified, read
 
 _MATH = frozenset("0123456789\\∞√π²³⁴")
@@ -43,9 +44,12 @@ _BOUNDING = re.compile(
 def last_answer(text: str, gold: str = "0") -> str | None:
     r"""Return the answer that a text without marks commits to, None where there is none, and where the closing sentence
     denies or doubts it. Of the gold answer only its kind counts: words, letters, or what holds digits."""
-    whole = text.strip().strip("*").strip()
+    whole = prose.settled(text.strip().strip("*").strip())
     line = whole.rsplit("\n", 1)[-1].strip().strip("*").strip()
     sentences = [part.strip() for part in SENTENCE_END.split(line) if part.strip()]
+    while len(sentences) > 1 and (prose.is_check(sentences[-1]) or not any(map(str.isalnum, sentences[-1]))):
+        sentences.pop()
+        text = whole = ". ".join(sentences)
     closing = sentences[-1] if sentences else ""
     labelled = _LABEL.match(closing) is not None
     sentence = _JOINING.sub("", _LABEL.sub("", closing))
@@ -53,11 +57,13 @@ def last_answer(text: str, gold: str = "0") -> str | None:
         return None
     if wording.is_words(gold):
         return sentence[-_SENTENCE:]
+    numeric = isinstance(read_number(gold), Number)
     lettered = not any(letter.isdigit() for letter in gold)
     for piece in _candidates(sentence, sentence if labelled else whole):
         if len(piece) <= _SENTENCE and _is_answer(piece, lettered):
-            return piece
-    spoken = wording.as_digits(sentence)
+            at = sentence.rfind(piece)
+            return None if at > 0 and numeric and prose.denies(sentence[:at], piece) else piece
+    spoken = as_digits(sentence)
     if spoken != sentence:
         return spoken
     return _last_piece(sentence if labelled else text)
@@ -94,10 +100,12 @@ def _is_answer(piece: str, lettered: bool) -> bool:
     bare = normal(piece)
     if not bare:
         return False
-    if isinstance(read_number(bare), Number) or wording.meaning(bare) or units.is_time(bare):
+    if isinstance(read_number(bare), Number) and not prose.hedges(piece):
         return True
-    prose = _PROSE.search(_TRAILING.sub("", qualified(piece)[0])) and not EXCEPT.search(piece)
-    if prose or not (lettered or any(letter in _MATH for letter in piece)):
+    if wording.meaning(bare) or moments.is_time(bare):
+        return True
+    wordy = _PROSE.search(_TRAILING.sub("", qualified(piece)[0])) and not EXCEPT.search(piece)
+    if wordy or not (lettered or any(letter in _MATH for letter in piece)):
         return False
     node = read(piece)
     return node is not None and not has_words(node)
@@ -118,7 +126,7 @@ def _last_piece(text: str) -> str | None:
         tail = tail.replace("$", " ", 1)  # the partner of the first stands before the tail
     found = list(SEGMENT.finditer(tail))
     if not found or any(letter.isdigit() for letter in tail[found[-1].end() :]):
-        return _with_unit(text, last_number(text))
+        return _with_unit(text, prose.last_number(text))
     first = len(found) - 1
     while first and joint(tail[found[first - 1].end() : found[first].start()]):
         first -= 1

@@ -10,16 +10,28 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from stages.rewards.mathematics.expression_node import Node, is_plain, is_unit, listed, spelled, unpacked, written
+from stages.rewards.mathematics.expression_brackets import Brackets
+from stages.rewards.mathematics.expression_cursor import MAX_NODES
+from stages.rewards.mathematics.expression_node import (
+    Node,
+    is_plain,
+    is_unit,
+    is_vector,
+    lettered,
+    listed,
+    spelled,
+    unpacked,
+    written,
+)
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, Token, Unreadable, tokens
 
-MAX_DEPTH, MAX_NODES = 90, 600
-
-_RELATIONS = frozenset(("=", "<", ">", "<=", ">=", "!=", "in", "~"))
-_CLOSERS = {"(": ")]", "[": ")]["}
+_ARROWS = frozenset(("->", "<-", "<->", "mapsto"))
+_RELATIONS = frozenset(
+    ("=", "<", ">", "<=", ">=", "!=", "in", "~", "subset", "subseteq", "supset", "supseteq", "ni", "notin", "perp")
+) | {"parallel", "cong", "propto", "<<", ">>", "equiv"}
 _MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
 _APPLIED = frozenset("fghFGHPQW")  # letters read as functions in f(x)
-_STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word"))
+_STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word", "accent"))
 
 
 def read(text: str) -> Node | None:
@@ -32,48 +44,13 @@ def read(text: str) -> Node | None:
     return node if parser.kind == "end" else None
 
 
-class _Parser:
-    """Recursive descent over the tokens; `kind` and `value` are those of the token in front."""
-
-    def __init__(self, found: list[Token]) -> None:
-        self.tokens = [*found, Token("end", ""), Token("end", "")]  # one is always behind the token in front
-        self.at = self.depth = self.nodes = self.bars = 0
-        self.kind, self.value = self.tokens[0]
-
-    def advance(self) -> str:
-        value = self.value
-        self.at += 1
-        self.kind, self.value = self.tokens[self.at]
-        return value
-
-    def sign(self, *values: str) -> bool:
-        return self.kind == "sign" and self.value in values
-
-    def take(self, value: str) -> bool:
-        if self.kind == "sign" and self.value == value:
-            self.advance()
-            return True
-        return False
-
-    def expect(self, value: str) -> None:
-        if not self.take(value):
-            raise Unreadable(value)
-
-    def node(self, kind: str, *parts: Node, text: str = "") -> Node:
-        self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise Unreadable("too long")
-        return Node(kind, parts, text)
-
-    def deeper(self) -> None:
-        self.depth += 1
-        if self.depth > MAX_DEPTH:
-            raise Unreadable("too deep")
+class _Parser(Brackets):
+    """Recursive descent over the tokens."""
 
     def answer(self) -> Node:
         """Items between commas, semicolons, "and" and "or"; with both , and ; the semicolons part tuples."""
         self.deeper()
-        rows: list[list[Node]] = [[self.relation()]]
+        rows: list[list[Node]] = [[self.arrows()]]
         joint = ""
         while self.kind == "joint":
             word = self.advance()
@@ -85,12 +62,33 @@ class _Parser:
                 rows.append([])
             else:
                 joint = "or" if "or" in (word, joint) else word
-            rows[-1].append(self.relation())
+            rows[-1].append(self.arrows())
         self.depth -= 1
         if len(rows) > 1 and all(len(row) > 1 for row in rows):
             return self.node("list", *(self.node("group", *row, text="()") for row in rows), text=";")
         items = [item for row in rows for item in row]
         return items[0] if len(items) == 1 else self.node("list", *items, text=joint or ";")
+
+    def arrows(self) -> Node:
+        """Implications and reactions: statements with arrows between."""
+        sides, signs = [self.joined(0)], []
+        while self.kind == "sign" and self.value in _ARROWS:
+            signs.append(self.advance())
+            sides.append(self.joined(0))
+        return self.node("relation", *sides, text=" ".join(signs)) if signs else sides[0]
+
+    def joined(self, level: int) -> Node:
+        """Statements joined by "or" and "xor" (level 0) or, closer, by "and" (level 1); conditions are a list."""
+        joints = (("or", "xor"), ("and",))[level]
+        left = self.relation() if level else self.joined(1)
+        while self.sign(*joints):
+            joint = self.advance()
+            right = self.relation() if level else self.joined(1)
+            condition = all(side.kind in ("relation", "list", "group") for side in (left, right)) and joint != "xor"
+            left = self.node(
+                "list" if condition else "logic", *(listed(left) if left.text == joint else (left,)), right, text=joint
+            )
+        return left
 
     def relation(self) -> Node:
         sides, signs = [self.ratio()], []
@@ -129,11 +127,19 @@ class _Parser:
         """Factors and quotients; a unit (words after a quantity, km/h, cm^2) is read over."""
         left, unit = self.unary(), False
         while True:
-            if self.sign("*", "/"):
+            if self.sign("*", "/", "×", "·"):
                 operation, right = self.advance(), self.unary()
-                left = left if unit and is_unit(right) else self.node(operation, left, right)
+                left = left if unit and is_unit(right) else self.multiplied(operation, left, right)
             elif self.take("mod"):
                 left = self.node("call", left, self.unary(), text="mod")
+            elif self.sign("pmod") or (self.sign("(") and self.tokens[self.at + 1] == ("sign", "mod")):
+                closed = self.advance() == "(" and self.advance()
+                left = self.node("modulo", left, self.unary())
+                if closed:
+                    self.expect(")")
+            elif self.sign("angle") and left.kind == "number":
+                self.advance()
+                left = self.node("*", left, self.node("call", self.unary(), text="cis"))
             elif self.starts_factor():
                 worded = self.kind == "word"
                 right = self.factor()
@@ -142,6 +148,13 @@ class _Parser:
                 left = left if worded and unit else self.product(left, right)
             else:
                 return left
+
+    def multiplied(self, operation: str, left: Node, right: Node) -> Node:
+        """Two factors with a sign between; × and · of vectors differ."""
+        if operation in "×·" and is_vector(left) and (is_vector(right) or left.text == "nabla"):
+            parts = (left, right) if operation == "×" or left.text == "nabla" else sorted((left, right), key=str)
+            return self.node("call", *parts, text="cross" if operation == "×" else "dot")
+        return self.node("/" if operation == "/" else "*", left, right)
 
     def product(self, left: Node, right: Node) -> Node:
         """Two factors side by side: a product, or a mixed number such as 1 1/2."""
@@ -165,6 +178,9 @@ class _Parser:
             node = self.unary()
         elif self.sign("pm", "mp"):
             node = self.node(self.advance(), self.unary())
+        elif self.sign("not", "~"):
+            self.advance()
+            node = self.node("logic", self.unary(), text="not")
         else:
             node = self.factor()
         self.depth -= 1
@@ -233,6 +249,8 @@ class _Parser:
             node = self.node("word", text=self.advance())
         elif kind == "function":
             node = self.function(self.advance())
+        elif kind == "accent":
+            node = self.accented(self.advance())
         elif kind == "command":
             node = self.command(self.advance())
         elif kind == "sign":
@@ -249,16 +267,30 @@ class _Parser:
             raise Unreadable("too long")
         return Node("number", text=text, number=written(text))
 
-    def symbol(self) -> Node:
-        name = self.advance()
+    def accented(self, accent: str) -> Node:
+        r"""What stands under a mark, which is kept: \dot{x} is another name than x; a font alone changes no formula."""
+        inside = self.argument()
+        name = lettered(inside)
+        if accent in ("bf", "cal", "frak") and inside.kind != "symbol":
+            return inside
+        return self.symbol(f"{name}\\{accent}") if name else self.node("call", inside, text=accent)
+
+    def symbol(self, name: str = "") -> Node:
+        name = name or self.advance()
         while self.sign("_", "'"):
             name += "'" if self.advance() == "'" else "_" + spelled(self.argument())
-        applied = name[0] in _APPLIED and self.sign("(")
+        applied = (name[0] in _APPLIED or name == "C") and self.sign("(")
         node = self.node("symbol", text=name)
         if not applied:
             return node
         argument = self.atom()
-        if name[0] in "fgh" or argument.kind in ("number", "symbol"):
+        if name[0] in "fgh" or (argument.kind in ("number", "symbol", "call", "cap", "cup") and name != "C"):
+            return self.node("call", *unpacked(argument), text=name)
+        if (
+            argument.kind == "group"
+            and argument.text == "()"
+            and (len(argument.parts) == 2 or argument.parts[0].text == "|")
+        ):
             return self.node("call", *unpacked(argument), text=name)
         return self.node("*", node, argument)
 
@@ -327,8 +359,9 @@ class _Parser:
             arguments = (self.run(),)
         if base is not None:
             if name not in ("log", "lg"):
-                raise Unreadable("subscript")
-            arguments, name = (*arguments, base), "log"
+                name += "_" + spelled(base)
+            else:
+                arguments, name = (*arguments, base), "log"
         if power is not None and power.kind == "negate" and power.parts[0].number == 1 and f"arc{name}" in FUNCTIONS:
             return self.node("call", *arguments, text=f"arc{name}")
         if name == "diag":
@@ -352,49 +385,3 @@ class _Parser:
         while self.kind not in ("word", "function") and not self.sign("(", "{", "\\{", "[") and self.starts_factor():
             left = self.product(left, self.factor())
         return left
-
-    def bracket(self, opening: str) -> Node:
-        if opening == "|":
-            self.bars += 1
-            inside = self.answer()
-            self.bars -= 1
-            self.expect("|")
-            return self.node("call", inside, text="abs")
-        if opening in ("lfloor", "lceil"):
-            inside = self.sum()
-            self.expect("r" + opening[1:])
-            return self.node("call", inside, text=opening[1:])
-        if opening in ("{", "\\{"):
-            return self.braces(opening, "}" if opening == "{" else "\\}")
-        if opening not in ("(", "[", "]"):
-            raise Unreadable(opening)
-        bars, self.bars = self.bars, int(opening == "]")  # no "[" opens inside ]a, b[
-        items = listed(self.answer())
-        self.bars = bars
-        if self.kind != "sign" or self.value not in _CLOSERS.get(opening, "[]"):
-            raise Unreadable(self.value)
-        closing = self.advance()
-        if len(items) == 1 and (opening, closing) in (("(", ")"), ("[", "]")):
-            return items[0]
-        if "[" in closing or opening == "]":  # ]a, b[ is the French (a, b)
-            opening, closing = ("(" if opening == "]" else opening), (")" if closing == "[" else closing)
-        return self.node("group", *items, text=opening + closing)
-
-    def braces(self, opening: str, closing: str) -> Node:
-        r"""A LaTeX group {…}, which shows nothing, or a set \{…\}; { x | x > 5 } is its condition."""
-        if self.take(closing):
-            return self.node("symbol", text="∅")
-        bars, self.bars = self.bars, 1
-        if opening == "\\{" and self.tokens[self.at + 1] == ("sign", ":"):
-            self.tokens[self.at + 1] = Token("sign", "|")  # { x : x > 5 }
-        inside = self.answer()
-        if opening == "\\{" and self.take("|"):
-            inside = self.answer()
-            self.bars = bars
-            self.expect(closing)
-            return inside
-        self.bars = bars
-        self.expect(closing)
-        if opening == "{" and inside.kind != "list":
-            return inside
-        return self.node("group", *listed(inside), text="{}")

@@ -133,10 +133,11 @@ def last_place(node: Node) -> Fraction | None:
     if node.kind == "*" and node.parts[1].kind == "^":  # 2.5 * 10^3
         unit, scale = last_place(node.parts[0]), rational(node.parts[1])
         return None if unit is None or scale is None else unit * scale
-    if node.kind != "number" or "." not in node.text or not node.text.replace(".", "").replace(",", "").isdecimal():
+    text, _, power = node.text.lower().partition("e")
+    if node.kind != "number" or "." not in text or not text.replace(".", "").replace(",", "").isdecimal():
         return None
-    digits = node.text.replace(",", "")
+    digits = text.replace(",", "")
     places = len(digits.partition(".")[2])
     if places == 0 or len(digits.replace(".", "").lstrip("0")) < MIN_DIGITS:
         return None
-    return Fraction(1, 10**places)
+    return Fraction(10) ** (int(power or 0) - places)

@@ -60,6 +60,20 @@ def listed(node: Node) -> tuple[Node, ...]:
     return node.parts if node.kind == "list" else (node,)
 
 
+def is_vector(node: Node) -> bool:
+    """Say whether a factor is a vector by its marks: an arrow, bold, the sign nabla."""
+    return node.kind == "symbol" and ("\\vec" in node.text or "\\bf" in node.text or node.text == "nabla")
+
+
+def lettered(node: Node) -> str:
+    """Return the letters of a symbol or of a product of symbols in their order, "" for anything else."""
+    if node.kind == "symbol":
+        return node.text
+    if node.kind != "*" or any(not lettered(part) for part in node.parts):
+        return ""
+    return "".join(map(lettered, node.parts))
+
+
 def is_unit(node: Node) -> bool:
     """Say whether a factor after a quantity can be its unit: words, a letter after a slash, their powers."""
     if node.kind in ("^", "/"):

@@ -32,23 +32,45 @@ _INVERSE = {
 FUNCTIONS = frozenset(
     (
         *(*_TRIGONOMETRIC, *_HYPERBOLIC, *_INVERSE.values(), "log", "ln", "lg", "exp", "max", "min", "gcd", "lcm"),
-        *("abs", "floor", "ceil", "Re", "Im", "Eq", "cbrt", "diag"),
+        *("abs", "floor", "ceil", "Re", "Im", "Eq", "cbrt", "diag", "cis"),
     )
 )
-_NAMES = {name: name for name in FUNCTIONS} | _INVERSE | {"ceiling": "ceil", "Abs": "abs", "tg": "tan", "ctg": "cot"}
+_OPERATORS = (
+    "sup",
+    "inf",
+    "det",
+    "dim",
+    "ker",
+    "arg",
+    "tr",
+    "rank",
+    "sgn",
+    "Var",
+    "Cov",
+    "Pr",
+    "erf",
+    "argmax",
+    "argmin",
+)
+_NAMES = (
+    {name: name for name in FUNCTIONS}
+    | {"nCr": "C", "nPr": "P"}
+    | _INVERSE
+    | {"ceiling": "ceil", "Abs": "abs", "tg": "tan", "ctg": "cot"}
+)
 
 GREEK = frozenset((
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota",
     "kappa", "lambda", "mu", "nu", "xi", "rho", "varrho", "sigma", "tau", "upsilon", "phi", "varphi", "chi",
     "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
-    "aleph",
+    "aleph", "nabla",
 ))  # fmt: skip
 _GREEK_LETTERS = {chr(code): unicodedata.name(chr(code)).split()[-1].lower() for code in range(0x3B1, 0x3CA)}
-_GREEK_LETTERS["λ"] = "lambda"
+_GREEK_LETTERS |= {"λ": "lambda", "∇": "nabla", "ħ": "hbar"}
 _SYMBOLS = {"pi": "pi", "π": "pi", "infty": "∞", "infinity": "∞", "inf": "∞", "oo": "∞", "∞": "∞", "emptyset": "∅"}
 _SYMBOLS |= {"varnothing": "∅", "∅": "∅", "R": "ℝ", "reals": "ℝ", "Reals": "ℝ", "ℝ": "ℝ", "ℤ": "ℤ", "ℕ": "ℕ", "ℚ": "ℚ"}
 _SIGNS = {
-    "cdot": "*", "times": "*", "ast": "*", "×": "*", "·": "*", "⋅": "*", "∗": "*", "**": "^", "div": "/", "÷": "/",
+    "cdot": "·", "times": "×", "ast": "*", "×": "×", "·": "·", "⋅": "·", "∗": "*", "**": "^", "div": "/", "÷": "/",
     "le": "<=", "leq": "<=", "leqslant": "<=", "leqq": "<=", "≤": "<=", "⩽": "<=", "≦": "<=", "lt": "<",
     "ge": ">=", "geq": ">=", "geqslant": ">=", "geqq": ">=", "≥": ">=", "⩾": ">=", "≧": ">=", "gt": ">",
     "ne": "!=", "neq": "!=", "≠": "!=", "==": "=", "approx": "~", "≈": "~", "simeq": "~",
@@ -60,24 +82,47 @@ _SIGNS = {
     "rceil": "rceil", "⌊": "lfloor", "⌋": "rfloor", "⌈": "lceil", "⌉": "rceil", "langle": "(", "rangle": ")",
     "⟨": "(", "⟩": ")", "lbrace": "\\{", "rbrace": "\\}", "lbrack": "[", "rbrack": "]", "circ": "degree",
     "degree": "degree", "°": "degree", "percent": "percent", "%": "percent", "mod": "mod", "bmod": "mod",
-    "prime": "'", "colon": ":", "implies": ";", "−": "-", "–": "-", "lor": ";", "land": ";", "wedge": ";", "vee": ";",
+    "prime": "'", "colon": ":", "−": "-", "–": "-", "≡": "equiv", "equiv": "equiv", "pmod": "pmod",
+    "lor": "or", "vee": "or", "∨": "or", "land": "and", "wedge": "and", "∧": "and", "neg": "not", "lnot": "not",
+    "¬": "not", "oplus": "xor", "⊕": "xor", "veebar": "xor", "angle": "angle", "∠": "angle", "triangle": "triangle",
+    "△": "triangle", "measuredangle": "angle", "top": "top",
+} | {
+    name: sign
+    for sign, names in {
+        "->": "to rightarrow longrightarrow Rightarrow Longrightarrow implies xrightarrow → ⇒ ⟶ ⟹",
+        "<-": "gets leftarrow longleftarrow Leftarrow impliedby ← ⇐",
+        "<->": "leftrightarrow longleftrightarrow Leftrightarrow iff rightleftharpoons ↔ ⇔ ⇌",
+        "subset": "subset ⊂", "subseteq": "subseteq ⊆", "supset": "supset ⊃", "supseteq": "supseteq ⊇", "ni": "ni ∋",
+        "notin": "notin ∉", "perp": "perp ⊥ bot", "parallel": "parallel ∥", "cong": "cong ≅", "propto": "propto ∝",
+        "<<": "ll ≪", ">>": "gg ≫", "mapsto": "mapsto ↦",
+    }.items()
+    for name in names.split()
 }  # fmt: skip
+ACCENTS = {
+    "overline": "bar", "bar": "bar", "hat": "hat", "widehat": "hat", "vec": "vec", "overrightarrow": "vec",
+    "dot": "dot", "overleftarrow": "left", "ddot": "ddot", "dddot": "dddot", "tilde": "tilde", "widetilde": "tilde",
+    "mathbf": "bf",
+    "boldsymbol": "bf", "bm": "bf", "check": "check", "breve": "breve", "mathring": "ring", "underline": "under",
+    "mathcal": "cal", "mathscr": "cal", "mathfrak": "frak",
+}  # fmt: skip
+"""Marks over a letter, each with what it is kept as."""
 _SKIPPED = frozenset((
     "left", "right", "big", "Big", "bigg", "Bigg", "bigl", "bigr", "Bigl", "Bigr", "biggl", "biggr", "mleft",
-    "mright", "displaystyle", "textstyle", "limits", "quad", "qquad", "rm", "bf", "it", "overline",
-    "overrightarrow", "vec", "hat", "bar", "widehat", "mathbf", "boldsymbol", "bm", "mathit", "mathsf", "mathcal",
-    "angle", "triangle", "overset", "therefore", "hspace", "ensuremath", "thinspace", "phantom", "scriptstyle",
-    "kern", "dot", "tilde",
+    "mright", "displaystyle", "textstyle", "limits", "quad", "qquad", "rm", "bf", "it", "mathit", "mathsf",
+    "therefore", "hspace", "ensuremath", "thinspace", "scriptstyle", "kern", "mathop", "mathbin", "mathrel",
 ))  # fmt: skip
 _WRAPPERS = frozenset(
     "text textbf textit textrm textsf texttt textnormal mbox hbox mathrm operatorname".split()  # noqa: SIM905
 )
-_COMMANDS = frozenset((*_SIGNS, *_SYMBOLS, *_NAMES, *GREEK, *_SKIPPED, "frac", "dfrac", "tfrac", "sqrt"))
+_COMMANDS = frozenset(
+    (*_SIGNS, *_SYMBOLS, *_NAMES, *_OPERATORS, *ACCENTS, *GREEK, *_SKIPPED, "frac", "dfrac", "tfrac", "sqrt")
+)
 _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "及": "and", "且": "and", "或": "or", "或者": "or"}
 _UNITS = frozenset(
     "cm mm km dm nm ft in mi yd kg mg lb lbs oz ml hr hrs mins secs mph kph rad deg sq am pm AM PM cu".split()  # noqa: SIM905
 )
 _BLACKBOARD = {"R": "ℝ", "Z": "ℤ", "N": "ℕ", "Q": "ℚ", "C": "ℂ"}
+_COMBINING = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0305": "bar", "\u0307": "dot", "\u0308": "ddot"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 _TOKEN = re.compile(
@@ -93,7 +138,7 @@ _TOKEN = re.compile(
     re.ASCII,
 )
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?", re.ASCII)
-_PERIOD = re.compile(r"(\d*\.\d*)\s?(?:\\overline\s?\{(\d+)\}|\\dot\s?\{?(\d)\}?|\((\d+)\)\s?(?=$))", re.ASCII)
+_PERIOD = re.compile(r"(\d*\.\d*)\((\d+)\)(?=\s*(?:$|[-+=,;)\]}\\<>$]))", re.ASCII)
 _BRACED = re.compile(r"\s*\{([^{}]*)\}")
 _OPTION = re.compile(r"\s*\(?([A-Z])\)?\.?\s*")
 _WORD_RUN = re.compile(
@@ -139,7 +184,7 @@ def _number(text: str, match: re.Match[str], depth: int) -> tuple[str, int]:
     if longer:
         if len(longer.group()) > MAX_DIGITS:
             raise Unreadable("digits")
-        return f"{longer[1]}({longer[2] or longer[3] or longer[4]})", longer.end()
+        return f"{longer[1]}({longer[2]})", longer.end()
     thousands = _THOUSANDS.match(text, match.start()) if depth == 0 else None
     value = (thousands or match).group()
     if len(value) > MAX_DIGITS:
@@ -161,6 +206,8 @@ def _sign(kind: str, value: str, found: list[Token]) -> int:
         found.append(Token("joint", ";" if value in ";；" else ","))
     elif value in _JOINTS:
         found.append(Token("joint", _JOINTS[value]))
+    elif value in "\u0302\u0303\u0304\u0305\u0307\u0308":
+        found.insert(max(0, len(found) - 1), Token("accent", _COMBINING[value]))
     elif value in _SYMBOLS:
         found.append(Token("symbol", _SYMBOLS[value]))
     elif value in _GREEK_LETTERS:
@@ -186,6 +233,10 @@ def _command(name: str, text: str, cursor: int, found: list[Token]) -> int:
         found.append(Token("command", "frac"))
     elif name in ("binom", "dbinom", "tbinom", "sqrt"):
         found.append(Token("command", "sqrt" if name == "sqrt" else "binom"))
+    elif name in ACCENTS:
+        found.append(Token("accent", ACCENTS[name]))
+    elif name == "inf" or (name in _OPERATORS and name not in _NAMES):
+        found.append(Token("function", name))
     elif name in _WRAPPERS:
         return _wrapped(text, cursor, found)
     elif name == "mathbb" and (match := _BRACED.match(text, cursor)):
@@ -193,7 +244,7 @@ def _command(name: str, text: str, cursor: int, found: list[Token]) -> int:
         return match.end()
     elif name in _SIGNS:
         sign = _SIGNS[name]
-        found.append(Token("joint" if sign == ";" else "sign", sign))
+        found.append(Token("sign", sign))
     elif name in _SYMBOLS:
         found.append(Token("symbol", _SYMBOLS[name]))
     elif name in _NAMES:
@@ -222,6 +273,8 @@ def _wrapped(text: str, cursor: int, found: list[Token]) -> int:
         found.append(Token("symbol", inside))  # A5 in base 11
     elif option:
         found.append(Token("symbol", option[1]))
+    elif inside.strip() in _OPERATORS:
+        found.append(Token("function", inside.strip()))
     elif inside.strip() in ("min", "sec"):
         found.append(Token("word", inside.strip()))
     elif inside.strip().isalpha() and inside.strip().isascii():

@@ -21,7 +21,9 @@ from stages.rewards.mathematics.expression_node import Node, walk
 
 _MAX_EXPONENT = 10**12  # of any power; beyond, it has no value here
 _NUMERIC = frozenset(("number", "symbol", "word", "+", "*", "/", "^", "negate", "call", "percent", "degree"))
-_ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc"))
+_ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "cis"))
+_PERIODIC = _ANGULAR | {f"{name}h" for name in _ANGULAR} | {"exp"}  # their cost grows with the argument, not its digits
+_MAX_ARGUMENT = 10**300
 
 
 def same(wanted: Node, given: Node) -> bool | None:
@@ -151,8 +153,12 @@ def _coordinate(name: str, index: int) -> Fraction:
 class _Field:
     """The functions of one kind of number: the machine's complex floats, or mpmath's with 50 digits."""
 
-    def __init__(self, module: Any, number: Callable[[Fraction], Any], gamma: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, module: Any, number: Callable[[Fraction], Any], gamma: Callable[[Any], Any], reach: float
+    ) -> None:
         self.module, self.number, self.gamma = module, number, gamma
+        self.reach = reach
+        """Beyond it a periodic function of such a number is noise, or takes too long."""
         self.imaginary = number(Fraction(0)) + 1j
         functions = module
         self.functions: dict[str, Callable[..., Any]] = {
@@ -164,6 +170,7 @@ class _Field:
             "csc": lambda x: 1 / functions.sin(x), "coth": lambda x: functions.cosh(x) / functions.sinh(x),
             "arccot": lambda x: functions.atan(1 / x), "arcsec": lambda x: functions.acos(1 / x),
             "arccsc": lambda x: functions.asin(1 / x), "abs": abs, "Re": lambda x: x.real, "Im": lambda x: x.imag,
+            "cis": lambda x: functions.cos(x) + self.imaginary * functions.sin(x),
             "lg": lambda x: functions.log(x) / functions.log(10),
         }  # fmt: skip
 
@@ -174,7 +181,7 @@ def _machine_gamma(value: complex) -> complex:
     return complex(math.gamma(value.real))
 
 
-_MACHINE = _Field(cmath, complex, _machine_gamma)
+_MACHINE = _Field(cmath, complex, _machine_gamma, 1e6)
 _CONSTANTS = frozenset(("pi", "e", "i"))
 
 
@@ -184,7 +191,7 @@ def _precise(digits: int = 50) -> _Field:
 
     context = MPContext()
     context.dps = digits
-    return _Field(context, lambda value: context.mpc(value.numerator) / value.denominator, context.gamma)
+    return _Field(context, lambda value: context.mpc(value.numerator) / value.denominator, context.gamma, 1e20)
 
 
 def _evaluate(node: Node, point: dict[str, Any], field: _Field) -> Any:
@@ -261,12 +268,16 @@ def _called(node: Node, values: list[Any], field: _Field) -> Any:
     if name in ("floor", "ceil", "max", "min", "mod", "gcd", "lcm"):
         return field.number(_whole(name, [_real(value) for value in values]))
     if name in field.functions and len(values) == 1:
+        if not abs(first) < (field.reach if name in _PERIODIC else _MAX_ARGUMENT):
+            raise NoValue("argument")
         return field.functions[name](first)
     if name in field.functions or name in ("root", "log"):
         raise NoValue("arguments")
     # an unknown function: a smooth number of its own that depends on every argument
-    own = _coordinate(name, 0)
-    return field.module.sin(sum((value * (place + 1) for place, value in enumerate(values)), field.number(own)))
+    own = sum((value * (place + 1) for place, value in enumerate(values)), field.number(_coordinate(name, 0)))
+    if not abs(own) < field.reach:
+        raise NoValue("argument")
+    return field.module.sin(own)
 
 
 def _radians(node: Node) -> Node:

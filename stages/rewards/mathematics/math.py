@@ -19,29 +19,120 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from stages.core.text import marked
-from stages.rewards.mathematics import answers, cases, expression, symbolic, units, wording
+from stages.rewards.mathematics import (
+    answers,
+    beside,
+    cases,
+    chemistry,
+    expression,
+    moments,
+    prose,
+    regions,
+    symbolic,
+    wording,
+)
 from stages.rewards.mathematics.closing import last_answer as last_answer
 from stages.rewards.mathematics.expression_exact import fraction, worked_out
 from stages.rewards.mathematics.expression_node import Node
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS, GREEK
 from stages.rewards.mathematics.expression_value import symbols
 from stages.rewards.mathematics.numbers import HEDGE, UNCLEAR, decimal_comma, literal, plain
 from stages.rewards.mathematics.numbers import MAX_CHARACTERS as MAX_CHARACTERS
 from stages.rewards.mathematics.numbers import Number as Number
 from stages.rewards.mathematics.numbers import normal as normal
 from stages.rewards.mathematics.numbers import read_number as read_number
+from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.reading import qualified, read, renamed, same_numbers
 from stages.rewards.mathematics.wording import is_words as is_words
 from stages.rewards.verdict import Verdict, shorten
 
+BY_TEXT = "judged by text alone: the gold is no formula, number or word that is understood"
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
+_LAST_WORD = re.compile(r"(?<=\d)\s[A-Za-z]{2,}$")
+_MIXED_OR_TIMES = re.compile(r"(-?\d{1,9})\s?\(\s?(?:(\d{1,9})\s?/\s?(\d{1,9})|\\frac\{(\d{1,9})\}\{(\d{1,9})\})\s?\)")
+_VECTOR = re.compile(r"\\(?:vec|mathbf|boldsymbol|bm|nabla|overrightarrow)(?![A-Za-z])|∇")
+_MEMBERS = re.compile(
+    r"\b(integer|even|odd|whole|natural|prime|rational|irrational|multiple)|(正?整数|偶数|奇数|自然数|质数|素数|有理数)"
+    r"|\\(?:mathbb|mathbf|Bbb)\s?\{?\s?([ZNQ])|([ℤℕℚ])"
+)
 _OVERLINE = re.compile(r"\\overline(?![A-Za-z])")
 _DOTS = re.compile(r"\\[lcd]?dots|\.\.\.|…")
 _PAIR = re.compile(r"\d\W{0,3}[,;]\W{0,3}\d")
 _MANY_DIGITS = re.compile(r"\.\d{4,}")
-_NOT_A_NUMBER = re.compile(r"\d[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]\s?[-+*]\s?[A-Za-z](?![A-Za-z])")
+_NOT_A_NUMBER = re.compile(r"\d[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]['′]*\}?\s?[-+*]\s?[A-Za-z](?![A-Za-z])")
 _NAME = re.compile(
     r"\s*(\\(?:alpha|beta|gamma|theta|phi)|[a-z]|[A-Za-z]\(-?\d+\))\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*)"
+)
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_KEPT_SIGN = re.compile(r"[A-Za-z]['′]|[^\x00-\x7f∫∑∏π√∞≤≥±]")
+_UNDERSTOOD = (
+    FUNCTIONS
+    | GREEK
+    | frozenset(
+        [
+            "frac",
+            "sqrt",
+            "int",
+            "iint",
+            "oint",
+            "sum",
+            "prod",
+            "lim",
+            "partial",
+            "begin",
+            "end",
+            "matrix",
+            "pmatrix",
+            "bmatrix",
+            "vmatrix",
+            "cases",
+            "to",
+            "infty",
+            "pi",
+            "left",
+            "right",
+            "le",
+            "leq",
+            "ge",
+            "geq",
+            "lt",
+            "gt",
+            "pm",
+            "cdot",
+            "times",
+            "div",
+            "limits",
+            "binom",
+            "lfloor",
+            "rfloor",
+            "lceil",
+            "rceil",
+            "mid",
+            "in",
+            "cup",
+            "cap",
+            "dx",
+            "dy",
+            "dt",
+            "dz",
+            "det",
+            "degrees",
+            "dots",
+            "ldots",
+            "cdots",
+            "mod",
+            "pmod",
+            "bmod",
+            "ne",
+            "neq",
+            "quad",
+            "displaystyle",
+            "array",
+            "cr",
+            "sqrt",
+        ]
+    )
 )
 _SIGNS_ONLY = re.compile(r"\\(?:lt|gt|neq?)|[<>=≤≥≠≈]{1,2}")
 _LONG = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
@@ -61,7 +152,7 @@ class _Question(NamedTuple):
     given: str
     gold: str
     wanted: str
-    scale: Fraction
+    scale: beside.Scale
     worked: bool
 
     @property
@@ -85,32 +176,36 @@ def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
 
     With `worked`, arithmetic must have been carried out: 48+24 is not 72, because the problem may have said 48+24.
     """
-    gold = stated(gold)
+    gold = beside.merged(stated(gold))
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
+    answer = beside.merged(answer)
     if len(answer) > MAX_CHARACTERS:
         return Verdict(0.0, f"answer longer than {MAX_CHARACTERS} characters")
     given, wanted = normal(answer), normal(gold)
     if not given:
         return Verdict(0.0, "empty answer")
-    if _squeezed(given) == _squeezed(wanted) or (_LONG.search(wanted) and _lowered(given) == _lowered(wanted)):
-        return Verdict(1.0, f"answer {shorten(wanted)}")
+    if (same := moments.same(given, wanted)) is not None:
+        return Verdict(float(same), f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}")
+    scale = beside.compare(answer, gold)
+    asked = _Question(answer, given, gold, wanted, scale if isinstance(scale, beside.Scale) else beside.SAME, worked)
+    if scale is None:
+        return asked.wrong
+    if isinstance(scale, bool):
+        return asked.told(scale)
+    alike = _squeezed(given) == _squeezed(wanted) or (_LONG.search(wanted) and _lowered(given) == _lowered(wanted))
+    if alike and scale == beside.SAME and wording.same_case(given, wanted) and not _VECTOR.search(gold):
+        return asked.right
+    if (same := chemistry.same(plain(answer), plain(gold))) is not None:
+        return asked.told(same)
     names = [_NAME.fullmatch(text) for text in (given, wanted)]
     if names[0] and names[1] and names[0][1] != names[1][1]:
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: another name")
     if _SIGNS_ONLY.fullmatch(wanted):
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {wanted}")
-    scale = units.factor(answer, gold)
-    asked = _Question(answer, given, gold, wanted, scale or Fraction(1), worked)
-    if scale is None or not wording.same_day(given, wanted):
-        return asked.wrong
-    if wording.same_date(given, wanted):
-        return asked.right
-    target = _number(wording.as_digits(wanted) if wanted.isalpha() else wanted)
+    target = _number(as_digits(wanted))
     if isinstance(target, Number):
         return _against_number(asked, target)
-    if ":" in wanted and (same := units.same_time(given, wanted)) is not None:
-        return asked.told(same)
     if is_words(wanted):
         same = wording.same(given, wanted)
         if same or not wording.may_be_formula(given, wanted):
@@ -128,7 +223,10 @@ def check_gold(gold: str) -> Verdict:
     wanted = normal(gold)
     if isinstance(_number(wanted), Number) or is_words(wanted) or read(gold) is not None or cases.same(gold, gold):
         return Verdict(1.0, "gold can be judged")
-    return symbolic.equal(wanted, wanted)
+    if moments.same(wanted, wanted) or chemistry.same(plain(gold), plain(gold)):
+        return Verdict(1.0, "gold can be judged")
+    verdict = symbolic.equal(wanted, wanted) if _is_calculus(wanted) else Verdict(None, symbolic.UNREAD)
+    return Verdict(1.0, BY_TEXT) if verdict.reason == symbolic.UNREAD else verdict
 
 
 def stated(gold: str) -> str:
@@ -139,7 +237,7 @@ def stated(gold: str) -> str:
 
 def _number(wanted: str) -> Number | str:
     """Read a gold number; 3a and x + z = 1 are formulas, though in an answer they may be a unit and a name."""
-    if (measured := literal(units.bare(wanted))) is not None:
+    if (measured := literal(beside.bare(wanted))) is not None:
         return measured
     if _NOT_A_NUMBER.search(wanted) or (_PAIR.search(wanted) and literal(wanted) is None):
         return "a formula"
@@ -148,16 +246,21 @@ def _number(wanted: str) -> Number | str:
 
 def _against_number(asked: _Question, target: Number) -> Verdict:
     """Judge an answer to a numeric gold."""
-    number = read_number(wording.as_digits(asked.given))
+    given = prose.settled(asked.given)
+    number = read_number(as_digits(given))
+    if number == UNCLEAR and (only := prose.only_number(given)):
+        number = read_number(only)
+    if prose.hedges(prose.settled(asked.answer)) and not prose.hedges(asked.gold):
+        return Verdict(0.0, f"{HEDGE}: {shorten(asked.given)}")
     if isinstance(number, str):
-        number = literal(units.bare(asked.given)) or number
+        number = literal(beside.bare(asked.given)) or number
     if isinstance(number, str):
         return _odd_number(asked, number, target)
     whole = number.value == target.value and target.value.denominator == 1
     left = whole and number.form == "fraction" and target.form == "plain"
     if asked.worked and (left or (number.form == "power" and target.form != "power")):
         return asked.unworked
-    number = number._replace(value=number.value * asked.scale)
+    number = number._replace(value=number.value * asked.scale.factor + asked.scale.offset)
     accepted = {target.value}
     if number.percent != target.percent:
         # "what percentage?" is answered by 45 and by 45%, "what part?" by 0.45 and by 45%, and not by 0.45%
@@ -177,9 +280,15 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
     given = asked.given
     if decimal_comma(given) == target.value and target.value.denominator != 1:
         return asked.right
-    bare = _BARE_ARITHMETIC.fullmatch(given) is not None and re.search(r"[-+*/^]", given) is not None
+    bare = (
+        _BARE_ARITHMETIC.fullmatch(_LAST_WORD.sub("", given)) is not None and re.search(r"[-+*/^]", given) is not None
+    )
     if asked.worked and bare:
         return asked.unworked
+    if match := _MIXED_OR_TIMES.fullmatch(given):  # 2 (1/3) is written for both
+        whole, above, below = int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])
+        part = Fraction(above, below) if below else Fraction(0)
+        return asked.told(target.value in (whole * part, whole + (part if whole >= 0 else -part)))
     called = "\\" in given or (not asked.worked and _CALLED.search(given))
     if not bare and (reason == HEDGE or (reason == UNCLEAR and not called)):
         return Verdict(0.0, f"{reason}: {shorten(given)}")
@@ -209,6 +318,12 @@ def _against_formula(asked: _Question) -> Verdict:
         return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
     if first is None or second is None:
         return Verdict(0.0, f"not readable as a formula: {shorten(given)}")
+    if (
+        (regions.is_region(first) or regions.is_region(second))
+        and _members(given) != _members(wanted)
+        and "relation" in (first.kind, second.kind)
+    ):
+        return asked.wrong  # the integers between 1 and 3 are no interval
     same = answers.agree(first, _prepared(second, asked))
     if same is None and not _DOTS.search(given + wanted):
         return _by_worker(asked)
@@ -225,20 +340,36 @@ def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
         return first, second
     if len(letters) == len(others):
         second = renamed(second, dict(zip(others, letters, strict=True)))
-    if "relation" in (first.kind, second.kind) or "I" not in symbols(first) | symbols(second):
+    if {"relation", "matrix"} & {first.kind, second.kind} or "I" not in symbols(first) | symbols(second):
         return first, second
     return renamed(first, {"I": "i"}), renamed(second, {"I": "i"})  # as computer algebra writes it
 
 
 def _prepared(node: Node, asked: _Question) -> Node:
     """Return an answer's formula in the gold's unit and, where that is allowed, with its arithmetic carried out."""
-    node = node if asked.scale == 1 else Node("*", (fraction(asked.scale), node))
+    if asked.scale != beside.SAME:
+        node = Node("*", (fraction(asked.scale.factor), node))
+        node = Node("+", (node, fraction(asked.scale.offset))) if asked.scale.offset else node
     return node if asked.worked else worked_out(node)
 
 
 def _by_worker(asked: _Question) -> Verdict:
+    """Ask math-verify, but only about what it reads to the end: it drops marks and signs that it does not know."""
+    if asked.scale != beside.SAME or not (_is_calculus(asked.wanted) and _is_calculus(asked.given)):
+        return asked.wrong
     verdict = symbolic.equal(asked.wanted, asked.given)
-    return asked.wrong if verdict.value == 0.0 else verdict
+    return asked.wrong if verdict.value == 0.0 or verdict.reason == symbolic.UNREAD else verdict
+
+
+def _is_calculus(text: str) -> bool:
+    """Say whether all of a formula's commands and words are ones that math-verify understands."""
+    words = {*_COMMAND.findall(text), *re.findall(r"(?<![\\A-Za-z])[A-Za-z]{2,}", text)}
+    return words <= _UNDERSTOOD and not _KEPT_SIGN.search(text)
+
+
+def _members(text: str) -> set[str]:
+    """What the members of a set are said to be, besides real numbers."""
+    return {"".join(found) for found in _MEMBERS.findall(text)}
 
 
 def _hedged(text: str) -> bool:

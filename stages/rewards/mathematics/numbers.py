@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stages.core.text import boxed
+from stages.rewards.mathematics.lexicon import WORDS
 from stages.rewards.steps import evaluate
 
 MAX_CHARACTERS = 1000
@@ -44,7 +45,10 @@ _REWRITES = tuple(
         (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
         (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
         (r"^\s?\\approx(?![A-Za-z])", ""),
-        (r"\\[()\[\]]|\\\$|[$€£¥￥]|`", " "),
+        (r"\\[()\[\]]|\\\$|[$€£¥￥₹₽₩₺₫₴₱฿₪¢]|`", " "),
+        (r"[℃℉]", " degrees "),
+        (r"\b(?:minus|negative)\s+(?=[\d.])", "-"),
+        (r"^(\d+)\s(?:out of|in)\s(\d+)$", r"\1/\2"),
         (r"\{,\}", ","),
         (r"\\frac\s?(\d)\s?(?=[\d{])", r"\\frac{\1}"),
         (r"(\\frac\{[^{}]*\})\s?(\d)", r"\1{\2}"),
@@ -53,7 +57,38 @@ _REWRITES = tuple(
     )
 )
 
-_GROUPED = re.compile(r"\{,\}(?=\d)|(?<=\d),\s?\\!\s?(?=\d)")
+_GROUPED = re.compile(r"(?<![\d,}])\d{1,3}(?:(?:\{,\}|,\s?\\!\s?)\d{3})+(?![\d{])|(?<![\d,}])\d+\{,\}\d+(?![\d{])")
+_LINE = r"(?:\\(?:overline|bar|dot)\s?)"
+_FORMS = tuple(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{-7}
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
+        (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
+        (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,]))", "0."),
+        (r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
+        (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
+        (r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
+        (r"(?<=\d)\s?\*\*\s?(-?\d+)", r"^{\1}"),
+        (r"(?<=10)\s?\^\s?(-\d+)", r"^{\1}"),
+        (r"(?<![\w.])0b([01]+)(?!\w)", r"\1_{2}"),
+        (r"(?<![\w.])0x([\dA-Fa-f]+)(?!\w)", r"\1_{16}"),
+        (r"(?<![\w.])0o([0-7]+)(?!\w)", r"\1_{8}"),
+        (rf"(\d*\.\d*)\s?\{{?{_LINE}\s?\{{?\s?(\d+)\s?\}}?\}}?(?:(\d*){_LINE}\s?\{{?(\d)\}}?)?", r"\1(\2\3\4)"),
+        ("((?:\\d\u0305)+)", lambda m: f"({m[1].replace(chr(0x305), '')})"),
+        (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d+)\s?\(?\s?(?:repeating|recurring|循环)\)?", r"\1(\2)"),
+        (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d{1,6}?)\2+\s?(?:\.{3}|…|\\[lc]?dots)", r"\1(\2)"),
+        (r"(?<![\d.])(\d*\.\d+)\s?(?:\.{3}|…|\\[lc]?dots)(?!\s?[,\d])", r"\1"),
+        (r"(?<![\d/.])(\d+)\s(?:\\text\s?\{\s?)?and(?:\s?\})?\s(?:a\s)?(?=\d+/\d|\\[dt]?frac\s?\{?\d)", r"\1 "),
+        (
+            r"(?<![\d.,(\[{])(\d+),(\d{1,2}|\d{4,})(?=\s?(?:[€£¥₹°℃℉]|\\\$|\\?%|\\text|\\mathrm|\\,|\^\s?\{?\s?\\circ)|\s[^\W\d_])",
+            r"\1.\2",
+        ),
+    )
+)
+_FORMED = re.compile(r"\d[\d.,'’_ ]|\*\*|\^|0[bxo]|\u0305|\.\s?[\\{]|[xX×]\s?10|and", re.ASCII)
+_SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+[⁻⁺]?|(?<=\w)[⁻⁺]")
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z]{2})")
 _NUMERALS = {numeral: str(value) for value, numeral in enumerate("零一二三四五六七八九")} | {"两": "2", "百": "100"}
 _CHINESE_RATIO = re.compile(
@@ -71,7 +106,7 @@ _BASE = re.compile(
     r"(?<=[\dA-F])\s{0,3}"
     rf"(?:_\s*\{{?\s*(?:\\text\s*\{{)?\s*(?!\d){_BASE_NAME}\s*\}}?\s*\}}?|\(?\s*(?:in )?base[\s-]+{_BASE_NAME}\s*\)?)"
 )
-_TRANSPOSED = re.compile(r"\)\s?\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?|\\top|\\intercal|T)\s?\}?")
+_TRANSPOSED = re.compile(r"([)\]])\s?\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?|\\top|\\intercal|T)\s?\}?")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|\S)")
 _SPACED = re.compile(r"\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,20}),(\d{1,20})", re.ASCII)
@@ -81,65 +116,37 @@ _PLAIN = re.compile(rf"({_DIGITS})(?:\s?\*\s?10\s?\^\s?\{{?(-?\d{{1,3}})\}}?|[eE
 _RATIO = re.compile(rf"({_DIGITS})\s?/\s?({_DIGITS})", re.ASCII)
 _LATEX_FRACTION = re.compile(_FRACTION, re.ASCII)
 _MIXED = re.compile(rf"(\d+)(?:\s?{_FRACTION}|\s(\d+)\s?/\s?(\d+))", re.ASCII)
-_POWER = re.compile(r"(\d{1,6})\s?\^\s?\{?\s?(\d{1,3})\s?\}?", re.ASCII)
-_IN_TEXT = re.compile(
-    rf"(?<![\w)}}])-?(?:{_FRACTION}|\d+\s\d+/\d+|(?:{_DIGITS})(?:\s?/\s?(?:{_DIGITS}))?)(?:\s?%)?|(?:{_DIGITS})",
+_PERIODIC = re.compile(r"(\d{0,30})\.(\d{0,30})\((\d{1,30})\)", re.ASCII)
+_POWER = re.compile(r"(\d{1,6})\s?\^\s?\{?\s?(-?\d{1,3})\s?\}?", re.ASCII)
+_POWER_OF_TEN = r"(?:\s?\*\s?10\s?\^\s?(?:\{\s?-?\d{1,3}\s?\}|-?\d{1,3})|[eE][-+]?\d{1,3}(?![\w.]))"
+IN_TEXT = re.compile(
+    rf"(?<![\w)}}])-?(?:{_FRACTION}|10\s?\^\s?(?:\{{\s?-?\d{{1,3}}\s?\}}|-?\d{{1,3}})|\d+\s\d+/\d+|(?:{_DIGITS})(?:{_POWER_OF_TEN}|\s?/\s?(?:{_DIGITS}))?)(?:\s?%)?"
+    rf"|(?:{_DIGITS}){_POWER_OF_TEN}?",
     re.ASCII,
 )
 
 _UNEQUAL = re.compile(r"[<>≤≥≠]|!=")
+_OPERATED = re.compile(r"[+*^]|(?<![A-Za-z])\\?[A-Za-z]['′]*\}?\s?-")
 _NEGATED = re.compile(r"\s*-[A-Za-z]")
 _GLUED = re.compile(r"[A-Za-z]\d")
 HEDGE, UNCLEAR = "two answers or a hedge", "two numbers or an unclear one"
 _BASED = re.compile(r"\d\)?_\{?\d")
-_AFTER_OR = re.compile(r"(?:\bor|或者?)\s?$", re.IGNORECASE)
-_LEFTOVER = re.compile(r"[^\W\d_](?:[^\W\d_]|['’-](?=[^\W\d_]))*|[\s.,:;!?'\"()*=_]|/(?=[^\W\d_])")
+_LEFTOVER = re.compile(
+    r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u064b-\u0652\u0900-\u0dff\u0e00-\u0eff]|['’-](?=[^\W\d_]))*|[\s.,:;!?'\"()*=_]|/\s?(?=[^\W\d_])"
+)
 _WORD = re.compile(r"[A-Za-z]+")
-_OPERATION_WORDS = {
-    "pi",
-    "sqrt",
-    "root",
-    "log",
-    "ln",
-    "sin",
-    "cos",
-    "tan",
-    "exp",
-    "squared",
-    "cubed",
-    "factorial",
-    "power",
-    "times",
-    "plus",
-    "minus",
-    "over",
-    "divided",
-    "half",
-    "third",
-    "quarter",
-    "dozen",
-}
-_HEDGES = re.compile(
+OPERATION_WORDS = frozenset(WORDS["prose"]["operations"].split())
+HEDGES = re.compile(
     r"\b(?:or|either|neither|nor|not|never|than|between|except|versus|vs|at (?:least|most)|(?:any|every)thing but"
     r"|all but|incorrect|wrong|false|no(?= \d))\b|n['’]t\b|[或不非]",
     re.IGNORECASE,
 )
-_DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|no|except|neither|nor|(?:any|every)thing but|all but)|n['’]t|[不非][是为]?|不等于|≠|!=|\\neq?"
-    r"|\b(?:more|less|fewer|greater|larger|smaller|higher|lower) than|\bat (?:least|most)|\bbetween\b[^.;]{1,30}\band)"
-    r"\s*(?:(?:the|a|an|equal to) )?[$(]*$",
-    re.IGNORECASE,
-)
-_DENIED_AFTER = re.compile(r"[)$]*\s*(?:(?:is|was)\s)?(?:not\b|n['’]t\b|incorrect\b|wrong\b|false\b)", re.IGNORECASE)
-_LISTED = re.compile(r"\d、[-\d./]{1,20}[^\d、]*$")  # 16、17
 _ADDRESS = re.compile(r"[/?&@]|\bwww\b")
 _LOOSE_DIGIT = re.compile(r"(?<![\^_{\d])\d")
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_SCALES |= {"万": 10**4, "亿": 10**8}
-_CODE = re.compile(r"(?<!US)[A-Za-z][A-Za-z]$(?<!USD|EUR|GBP|CNY|RMB|INR)(?<!Rs)")  # before a digit: AZYUK2A, no USD17
+SCALES: dict[str, int] = WORDS["scales"]
 _IN_PAIR = re.compile(r"\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\]")
-_SCALE = re.compile("|".join(_SCALES))
-_UNIT_LETTERS = frozenset("aAIsmghLlJNWVKCFSUb")
+_SCALE = re.compile(rf"(?:{'|'.join(sorted(SCALES, key=len, reverse=True))})(?![A-Za-z])")
+_UNIT_LETTERS = frozenset("aAIsmghLlJNWVKCFSUbMTG")
 _SYMBOLIC = re.compile(
     r"\\(?:sqrt|pi|frac|d?binom|log|ln|sin|cos|tan|exp|infty|cup|cap|begin|pm|in|le|ge)(?![A-Za-z])"
     r"|√|π|\^|\bsqrt\b|\bpi\b"
@@ -147,6 +154,10 @@ _SYMBOLIC = re.compile(
 _SQUARE_UNIT = re.compile(
     r"(?<=[\d\s/])(mm|cm|dm|km|m|ft|in|yd|mi|units?|inch(?:es)?|feet|met(?:er|re)s?)\s?(?:\^\s?\{?[23]\}?|[²³])(?!\d)"
 )
+_POWER_OF_UNIT = re.compile(
+    r"((?<![A-Za-z])[msKLNg]|[A-Za-z]{2}|Ω)\s?\^\s?\{?\s?-?[1-4]\s?\}?(?!\d)|(?<=[a-z]{3})\s(?:squared|cubed)\b()"
+)
+_UNIT_COMMAND = re.compile(r"\\(?:Omega|mu)(?![A-Za-z])")
 
 
 class Number(NamedTuple):
@@ -162,14 +173,19 @@ def plain(text: str) -> str:
     r"""Return an answer as LaTeX: full-width and Chinese spellings unified, its one box taken off, 1{,}234 as 1234."""
     text = text[: 4 * MAX_CHARACTERS]
     if not text.isascii():
-        text = _CHINESE_RATIO.sub(_ratio, text.translate(_FULL_WIDTH))
+        text = _SUPERSCRIPT.sub(lambda match: f"^{{{match.group().translate(_RAISED)}}}", text)
+        text = _CHINESE_RATIO.sub(_ratio, _OTHER_DIGIT.sub(_ascii_digit, text).translate(_FULL_WIDTH))
     if "boxed" in text or "fbox" in text:
         text = _unboxed(text)
-    text = _TRANSPOSED.sub(")", text) if ")" in text else text
+    text = _TRANSPOSED.sub(r"\1", text) if "^" in text else text
     text = _BASE.sub(_based, _PHANTOM.sub("", text)) if "base" in text or "_" in text or "phantom" in text else text
     if "\\\\" in text and "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
-    return _GROUPED.sub("", text) if "{,}" in text or "\\!" in text else text
+    text = _GROUPED.sub(_ungrouped, text) if "{,}" in text or "\\!" in text else text
+    if _FORMED.search(text) and len(text) < MAX_CHARACTERS:
+        for pattern, new in _FORMS:
+            text = pattern.sub(new, text)
+    return text
 
 
 def normal(text: str) -> str:
@@ -190,7 +206,7 @@ def read_number(text: str) -> Number | str:
     number = literal(bare)
     if number is not None:
         return number
-    if _HEDGES.search(text):
+    if HEDGES.search(text):
         return HEDGE
     if _UNEQUAL.search(text):
         return "not one plain number"
@@ -232,34 +248,11 @@ def decimal_comma(text: str) -> Fraction | None:
     return Fraction(f"{match[1]}.{match[2]}") if match else None
 
 
-def last_number(text: str) -> str | None:
-    """Return the last number of a text as written, with an "or" and the number before it where they are joined; None
-    where there is none, or where it is denied ("not 17", "17 is wrong")."""
-    tail = normal_lines(text)
-    found = [
-        match for match in _IN_TEXT.finditer(tail) if not _CODE.search(tail, max(0, match.start() - 4), match.start())
-    ]
-    if not found:
-        return None
-    last = found[-1]
-    if _DENIED_BEFORE.search(tail[max(0, last.start() - 40) : last.start()]) or _DENIED_AFTER.match(tail, last.end()):
-        return None
-    if _AFTER_OR.search(tail[: last.start()]) or _LISTED.search(text[-60:]):
-        return f"or {last.group()}"
-    if len(found) > 1:
-        between = tail[found[-2].end() : last.start()]
-        if len(between) < 12 and re.fullmatch(r"\s?(?:,?\s?or|或者?|、)\s?[^\W\d]{0,3}\s?", between):
-            return tail[found[-2].start() : last.end()]
-    return last.group()
-
-
-def normal_lines(text: str) -> str:
-    """Return the end of a text (4,000 characters) in normalised spelling, for a search in free prose."""
-    return normal(text[-4 * MAX_CHARACTERS :])
-
-
 def _unsigned(text: str) -> tuple[Fraction | None, str]:
     """Read the forms of an unsigned number."""
+    if text.endswith(")") and (match := _PERIODIC.fullmatch(text)):
+        period = Fraction(int(match[3]), (10 ** len(match[3]) - 1) * 10 ** len(match[2]))
+        return Fraction(f"{match[1] or 0}.{match[2] or 0}") + period, "plain"
     if match := _PLAIN.fullmatch(text):
         exponent = int(match[2] or match[3] or 0)
         return (_decimal(match[1]) * Fraction(10) ** exponent if abs(exponent) <= 100 else None), "plain"
@@ -270,8 +263,8 @@ def _unsigned(text: str) -> tuple[Fraction | None, str]:
     if match := _MIXED.fullmatch(text):
         part = _quotient(match[2] or match[4], match[3] or match[5])
         return (None if part is None else int(match[1]) + part), "mixed"
-    if (match := _POWER.fullmatch(text)) and len(match[1]) * int(match[2]) <= 2 * _MAX_DIGITS:
-        return Fraction(int(match[1]) ** int(match[2])), "plain" if match[1] == "10" else "power"
+    if (match := _POWER.fullmatch(text)) and len(match[1]) * abs(int(match[2])) <= 2 * _MAX_DIGITS and int(match[1]):
+        return Fraction(int(match[1])) ** int(match[2]), "plain" if match[1] == "10" else "power"
     return None, ""
 
 
@@ -291,16 +284,20 @@ def _harmless(side: str, value: Number) -> bool:
     if result is not None:
         return result == value.value
     named = not any(letter.isdigit() for letter in side) and not _SYMBOLIC.search(side)
-    return named and not _NEGATED.match(side) and not _ADDRESS.search(side)
+    return named and not _OPERATED.search(side) and not _NEGATED.match(side) and not _ADDRESS.search(side)
 
 
 def _number_in_words(text: str) -> Number | str:
     """Read words around exactly one number: `17 apples`, `The total is 1,200 dollars`, `3 million`."""
-    text = _SQUARE_UNIT.sub(r"\1", text)
-    found = list(_IN_TEXT.finditer(text))
+    text = _POWER_OF_UNIT.sub(lambda match: match[1] or "", _SQUARE_UNIT.sub(r"\1", text))
+    if "\\" in text:
+        text = _UNIT_COMMAND.sub(" Ω", text)
+    found = list(IN_TEXT.finditer(text))
     if not found:
         return "no number"
-    if text[: found[0].start()].endswith("_") or _IN_PAIR.fullmatch(text):  # a name such as id_17, and (t, 2)
+    if (
+        text[: found[0].start()].endswith("_") or text[: found[0].start()].strip() == "," or _IN_PAIR.fullmatch(text)
+    ):  # a name such as id_17, and (t, 2)
         return "not one plain number"
     if _BASED.search(text) or (found[0].start() and text[found[0].start() - 1].isascii() and _GLUED.search(text)):
         return "not one plain number"
@@ -317,10 +314,25 @@ def _number_in_words(text: str) -> Number | str:
     words_after = _WORD.findall(after)
     known = [word.lower() for word in _WORD.findall(before + " " + between) + words_after]
     stray = any(len(word) == 1 and word not in _UNIT_LETTERS for word in words_after)
-    if stray or _OPERATION_WORDS.intersection(known):
+    if stray or OPERATION_WORDS.intersection(known):
         return "not one plain number"
     scale = _SCALE.match(after.strip())
-    return first._replace(value=first.value * _SCALES[scale.group()]) if scale else first
+    return first._replace(value=first.value * SCALES[scale.group()]) if scale else first
+
+
+def _ascii_digit(match: re.Match[str]) -> str:
+    return str(unicodedata.decimal(match.group()))
+
+
+def _comma(number: str) -> str:
+    """1.234,5 and 1 234,5 with a decimal point."""
+    return number.replace(".", "").replace(" ", "").replace(",", ".")
+
+
+def _ungrouped(match: re.Match[str]) -> str:
+    r"""1{,}234 as 1234, 3{,}5 as 3.5."""
+    groups = re.split(r"\{,\}|,\s?\\!\s?", match.group())
+    return "".join(groups) if all(len(group) == 3 for group in groups[1:]) else ".".join(groups)
 
 
 def _based(match: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ from stages.rewards.mathematics.numbers import plain
 SEGMENT = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]")
 VERB = re.compile(
     r"\b(?:is|are|was|were|be|it['’]s|equals?|becomes?|yields?|gives?|we (?:get|have|find|obtain)|ist|sind|beträgt"
-    r"|lautet|est|sont|vaut|es|son)\s|(?<![不非])(?:[是为為]|等于|所以|因此|得到?)|(?<=[\u3400-\u9fff\u3041-\u30ff])は",
+    r"|lautet|est|sont|vaut|es|son)\s|(?<![不非])(?:[是为為]|等于|所以|因此|得到?)|(?<=[\u3400-\u9fff\u3041-\u30ff])(?<!また)(?<!いは)(?<!で)は",
     re.IGNORECASE,
 )
 _JOINED = re.compile(r"[\s,;.]*(?:and|or|和|或|或者|且|,|;)?[\s,;]*", re.IGNORECASE)
@@ -44,11 +44,27 @@ _NAMED = re.compile(rf"{_LETTERS}|([a-zA-Z]){_IS_INTEGER}")
 _BEFORE = re.compile(r"(?:\\(?:q?quad|text|mathrm)|[\s,;.，\\{$(（])\Z")
 
 
+_REWRITES = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"\[([^\[\]()]*,[^\[\]()]*)\[", r"[\1)"),  # the French [0, 1[ and ]0, 1]
+        (r"\]([^\[\]()]*,[^\[\]()]*)\]", r"(\1]"),
+        (r"(?:\{\}\s?)?[_^]\s?\{?(\w)\}?\s?(?:\\mathrm)?\{?([CP])\}?_\{?(\w)\}?", r" \2(\1,\3)"),
+        (r"(?<![A-Za-z\\])([CP])_\{?([a-z\d]+)\}?\^\{?([a-z\d]+)\}?", r" \1(\2,\3)"),
+        (r"(?<![A-Za-z\\])([CP])\^\{?([a-z\d]+)\}?_\{?([a-z\d]+)\}?", r" \1(\3,\2)"),
+        (r"\\(?:overset|underset|stackrel)\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\2"),
+    )
+)
+
+
 def read(text: str) -> Node | None:
     """Read the formula of a text: all of it, or what stands between its dollars or after its last "is"."""
     text = plain(text).strip().strip("*").strip()
     text = text[:-1] if text.endswith(".") else text
     text = text.removeprefix("\\approx")
+    if "[" in text or "C" in text or "P" in text or "set" in text or "rel" in text:
+        for pattern, new in _REWRITES:
+            text = pattern.sub(new, text)
     if "number" in text:
         text = EXCEPT.sub(lambda match: f"\\mathbb{{R}} \\setminus \\{{ {match[1].replace('$', ' ')} \\}}", text)
     pieces = list(SEGMENT.finditer(text))

@@ -142,7 +142,7 @@ class _Reader:
         together = _Set("and", parts)
         possible = any(_holds(together, at, ranks[0]) for at in range(-1, 2 * count))
         plain = all(part.kind == "group" for part in node.parts)  # "(1,2), (3,4)" lists intervals
-        return _Set("or", parts) if node.text == "or" or plain or not possible else together
+        return _Set("or", parts) if node.text == "or" or plain or (not possible and node.text != "and") else together
 
     def relation(self, node: Node) -> _Set:
         signs = node.text.split()

@@ -12,6 +12,7 @@ from stages.rewards.mathematics import symbolic_worker
 from stages.rewards.processes.workers import Workers, cores
 from stages.rewards.verdict import Verdict
 
+UNREAD = symbolic_worker.UNREAD
 LIMIT_S = 10.0
 """Wall clock for one question."""
 CPU_SHARE = 0.25

@@ -8,6 +8,7 @@ from typing import Any
 from stages.rewards.processes.serving import Answer, serve
 
 MEMORY_BYTES = 2 * 2**30
+UNREAD = "gold cannot be read as a formula"
 _FIRST = {"gold": "\\frac{\\sqrt{2}}{2} + x^2", "answer": "\\left(x\\right)^{2} + \\frac{1}{\\sqrt{2}}"}
 
 
@@ -29,7 +30,7 @@ def compare(question: dict[str, Any]) -> tuple[float | None, str]:
     try:
         gold = parse(f"${question['gold']}$", parsing_timeout=None)
         if not gold or all(isinstance(item, str) for item in gold):
-            return None, "gold cannot be read as a formula"
+            return None, UNREAD
         answer = parse(f"${question['answer']}$", parsing_timeout=None)
         same = bool(answer) and verify(gold, answer, timeout_seconds=None)
         return (1.0, "symbolically equal") if same else (0.0, "symbolically different")

@@ -1,162 +1,164 @@
-"""What stands beside the numbers of an answer: units of measure, money, and times of day. Two answers enter.
+"""Units of measure and money: the words beside a number enter, what they measure leaves; nothing for unknown ones.
 
-A unit that only one side writes is no matter of right or wrong: 17 is 17 apples. Where both write known ones, 5 km is
-5000 m and 60 km/h is 1 km a minute, and neither is 5 m, 5 km^2 or 5 €.
+pint knows the units and is asked one symbol at a time, never given a text; how people write units (LaTeX, plurals,
+Chinese, `m s⁻¹`, `kΩ`, two letters' case) is read here. Case is kept: mV is not MV. A symbol may have several meanings
+("oz", "¥", "pounds"); two units agree when one meaning of each does.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
+from functools import cache, lru_cache
+from itertools import product
+from typing import Any, NamedTuple
 
-_TABLE = """
-length^1: mm 1/1000 millimeter 1/1000 millimetre 1/1000 毫米 1/1000
-length^1: cm 1/100 centimeter 1/100 centimetre 1/100 厘米 1/100
-length^1: dm 1/10 分米 1/10 m 1 meter 1 metre 1 米 1 km 1000 kilometer 1000 kilometre 1000 千米 1000 公里 1000
-length^1: in 127/5000 inch 127/5000 ft 381/1250 foot 381/1250 feet 381/1250 yd 1143/1250 yard 1143/1250
-length^1: mi 201168/125 mile 201168/125
-length^2: acre 316160658/78125 hectare 10000 公顷 10000
-length^3: ml 1/1000000 milliliter 1/1000000 millilitre 1/1000000 毫升 1/1000000
-length^3: l 1/1000 liter 1/1000 litre 1/1000 升 1/1000
-mass^1: mg 1/1000 milligram 1/1000 g 1 gram 1 克 1 kg 1000 kilogram 1000 千克 1000 公斤 1000 ton 1000000 tonne 1000000
-mass^1: 吨 1000000 lb 45359237/100000 pound 45359237/100000 oz 45359237/1600000 ounce 45359237/1600000
-time^1: ms 1/1000 millisecond 1/1000 s 1 sec 1 second 1 秒 1 min 60 minute 60 分钟 60 h 3600 hr 3600 hour 3600 小时 3600
-time^1: 时 3600 day 86400 天 86400 week 604800 周 604800
-length^1 time^-1: mph 1397/3125 kph 5/18
-time^-1: Hz 1 hertz 1 kHz 1000
-usd^1: dollar 1 USD 1 usd 1 \\$ 1 cent 1/100 ¢ 1/100
-eur^1: euro 1 EUR 1 € 1
-gbp^1: GBP 1 £ 1
-cny^1: yuan 1 RMB 1 CNY 1 ¥ 1 ￥ 1 元 1 角 1/10
-degree^1: degree 1 deg 1 ° 1
-radian^1: radian 1 rad 1 弧度 1
-kelvin^1: kelvin 1 K 1
-celsius^1: celsius 1 ℃ 1
-fahrenheit^1: fahrenheit 1 ℉ 1
-mole^1: mol 1 mole 1 mmol 1/1000
-length^3: L 1/1000 mL 1/1000000
-mass^1 length^1 time^-2: N 1000 newton 1000 kN 1000000
-mass^1 length^2 time^-2: J 1000 joule 1000 kJ 1000000 kilojoule 1000000
-mass^1 length^2 time^-3: W 1000 watt 1000 kW 1000000 kilowatt 1000000
-mass^1 length^2 time^-3 current^-1: V 1000 volt 1000 kV 1000000 mV 1
-current^1: A 1 ampere 1 amp 1 mA 1/1000
-mass^1 length^2 time^-3 current^-2: ohm 1000 Ω 1000 \\Omega 1000 Omega 1000
-mass^1 length^-1 time^-2: Pa 1000 pascal 1000 kPa 1000000
-"""
-Unit = tuple[frozenset[tuple[str, int]], Fraction]
-"""The dimensions with their powers, and the size in the unit they are counted in."""
+from stages.rewards.mathematics.lexicon import WORDS
+
+_NAMES: dict[str, str] = WORDS["units"]
+_OWN: dict[str, str] = WORDS["own"]
+_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3, "squared": 2, "cubed": 3}
+_PER = frozenset(("/", "per", "每", "an", "a", "every", "je", "par", "por"))
+_MAX_NAMES, _MAX_POWER = 6, 9
 
 
-def _read_table() -> dict[str, tuple[Counter[str], Fraction]]:
-    table: dict[str, tuple[Counter[str], Fraction]] = {}
-    for line in _TABLE.strip().splitlines():
-        kinds, _, written = line.partition(": ")
-        powers = Counter({kind.partition("^")[0]: int(kind.partition("^")[2]) for kind in kinds.split()})
-        pieces = written.split()
-        table |= {name: (powers, Fraction(size)) for name, size in zip(pieces[::2], pieces[1::2], strict=True)}
-    return table
+class Unit(NamedTuple):
+    """What a unit measures (base units and their powers), its size, and where its zero lies, all in base units."""
+
+    kinds: frozenset[tuple[str, Fraction]]
+    size: Fraction
+    zero: Fraction = Fraction(0)
 
 
-_UNITS = _read_table()
-_NAMES = "|".join(re.escape(name) for name in sorted(_UNITS, key=len, reverse=True)).replace(
-    "|in|", r"|in(?!\s+[a-z])|"
-)
-_UNIT = re.compile(
-    rf"(?:(?<![A-Za-z])(square|sq|cubic|cu)\.?\s|(平方|立方))?(?<![A-Za-z])({_NAMES})(?:(?<=[a-z])(?:es|s))?(?![A-Za-z])\.?"
-    r"\s?(?:\^\s?\{?\s?(-?\d)\s?\}?|([²³])|(squared|cubed))?"
-)
-_POWERS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3, "平方": 2, "立方": 3, "²": 2, "³": 3, "squared": 2, "cubed": 3}
-_SIGNS = ("\\$", "€", "£", "¥", "￥")
-_AFTER_WORD = re.compile(r"(?:^|[^A-Za-z\\])[A-Za-z]{2,}[\s,:]*$")
-_QUOTIENT = re.compile(r"\s*(?:/|\bper\b|\ban?\b|\bevery\b|每)\s*")
-_PRODUCT = re.compile(r"(?:[\s*·.-]|\\cdot|\\times)*")
-_BARE_DOLLAR = re.compile(r"(?<![\\$])\$(?=\s?\d)(?![^$]*\$)")
-_MATH_DOLLARS = re.compile(r"(?<!\\)\$")
-_TEXT = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname)\s?\{([^{}]*)\}")
-_DRESS = re.compile(r"\\(?:text|mathrm|mbox|textbf|operatorname|left|right|[,;:! ])|[{}]")
-_WORD_SIGNS = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])")
-_UNIT_TAIL = re.compile(r"[\s/*·.-]*(?:per|an?)?[\s/*·.-]*")
-_FRACTION = re.compile(r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}")
-_DEGREES = frozenset({("degree", 1)})
-_PRIME = re.compile(r"\d\s?(?:['′]|\^\s?\{?\s?\\prime)")
-_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?(?:\s?([ap])\.?\s?m\.?)?", re.ASCII | re.IGNORECASE)
+class Scale(NamedTuple):
+    """How a number in one unit becomes one in another: times `factor`, plus `offset`."""
+
+    factor: Fraction = Fraction(1)
+    offset: Fraction = Fraction(0)
 
 
-def factor(given: str, wanted: str) -> Fraction | None:
-    """Return by what a given number must be multiplied to stand in the gold's unit: 1 where not both have a known
-    unit; None where the units measure different things. Both are answers as they were written."""
-    gold = _unit(wanted)
-    if gold is not None and gold[0] == _DEGREES and _PRIME.search(given):
-        return None  # 45' are minutes
-    theirs = _unit(given) if gold is not None else None
-    if gold is None or theirs is None:
-        return Fraction(1)
-    return theirs[1] / gold[1] if theirs[0] == gold[0] else None
+SAME = Scale()
 
 
-def bare(text: str) -> str:
-    """Return a text without the known unit that it ends with; the text itself where it ends with none."""
-    found = [match for match in _UNIT.finditer(text) if _stands(match[3], text[: match.start()].rstrip())]
-    if not found or _unit(text) is None or not _UNIT_TAIL.fullmatch(_UNIT.sub("", text[found[0].start() :])):
-        return text
-    return text[: found[0].start()].strip()
+def read(words: Sequence[str]) -> tuple[tuple[Unit, ...], list[str]]:
+    """Part the words beside a number into what their unit may mean and the words that are left; () for no unit.
+
+    The unit is the first run of words that names some: names, powers (`^2`, `squared`), `*`, `/` and "per" between.
+    """
+    found: list[tuple[tuple[Unit, ...], int]] = []
+    sign, power, at, start = 1, 0, 0, -1
+    while at < len(words) and len(found) < _MAX_NAMES:
+        word = words[at]
+        here = range(2, 0, -1) if found or at == 0 or power or len(word) > 2 or not word.isalpha() else ()
+        taken = next((n for n in here if len(words) >= at + n and meanings(" ".join(words[at : at + n]))), 0)
+        if word in _POWERS and at + 1 < len(words) and meanings(words[at + 1]):
+            power, start = _POWERS[word], at if start < 0 else start
+        elif word in _PER and found and at + 1 < len(words) and (word in "/每" or word != words[-1]):
+            sign = -1
+        elif found and (word[0] == "^" or word in _POWERS):
+            found[-1] = (found[-1][0], found[-1][1] * (_POWERS.get(word) or _power(word)))
+        elif taken:
+            start = at if start < 0 else start
+            found.append((meanings(" ".join(words[at : at + taken])), sign * (power or 1)))
+            at, power = at + taken - 1, 0
+        elif found and word != "*":
+            break
+        at += 1
+    if not found:
+        return (), list(words)
+    combined = [_product(choice, [power for _, power in found]) for choice in product(*(units for units, _ in found))]
+    return tuple(combined[:64]), [*words[:start], *words[at:]]
 
 
-def is_time(text: str) -> bool:
-    """Say whether a text is a time of day and nothing else."""
-    return _TIME.fullmatch(text.strip()) is not None
+def convert(given: Sequence[Unit], wanted: Sequence[Unit]) -> Scale | None:
+    """Return how a number in one unit becomes one in the other, None where they measure different things."""
+    for one, other in product(given, wanted):
+        if one.kinds == other.kinds:
+            return Scale(one.size / other.size, (one.zero - other.zero) / other.size)
+    degrees = [{(("degree", Fraction(1)),)} & {tuple(unit.kinds) for unit in side} for side in (given, wanted)]
+    heat = [any(unit.kinds == {("kelvin", Fraction(1))} and unit.zero for unit in side) for side in (given, wanted)]
+    return SAME if (degrees[0] and heat[1]) or (degrees[1] and heat[0]) else None  # "20 degrees" may be Celsius
 
 
-def same_time(given: str, wanted: str) -> bool | None:
-    """Compare two times of day, 20:34 or 8:34 p.m.; None unless both are times that say whether it is morning."""
-    times_given = list(_TIME.finditer(given))
-    matches = [times_given[0] if len(times_given) == 1 else None, _TIME.fullmatch(wanted.strip())]
-    if matches[0] is None or matches[1] is None:
-        return None
-    halves = [(match[4] or "").lower() for match in matches if match is not None]
-    times = [_seconds(match) for match in matches if match is not None]
-    if times[0] == times[1]:
-        return True
-    return False if all(halves) else None
+@lru_cache(maxsize=4096)
+def meanings(name: str) -> tuple[Unit, ...]:
+    """Return what a unit's name may mean, () for a name that nobody knows."""
+    for spelling in _spellings(name):
+        known = _NAMES.get(spelling)
+        if known is not None or spelling in _OWN:
+            return tuple(unit for one in (known or spelling).split("|") for unit in _compound(one))
+        if unit := _of_pint(spelling):
+            return (unit,)
+    return ()
 
 
-def _unit(text: str) -> Unit | None:
-    """Return the one unit of a text, a product or quotient of known ones; None for none and for two quantities."""
-    text = _MATH_DOLLARS.sub(" ", _WORD_SIGNS.sub("°", _BARE_DOLLAR.sub(r"\\$", text)))
-    text = _DRESS.sub(" ", _FRACTION.sub(r" \1/\2", _TEXT.sub(r" \1", text)))
-    powers: Counter[str] = Counter()
-    size, sign, end = Fraction(1), 1, -1
-    for match in _UNIT.finditer(text):
-        name, before = match[3], text[: match.start()].rstrip()
-        quotient = _QUOTIENT.fullmatch(text[end : match.start()]) if end >= 0 else None
-        follows = end >= 0 and (quotient or _PRODUCT.fullmatch(text[end : match.start()]))
-        if not follows and not _stands(name, before):
+def _spellings(name: str) -> list[str]:
+    """The name as written; a word without its capitals or its plural; K for k, HZ for Hz."""
+    found = [name]
+    if len(name) > 3 and name.isalpha():
+        found.append(name.lower())
+    if name[:1] == "K" and len(name) > 1:
+        found.append("k" + name[1:])
+    return found if name.lower() not in ("hz", "khz", "mhz", "ghz") else [*found, name[:-2] + "Hz"]
+
+
+def _compound(name: str) -> list[Unit]:
+    """Read one of our own names: pint's, one of the table's, or a product or quotient of two."""
+    for sign, power in (("/", -1), ("*", 1)):
+        above, _, below = name.partition(sign)
+        if below:
+            return [_product((one, other), (1, power)) for one in _compound(above) for other in _compound(below)]
+    if name not in _OWN:
+        unit = _of_pint(name)
+        return [unit] if unit else []
+    found = []
+    for one in _OWN[name].split("|"):
+        kind, _, size = one.partition(" ")
+        if kind[0] == "*":  # a multiple of one of pint's
+            found += [unit._replace(size=unit.size * Fraction(size)) for unit in _compound(kind[1:])]
             continue
-        if end >= 0 and not follows:
+        power = int(kind[-1]) if kind[-1].isdigit() else 1
+        found.append(Unit(frozenset({(kind.rstrip("2"), Fraction(power))} - {("one", 1)}), Fraction(size)))
+    return found
+
+
+def _product(choice: Sequence[Unit], powers: Sequence[int]) -> Unit:
+    if len(choice) == 1 and powers == [1]:
+        return choice[0]
+    kinds: Counter[str] = Counter()
+    size = Fraction(1)
+    for unit, power in zip(choice, powers, strict=True):
+        size *= unit.size**power
+        for kind, dimension in unit.kinds:
+            kinds[kind] += dimension * power  # type: ignore[assignment]
+    return Unit(frozenset((kind, Fraction(power)) for kind, power in kinds.items() if power), size)
+
+
+def _power(word: str) -> int:
+    power = int(word[1:])
+    return power if abs(power) <= _MAX_POWER else 0
+
+
+@cache
+def _registry() -> Any:
+    """pint's units, with exact sizes; half a second, and only where both sides write units that differ."""
+    from pint import UnitRegistry
+
+    return UnitRegistry(non_int_type=Fraction, cache_folder=None)
+
+
+def _of_pint(name: str) -> Unit | None:
+    """Ask pint for one name; None for what is no plain name, and what pint does not know or counts by a logarithm."""
+    if not name.replace("_", "").replace("Å", "A").isalpha():
+        return None
+    registry = _registry()
+    try:
+        if not registry.parse_unit_name(name):
             return None
-        sign = -1 if quotient else sign
-        kinds, one = _UNITS[name]
-        word = next((match[group] for group in (1, 2, 5, 6) if match[group]), "")
-        power = sign * (_POWERS.get(word) or int(match[4] or 1))
-        for kind, dimension in kinds.items():
-            powers[kind] += power * dimension
-        size *= one**power
-        end = match.end()
-    return (frozenset((kind, power) for kind, power in powers.items() if power), size) if end >= 0 else None
-
-
-def _stands(name: str, before: str) -> bool:
-    """Say whether a unit's name stands where a unit can: "in" and "second" are more often words, "m" a variable."""
-    if name in _SIGNS:
-        return True
-    if len(name) == 1 and name.isalnum():
-        return before[-1:].isdigit() or before[-1:] in ("}", ")")
-    return bool(before) and not _AFTER_WORD.search(before)
-
-
-def _seconds(match: re.Match[str]) -> int:
-    hours, minutes, seconds = int(match[1]), int(match[2]), int(match[3] or 0)
-    if match[4]:
-        hours = hours % 12 + (12 if match[4].lower() == "p" else 0)
-    return (hours * 60 + minutes) * 60 + seconds
+        size, base = registry.get_base_units(name)
+        zero = registry.Quantity(Fraction(0), name).to(base).magnitude
+        kinds = frozenset((str(kind), Fraction(power)) for kind, power in base._units.items())
+    except Exception:  # noqa: BLE001  pint raises what it likes: AssertionError, TokenError, its own
+        return None
+    return Unit(kinds, Fraction(size), Fraction(zero))

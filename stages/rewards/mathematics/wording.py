@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, GREEK
-from stages.rewards.mathematics.numbers import NUMBER_WORDS
 
 _WORDS = re.compile(r"(?:[^\W\d_]|[\s.,'’()]|(?<=[^\W\d_])-(?=[^\W\d_]))+")
 _WORD = re.compile(r"[^\W\d_]{3}|[^\x00-\x7f]|^[^\W\d_]{2}$")
@@ -19,20 +18,7 @@ _YES, _NO = (
     frozenset(("no", "false", "incorrect", "否", "错误")),
 )
 _KNOWN = FUNCTIONS | {"sqrt", "infinity", "infty", "inf", "mod", *GREEK}
-_TENS = {
-    word: str(10 * value)
-    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
-}
-_WORDS_OF_NUMBERS = {**NUMBER_WORDS, **_TENS, "fifteen": "15"}
-_NUMBER_WORD = re.compile(rf"(?:\b(minus|negative) )?\b({'|'.join(_WORDS_OF_NUMBERS)})\b", re.IGNORECASE)
-_COUNTS = {"a": "1", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5"}
-_PARTS = {"half": "2", "third": "3", "quarter": "4", "fourth": "4", "fifth": "5", "sixth": "6", "eighth": "8"}
-_PART_WORD = re.compile(rf"\b({'|'.join(_COUNTS)})[ -]({'|'.join(_PARTS)})s?\b", re.IGNORECASE)
-_CALENDAR = re.compile(
-    r"\b(january|february|march|april|may|june|july|august|september|october|november|december"
-    r"|(?:mon|tues|wednes|thurs|fri|satur|sun)day)\b",
-    re.IGNORECASE,
-)
+_GENOTYPE = re.compile(r"(?:([A-Za-z])(?i:\1))+")
 _MEANINGS = {
     phrase: meaning
     for meaning, phrases in {
@@ -67,34 +53,16 @@ def may_be_formula(given: str, wanted: str) -> bool:
     return ordered or sorted(given) != sorted(wanted) or not set(wanted) & set("aeiou")
 
 
-def as_digits(text: str) -> str:
-    """Return a text whose only number is in words with digits in their place: "two cows" as "2 cows", "a quarter of a
-    cup" as "1/4 of a cup", "minus six"; any other text as it is."""
-    if any(letter.isdigit() for letter in text):
-        return text
-    parts = _PART_WORD.findall(text)
-    if len(parts) == 1:
-        return _PART_WORD.sub(lambda part: f"{_COUNTS[part[1].lower()]}/{_PARTS[part[2].lower().rstrip('s')]}", text)
-    found = [] if parts else _NUMBER_WORD.findall(text)
-    return _NUMBER_WORD.sub(_digits, text) if len(found) == 1 else text
-
-
-def _digits(match: re.Match[str]) -> str:
-    return f"{'-' if match[1] else ''}{_WORDS_OF_NUMBERS[match[2].lower()]}"
-
-
-def same_day(given: str, wanted: str) -> bool:
-    """Say whether no month and no weekday differs where both texts name one."""
-    theirs, gold = ([name.lower() for name in _CALENDAR.findall(text)] for text in (given, wanted))
-    return not theirs or not gold or theirs == gold
-
-
-def same_date(given: str, wanted: str) -> bool:
-    """Say whether both texts are a day of the same month with the same numbers: March 14, 2025 and 14 March 2025."""
-    theirs, gold = (
-        [*sorted(_CALENDAR.findall(text.lower())), *sorted(re.findall(r"\d+", text))] for text in (given, wanted)
-    )
-    return len(gold) > 1 and not gold[0].isdigit() and theirs == gold
+def same_case(given: str, wanted: str) -> bool:
+    """Say whether two texts differ at most in capitals that mean nothing: Even and even, not PB and Pb."""
+    for one, other in zip(*(re.findall(r"[^\W\d_]+", text) for text in (given, wanted)), strict=False):
+        styles = [(word.islower(), word.istitle(), word.isupper()) for word in (one, other)]
+        if one == other or one.casefold() != other.casefold() or one.casefold() in _YES | _NO:
+            continue
+        plain = all(map(any, styles)) and (len(one) > 2 or (len(one) == 2 and not styles[0][2] and not styles[1][2]))
+        if not plain or _GENOTYPE.fullmatch(one):
+            return False
+    return True
 
 
 def same(given: str, wanted: str) -> bool:
@@ -109,6 +77,8 @@ def same(given: str, wanted: str) -> bool:
     if head and _DENIED.search("".join(head)):
         return False
     second = _ARTICLE.sub("", _letters(said))
+    if not same_case(said, wanted):
+        return False
     if first in (second, _letters(said)) or (first in _MEANINGS and _MEANINGS[first] == _MEANINGS.get(second)):
         return True
     names = [

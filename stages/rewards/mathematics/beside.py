@@ -1,0 +1,286 @@
+r"""What stands beside the numbers of an answer: units, money, directions, the things counted. Two answers enter.
+
+Nothing that both sides write is read over: units must measure the same and are converted, other words must be the same
+words. What one side alone writes may be absent: 17 is 17 apples. Several counted things are matched by their words,
+and two units in one value (2 h 30 min) become one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise
+from typing import NamedTuple
+
+from stages.rewards.mathematics import units
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS
+from stages.rewards.mathematics.lexicon import WORDS
+from stages.rewards.mathematics.numbers import IN_TEXT, SCALES, Number, literal, plain
+from stages.rewards.mathematics.numerals import as_digits
+from stages.rewards.mathematics.units import SAME, Scale
+
+_WRAPPER = r"\\(?:text|mathrm|mbox|textbf|textit|textrm|textsf|operatorname|unit|si|rm|mathit|mathsf)"
+_MATH_DOLLARS = re.compile(r"(?<!\\)\$")
+_BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
+_CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
+_DRESS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
+    (re.compile(pattern), new)
+    for pattern, new in (
+        (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
+        (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
+        (r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
+        (r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}", r"\1/\2"),
+        (r"\\mu\s*(?=[A-Za-z])|[μµ]\s*(?=[A-Za-z])|\\(?:micro|textmu)\s*", "μ"),
+        (r"\\(?:Omega|ohm)(?![A-Za-z])|Ω", "Ω"),
+        (r"(?<![^\W\d_])([kMGTmnpμ])\s+(?=Ω)", r"\1"),
+        (r"\\(?:AA|angstrom)(?![A-Za-z])|Å", "Å"),
+        (r"\\(?:euro|texteuro)(?![A-Za-z])", "€"),
+        (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
+        (r"\\yen(?![A-Za-z])|￥", "¥"),
+        (r"\\(?:cdot|times|per)(?![A-Za-z])|[·⋅×]", lambda match: "/" if "per" in match.group() else "*"),
+        (r"\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\b[Dd]egrees?\b|\bdeg\b", "°"),
+        (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade)", " ℃ "),
+        (r"°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
+        (r"°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
+        (r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
+        (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
+        (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
+        (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
+        (r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: "^" + match.group().translate(_SUPERSCRIPTS)),
+        (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
+        (r"\b([ap])\.\s?m\b\.?", r"\1m"),
+        (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
+        (r"\bA\.\s?D\.", "AD"),
+        (r"\\\$", "$"),
+    )
+)
+_SIGNS = "$€£¥₹₽₩₿₫₺₴₪฿₱¢%‰°′″℃℉"
+_ITEM = re.compile(
+    rf"(?P<number>{IN_TEXT.pattern})|(?P<power>\^-?\d)|(?P<word>(?:{_CHINESE})|(?:US|A|C|HK|R)\$"
+    rf"|[^\W\d_\u3400-\u9fff]+(?:['’-][^\W\d_]+)*|[\u3400-\u9fff]+?(?={_CHINESE}|[^\u3400-\u9fff]|$))"
+    rf"|(?P<sign>[{_SIGNS}*/])|(?P<separator>[,;:，；：、&])|(?P<space>[\s.。()!?{{}}~`…]|\*\*)",
+    re.ASCII,
+)
+_ITEM = re.compile(_ITEM.pattern)
+_TAIL = re.compile(
+    rf"(?:{_WRAPPER}\s?\{{[^{{}}]*\}}(?:\s?\^\s?(?:\{{\s?-?\d\s?\}}|-?\d))?|\\[ ,;:]|\\mu|\\Omega|[\s/*·⋅℃℉]"
+    rf"|\\(?:cdot|times|%)|\^\s?\{{?\s?\\circ\s?\}}?(?:\s?[CF](?![A-Za-z]))?"
+    r"|(?<![A-Za-z\\])(?:[kcmdMμ]?m|kg|ft|in|units?|inches|feet|met(?:er|re)s?|miles?|yd|sq)(?![A-Za-z])(?:\s?\^\s?\{?[-\d]+\}?)?)+$"
+)
+_LETTERED = re.compile(rf"({IN_TEXT.pattern})\s?[mlgshLNJWVAKCFTΩ]")
+_NAMED = re.compile(r"\s*\\?[A-Za-z]{1,6}(?:_\{?\w{1,3}\}?)?(?:\(\w\))?\s*(?:=|≈|\\approx)")
+_CURRENCIES = frozenset(name for name, one in WORDS["units"].items() if one.isupper() or one == "cent_") | frozenset(
+    name for name in WORDS["own"] if name.isupper()
+)
+_FUNCTIONS = (FUNCTIONS | {"pi", "π", "sqrt", "√"}) - {"min", "sec", "max", "floor"}
+_FREE = frozenset(WORDS["words"]["free"].split())
+_ENDING = re.compile(r"(?:ies|es|s|ed|d|ing|ly|e)$")
+_JOINING = frozenset(("and", "&", "和", "与", "und", "et", "y", "e", "и", "plus"))
+
+
+class Piece(NamedTuple):
+    """A number of a text with the words before and behind it that belong to it."""
+
+    number: Number
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+
+def dressed(text: str) -> str:
+    """Return an answer with its units in plain spelling: m s⁻¹ as m s^-1, ^\\circ C as ℃, \\mu m as μm."""
+    text = _MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text))
+    for pattern, new in _DRESS:
+        text = pattern.sub(new, text)
+    return text
+
+
+def compare(given: str, wanted: str) -> Scale | bool | None:
+    """Compare what stands beside the numbers of two answers: how the given number becomes one in the gold's unit, None
+    where the two say different things; True or False where the numbers themselves are settled by it."""
+    if not _speaks(given) or not _speaks(wanted):
+        return SAME
+    texts = [dressed(as_digits(plain(text))) for text in (given, wanted)]
+    if texts[0] == texts[1]:
+        return SAME
+    theirs, gold = map(pieces, texts)
+    if gold and theirs and len(gold) == len(theirs) > 1 and all(one.after or one.before for one in gold):
+        return _matched(theirs, gold)
+    one, two = (
+        found[0] if found is not None and len(found) == 1 else _tail(text)
+        for found, text in zip((theirs, gold), (given, wanted), strict=True)
+    )
+    if one is None or two is None:
+        return SAME
+    if (
+        two.number.percent
+        and not _words(two.after) - {"%"}
+        and set(map(_stem, (*one.before, *one.after))) & _lessening()
+    ):
+        return None  # a decrease of 20% is no 20%
+    return _beside(one, two)
+
+
+def bare(text: str) -> str:
+    """Return a number without the one letter behind it that may be its unit: 5V, 17 m; any other text as it is."""
+    match = _LETTERED.fullmatch(text)
+    return match[1] if match else text
+
+
+def pieces(text: str) -> list[Piece] | None:
+    """Part a dressed text into its numbers and the words beside each; None where it holds anything else."""
+    text = _NAMED.sub(" ", text, count=1)
+    found: list[tuple[Number, list[str], list[str]]] = []
+    waiting: list[str] = []
+    parted, at = True, 0
+    while at < len(text):
+        match = _ITEM.match(text, at)
+        if match is None or len(found) > 20:
+            return None
+        kind, value, at = match.lastgroup, match.group(), match.end()
+        if kind == "number":
+            number = literal(value)
+            if number is None or (waiting and waiting[-1] in "/*"):
+                return None
+            found.append((number, waiting, []))
+            waiting, parted = [], False
+        elif kind == "separator" or (kind == "word" and value in _JOINING):
+            parted = True
+        elif kind in ("word", "sign", "power"):
+            if _formula(value, text[at : at + 1]) or (value in "/*" and text[at : at + 1].isdigit()):
+                return None
+            (waiting if parted or not found else found[-1][2]).append(value)
+    if waiting and found:
+        found[-1][2].extend(waiting)
+    return [_piece(*one) for one in found]
+
+
+def _formula(word: str, behind: str) -> bool:
+    """Say whether a word belongs to a formula: a function, a constant, a name before a bracket."""
+    return word in _FUNCTIONS or (behind in "([" and behind != "" and len(word) < 4)
+
+
+def _piece(number: Number, before: list[str], after: list[str]) -> Piece:
+    """Put a currency that stands before its number behind it, and leave out a scale, which is part of the number."""
+    money = [word for word in before[-1:] if word in _CURRENCIES]
+    after = [
+        *(["%"] if number.percent else ()),
+        *money,
+        *(word for at, word in enumerate(after) if at or word not in SCALES),
+    ]
+    return Piece(number, tuple(before[: len(before) - len(money)]), tuple(word for word in after if word != "*"))
+
+
+def _matched(theirs: Sequence[Piece], gold: Sequence[Piece]) -> bool:
+    """Compare several counted things: each with its own words, in any order where the words tell them apart."""
+    named = [[_words((*one.before, *one.after)) for one in side] for side in (theirs, gold)]
+    if not any(named[0]):
+        return all(one.number.value == two.number.value for one, two in zip(theirs, gold, strict=True))
+    left = list(theirs)
+    for one in gold:
+        match = next((two for two in left if isinstance(_beside(two, one), Scale) and _equal(two, one)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _equal(one: Piece, two: Piece) -> bool:
+    scale = _beside(one, two) or SAME
+    return one.number.value * scale.factor + scale.offset == two.number.value
+
+
+def _beside(one: Piece, two: Piece) -> Scale | None:
+    """Compare the words beside two numbers; None where they say different things."""
+    if one.after == two.after and one.before == two.before:
+        return SAME
+    measured, rest = (
+        zip(*(units.read(side.after) for side in (one, two)), strict=True)
+        if one.after and two.after
+        else (((), ()), (one.after, two.after))
+    )
+    scale: Scale | None = SAME
+    if measured[0] and measured[1]:
+        scale = units.convert(*measured)
+    elif (measured[0] or measured[1]) and all(map(_words, (one.after, two.after))):
+        scale = None  # 5 kg and 5 apples
+    before, after = ([_words(words) for words in sides] for sides in ((one.before, two.before), rest))
+    apart = any(
+        sides[0] and sides[1] and not (sides[0] <= sides[1] or sides[1] <= sides[0]) for sides in (before, after)
+    )
+    return None if apart or _opposed(*(a | b for a, b in zip(before, after, strict=True))) else scale
+
+
+def _words(words: Sequence[str]) -> set[str]:
+    """The words that count: no articles, labels and single letters."""
+    said = (word for word in words if word.lower() not in _FREE and word not in SCALES)
+    return {_stem(word) for word in said if len(word) > 1 or not word.isascii() or word in _SIGNS}
+
+
+@cache
+def _stem(word: str) -> str:
+    word = word.lower() if word.islower() or word.istitle() or word.isupper() else word
+    return _ENDING.sub("", word) if len(word) > 3 and word.isascii() else word
+
+
+@cache
+def _opposites() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+    lines = [line.split("|") for line in WORDS["words"]["opposites"].splitlines()]
+    return tuple((*(frozenset(map(_stem, side.split())) for side in line),) for line in lines)  # type: ignore[misc]
+
+
+@cache
+def _lessening() -> frozenset[str]:
+    return frozenset(map(_stem, WORDS["words"]["lessening"].split()))
+
+
+def _opposed(first: set[str], second: set[str]) -> bool:
+    for one, other in _opposites():
+        for here, there in ((one, other), (other, one)):
+            if first & here and second & there and not first & there:
+                return True
+    return False
+
+
+def _speaks(text: str) -> bool:
+    return any(letter.isalpha() or letter in _SIGNS or letter == "'" for letter in text)
+
+
+def _tail(text: str) -> Piece | None:
+    """The unit that a formula ends with, as beside a number: 15\\pi\\text{ cm}^2."""
+    match = _TAIL.search(plain(text).strip().strip("$. "))
+    found = pieces("1 " + dressed(match.group())) if match and match.group().strip() else None
+    return found[0] if found and len(found) == 1 and (found[0].after or found[0].before) else None
+
+
+@cache
+def _mixed() -> tuple[tuple[re.Pattern[str], dict[str, int]], ...]:
+    found = []
+    for sizes in WORDS["mixed"].values():
+        names = "|".join(f"(?:{one})(?![A-Za-z])" for one in sizes)
+        one = rf"(?<![\d.,])(\d+(?:\.\d+)?)\s*-?({names})"
+        found.append(
+            (re.compile(rf"{one}(?:[\s,]*(?:and\s|和|又)?\s*(?=\d)(?:\d+(?:\.\d+)?)\s*-?(?:{names}))+"), sizes)
+        )
+    return tuple(found)
+
+
+def merged(text: str) -> str:
+    """Return an answer in which two units of one value are one: 2 hours 30 minutes as 5/2 hours; others as they are."""
+    if sum(map(str.isdigit, text)) < 2 or not _speaks(text) or len(text) > 200:
+        return text
+    plainly = dressed(text)
+    for pattern, sizes in _mixed():
+        match = pattern.search(plainly)
+        if match is None:
+            continue
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*-?([^\W\d_]+|[°'′\"″¢])", match.group())
+        counted = [
+            (Fraction(number), next(sizes[one] for one in sizes if re.fullmatch(one, name))) for number, name in parts
+        ]
+        if all(a > b and number * b < a for (_, a), (number, b) in pairwise(counted)):
+            whole = sum(number * size for number, size in counted) / counted[0][1]
+            return f"{plainly[: match.start()]}{whole} {parts[0][1]}{plainly[match.end() :]}"
+    return text

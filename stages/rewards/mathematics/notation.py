@@ -1,0 +1,78 @@
+r"""Bring two formulas into one notation: the Nodes of the gold and of the answer enter, two Nodes leave.
+
+Fonts and arrows (\\mathbf{v}, \\vec{v}), unit vectors and tuples, C(n, k) and binomials, ħ and h/2π, (x, y) =
+(1, 2) and x = 1, y = 2 are one thing; what only one side writes is brought to the other side's way.
+"""
+
+from __future__ import annotations
+
+from stages.rewards.mathematics.expression_exact import worked_out
+from stages.rewards.mathematics.expression_node import Node, integer, substituted, walk
+from stages.rewards.mathematics.expression_value import symbols
+
+_PI = Node("symbol", text="pi")
+_BASES = tuple(
+    tuple(f"{letter}\\{accent}" for letter in letters) for letters in ("ijk", "xyz") for accent in ("bf", "hat", "vec")
+)
+
+
+def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
+    """Bring two formulas into the same notation where both notations are at hand: fonts, unit vectors, choices, ħ."""
+    wanted, given = _paired(wanted), _paired(given)
+    names, others = symbols(wanted), symbols(given)
+    if any("\\" in name for name in names | others):
+        wanted, given = _plain_font(wanted, others), _plain_font(given, names)
+        if (names | others) & {base for bases in _BASES for base in bases}:
+            wanted, given = _components(wanted), _components(given)
+    if ("hbar" in names) != ("hbar" in others):
+        planck = Node("/", (Node("symbol", text="h"), Node("*", (integer(2), _PI))))
+        wanted, given = (substituted(node, {"hbar": planck}) for node in (wanted, given))
+    if names == set() and others == {"j"}:
+        given = substituted(given, {"j": Node("symbol", text="i")})
+    if wanted.kind == "matrix" and given == Node("symbol", text="I"):
+        size = len(wanted.parts)
+        rows = (tuple(integer(int(row == column)) for column in range(size)) for row in range(size))
+        given = Node("matrix", tuple(Node("group", row, "[]") for row in rows))
+    calls = [{one.text for one in walk(node) if one.kind == "call"} & {"C", "P"} for node in (wanted, given)]
+    return (_chosen(wanted), _chosen(given)) if calls[0] != calls[1] else (wanted, given)
+
+
+def _paired(node: Node) -> Node:
+    """Return (y, x) = (1, 2) as the list y = 1, x = 2."""
+    if node.kind != "relation" or node.text != "=" or any(part.kind != "group" for part in node.parts):
+        return node
+    names, values = (part.parts for part in node.parts)
+    if len(names) != len(values) or any(name.kind != "symbol" for name in names):
+        return node
+    return Node("list", tuple(node._replace(parts=pair) for pair in zip(names, values, strict=True)), ",")
+
+
+def _plain_font(node: Node, others: set[str]) -> Node:
+    """Return a formula with bold letters as the other side writes them: with arrows, or plain."""
+    bold = [name for name in symbols(node) if "\\bf" in name and name not in others]
+    arrows = {name: name.replace("\\bf", "\\vec") for name in bold}
+    plain = {name: other if other in others else name.replace("\\bf", "") for name, other in arrows.items()}
+    if any(name[0] in "ijk" for name in bold) or not bold:
+        return node
+    return substituted(node, {name: Node("symbol", text=other) for name, other in plain.items()})
+
+
+def _components(node: Node) -> Node:
+    """Return 2i - 3j in unit vectors as the tuple (2, -3)."""
+    found = next((bases for bases in _BASES if set(bases) & symbols(node)), None)
+    if found is None or node.kind in ("relation", "list", "group"):
+        return node
+    used = found if found[2] in symbols(node) else found[:2]
+    parts = (substituted(node, {base: integer(int(base == one)) for base in found}) for one in used)
+    return Node("group", tuple(worked_out(part) for part in parts), "()")
+
+
+def _chosen(node: Node) -> Node:
+    """Return a formula with C(n, k) and P(n, k) as a binomial and as n!/(n-k)!."""
+    parts = tuple(map(_chosen, node.parts))
+    if node.kind != "call" or node.text not in ("C", "P") or len(parts) != 2:
+        return node._replace(parts=parts)
+    if node.text == "C":
+        return Node("call", parts, "binom")
+    below = Node("call", (Node("+", (parts[0], Node("negate", (parts[1],)))),), "factorial")
+    return Node("/", (Node("call", parts[:1], "factorial"), below))

@@ -1,0 +1,179 @@
+r"""What a sentence says about the numbers in it, in many languages: a text enters, the number it settles on leaves.
+
+"17, not 18" and "17 rather than 18" settle on 17; "not 17", "at least 17", "17 or 18" and "twice 17" on nothing. Of
+several numbers the last counts that no preposition governs: 17 in "17 of the 20 are left after 3 days".
+"""
+
+from __future__ import annotations
+
+import re
+
+from stages.rewards.mathematics.lexicon import WORDS
+from stages.rewards.mathematics.numbers import IN_TEXT, MAX_CHARACTERS, normal
+
+_SAID = WORDS["prose"]
+
+
+def _any(names: str, signs: str) -> str:
+    return rf"(?<![^\W\d_])(?:{'|'.join(_SAID[names])})(?![^\W\d_])|{_SAID[signs]}"
+
+
+_NUMBER = r"[-+]?\d[\d.,/]*"
+_HEDGES = re.compile(
+    rf"{_any('denials', 'denied_signs')}|{_any('bounds', 'bound_signs')}|n['’]t\b|≠|!=|\\neq?\b", re.IGNORECASE
+)
+_EITHER = re.compile(rf"{_any('either', 'either_signs')}|(?<=\d)\s+(?:o|u|e|of)\s+(?=\d)", re.IGNORECASE)
+_BOUND_BEHIND = re.compile(
+    r"^[\s\w%$€]{0,12}?\b(?:or (?:more|less|fewer|greater|higher|lower|so)|and (?:above|up|below|over)|squared|cubed"
+    r"|digits)\b",
+    re.I,
+)
+_CONTRAST = re.compile(
+    rf"(?<=[\d\w%$€£)}}*.])\s?{_SAID['contrasts']}\s*(?:\w+\s)?[$€£*\\(]{{0,3}}{_NUMBER}"
+    r"(?:\s?[^\W\d_]+){0,2}[)）*$]{0,3}(?=[\s.,;。，!）)]|$)",
+    re.IGNORECASE,
+)
+_WRONG_ONE = re.compile(
+    rf"[;,；，]\s*[$*]{{0,2}}{_NUMBER}[$*]{{0,2}}\s(?:would be|is|was|are)\s(?:wrong|incorrect|not)[^.;]*",
+    re.IGNORECASE,
+)
+_INSTEAD = re.compile(
+    rf"(?:{_any('denials', 'denied_signs')})\s*(?:\w+\s)?[$*(]{{0,2}}{_NUMBER}[$*)]{{0,2}}\s?[,，、;]?\s?"
+    rf"(?:it is |es ist )?{_SAID['instead']}\s*(?=\D{{0,12}}\d)"
+    rf"|{_NUMBER}\s?(?:{_SAID['instead_behind']})(?=\D{{0,12}}\d)",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(
+    r"[(（](?:which|since|because|as|not|see|many|where|so|that)\b[^()（）]*[)）]"
+    r"|,?\s*\(?(?:i\.e\.|that is),?\s(?:about|approximately|roughly|around|some)\s[^;\n]*",
+    re.I,
+)
+_BUT = re.compile(
+    rf"\b(?:not|nicht|no|não|non|не)\s{_NUMBER}\s?[;,]\s(?:it is|but|es ist|sondern|sino|mas)\s(?=\D{{0,12}}\d)",
+    re.IGNORECASE,
+)
+_LABELLED = re.compile(
+    rf"(?:[—–-]\s?)?(?:\b(?:see|cf\.?|siehe)\s)?(?<![^\W\d_])(?:{'|'.join(_SAID['labels'].split())})s?\s?[.#(]*\s?"
+    rf"{_NUMBER}(?![\d.]*[A-Za-z^])\)?|第\s?{_NUMBER}\s?[步题问页章节]",
+    re.IGNORECASE,
+)
+_GOVERNED = re.compile(
+    rf"(?:(?<![^\W\d_])(?:{'|'.join(_SAID['governors'].split())})(?![^\W\d_])|i\.e\.,?|(?:for|if|when|where|at)\s\w\s?=)"
+    r"\s*(?:(?:about|only|all|any|the|a|an|these|those|his|her|its|den|dem|les|los|las)\s+){0,2}[$€£(*\\]*$",
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"(?<!US)[A-Za-z][A-Za-z]$(?<!USD|EUR|GBP|CNY|RMB|INR)(?<!Rs)")  # before a digit: AZYUK2A, no USD17
+_LISTED = re.compile(r"\d、[-\d./]{1,20}[^\d、]*$")  # 16、17
+_TWISTS = frozenset(_SAID["twists"].split())
+_RANGE = re.compile(r"\d\W*(?:to|bis|à|a|até|до|through)\s*\d|[^\W\d]{2}\s(?:of|von|de|di|из)\s\d", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?:\b(?:between|zwischen|entre|tra)|между|介于)[^.;]{1,30}$", re.IGNORECASE)
+_CHECK = re.compile(rf"^\W*(?:{_SAID['checks']})", re.IGNORECASE)
+_ORDINAL = re.compile(r"\bthe\s\d+(?:st|nd|rd|th)\s[a-z]{3}", re.IGNORECASE)
+_HAS = re.compile(r"\banswer\s(?:has|contains)\b", re.IGNORECASE)
+_REACHES = re.compile(
+    r"(?:comes?|amounts?|equals?|adds?|sums?|rounds?|simplif\w+|reduces?|leads?|drops?|rises?|falls?|grows?|\w+ases?|\w+ased)\s(?:up\s)?to\s\W*$",
+    re.IGNORECASE,
+)
+
+
+def settled(text: str) -> str:
+    """Return a text without the numbers that it names only to deny them: "17, not 18" as "17"."""
+    if len(text) > 4 * MAX_CHARACTERS or sum(map(str.isdigit, text)) < 2:
+        return text
+    for pattern in (_BUT, _INSTEAD, _CONTRAST, _WRONG_ONE, _ASIDE, _LABELLED):
+        first = re.search(r"\d", text)  # "17, not 18" settles on 17, "it is not 18" on nothing
+        start = first.end() if first is not None and pattern is _CONTRAST else 0
+        shorter = text[: max(0, start - 1)] + pattern.sub(" ", text[max(0, start - 1) :])
+        text = shorter if any(map(str.isdigit, shorter)) else text
+    return text
+
+
+def hedges(text: str) -> bool:
+    """Say whether a text denies, bounds or doubts its number, offers a choice, or says something else of it."""
+    if not any(letter.isalpha() or letter in "≠!" for letter in text):
+        return False
+    return bool(
+        _HAS.search(text)
+        or _HEDGES.search(text)
+        or _EITHER.search(text)
+        or _ORDINAL.search(text)
+        or _LABELLED.search(text)
+    )
+
+
+def is_check(sentence: str) -> bool:
+    """Say whether a sentence only checks an answer: "Check: 17 + 3 = 20"."""
+    return _CHECK.match(sentence) is not None
+
+
+def last_number(text: str) -> str | None:
+    """Return the number that a text settles on as written, with an "or" and the number before it where they are joined;
+    None where there is none, or where it is denied, bounded or part of another statement."""
+    tail = normal(settled(text[-4 * MAX_CHARACTERS :]))
+    labels = [match.span() for match in _LABELLED.finditer(tail)]
+    found = [
+        match
+        for match in IN_TEXT.finditer(tail)
+        if not _CODE.search(tail, max(0, match.start() - 4), match.start())
+        and not tail[: match.start()].rstrip("{ ").endswith(("^", "_"))
+        and not any(start <= match.start() < end for start, end in labels)
+    ]
+    sentence = (
+        max((tail.rfind(end, 0, found[-1].start()) for end in ("\n", ". ", "! ", "? ")), default=-1) if found else -1
+    )
+    last_ones = [match for match in found if match.start() > sentence]
+    free = [match for match in last_ones if not _governed(tail[max(0, match.start() - 40) : match.start()])]
+    chosen = free or last_ones
+    if not chosen:
+        return None
+    last = chosen[-1]
+    before, after = tail[max(sentence + 1, last.start() - 60) : last.start()], tail[last.end() : last.end() + 30]
+    clause = re.split(r"[;；,，。:：]\s|\d", before)[-1]
+    if hedged_around(clause, after) or _BETWEEN.search(before):
+        return None
+    if _LISTED.search(text[-60:]) or re.search(rf"(?:{_EITHER.pattern})\s?$", before, re.IGNORECASE):
+        return f"or {last.group()}"
+    place = found.index(last)
+    if place and re.fullmatch(
+        rf"\s?,?\s?(?:{_EITHER.pattern}|、|o|u|e|of)\s?[^\W\d]{{0,3}}\s?",
+        tail[found[place - 1].end() : last.start()],
+        re.I,
+    ):
+        return tail[found[place - 1].start() : last.end()]
+    return last.group()
+
+
+def only_number(text: str) -> str | None:
+    """Return the one number of a text that no preposition governs, where it has others: 17 of 20 apples."""
+    found = [*IN_TEXT.finditer(text)]
+    free = [match for match in found if not _governed(text[max(0, match.start() - 40) : match.start()])]
+    return (
+        free[0].group()
+        if len(free) == 1 < len(found) and not _RANGE.search(text) and re.search(r"[^\W\d_]{2}", text)
+        else None
+    )
+
+
+def denies(before: str, piece: str) -> bool:
+    """Say whether the words before a piece of a sentence deny, bound or label it."""
+    return hedges(f"{re.split(r'[;；,，。:：0-9]', before)[-1][-60:]}{piece}")
+
+
+def _governed(before: str) -> bool:
+    return _GOVERNED.search(before) is not None and not _REACHES.search(before)
+
+
+def hedged_around(before: str, after: str) -> bool:
+    """Say whether the words before and behind a number deny or bound it."""
+    near = after[:14]
+    behind = re.match(rf"\W{{0,3}}(?:[이가은는]\s?)?(?:{_SAID['denied_signs']}|{_SAID['bound_signs']}|değil)", near)
+    wrong = re.match(r"[)$*]*\s*(?:(?:is|was)\s)?(?:not\b|n['’]t\b|incorrect\b|wrong\b|false\b)", after, re.IGNORECASE)
+    words = {word.lower() for word in re.findall(r"[^\W\d_]+", before[-24:])[-2:]}
+    return bool(
+        _HEDGES.search(f"{before}0")
+        or behind
+        or wrong
+        or _BOUND_BEHIND.match(after)
+        or words & _TWISTS
+        or _HAS.search(before + after[:8])
+    )

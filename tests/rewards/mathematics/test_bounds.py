@@ -1,0 +1,75 @@
+"""No formula stalls: every kind of piece at every size has its value, or none, within milliseconds of CPU time."""
+
+from __future__ import annotations
+
+import time
+from itertools import product
+
+import pytest
+
+from stages.rewards.mathematics import answers, expression, math, symbolic
+from stages.rewards.verdict import Verdict
+
+SIZES = (
+    "7",
+    "-3",
+    "0",
+    "\\frac{1}{7}",
+    "10^{9}",
+    "10^{300}",
+    "10^{3000}",
+    "10^{60000}",
+    "2^{10^{6}}",
+    "9^{9^{9}}",
+    "7^{7^{7^{7}}}",
+)
+PIECES = (
+    "%s", "-%s", "%s+1", "%s \\cdot x", "x^{%s}", "{%s}^{5}", "{%s}^{1/3}", "5^{%s}", "\\frac{1}{%s}", "\\sqrt{%s}",
+    "\\sqrt[7]{%s}", "\\sqrt[%s]{5}", "\\log_2 %s", "\\ln(%s)", "\\exp(%s)", "\\sin(%s)", "\\cos(x+%s)",
+    "\\tan(%s)", "\\cot(%s)", "\\sinh(%s)", "\\tanh(%s)", "\\arctan(%s)", "\\arcsin(%s)",
+    "\\operatorname{arcsinh}(%s)", "(%s)!", "((%s)!)!", "\\binom{%s}{5}", "\\binom{50}{%s}", "\\lfloor %s \\rfloor",
+    "\\lceil \\frac{%s}{7} \\rceil", "\\gcd(%s, 12)", "\\max(%s, 2)", "%s \\bmod 7", "7 \\bmod (%s)", "|%s|",
+    "f(%s)", "\\sum_{k=1}^{%s} k", "\\prod_{k=1}^{%s} k", "\\begin{pmatrix} %s & 1 \\\\ 1 & 2 \\end{pmatrix}",
+    "%s \\pmod 7", "(%s)\\%%", "%s^\\circ", "\\sin(%s)^\\circ", "A^{%s}B", "x < %s", "\\{%s, 1\\}", "(%s, 2)",
+    "\\operatorname{cis}(%s)", "1 + \\frac{1}{1 + \\frac{1}{%s}}", "(%s)(%s)(%s)(%s)", "%s+%s+%s+%s+%s",
+    "\\sin(\\cos(\\exp(%s)))",
+)  # fmt: skip
+LIMIT_S = 0.25
+"""CPU time of one comparison, five times what is aimed at: another process may share the core's caches."""
+
+
+def _cost(wanted: str, given: str) -> float:
+    """The CPU seconds of one judgement, the better of two."""
+    costs = []
+    for _ in range(2):
+        start = time.process_time()
+        math.judge(given, wanted, worked=False)
+        costs.append(time.process_time() - start)
+    return min(costs)
+
+
+@pytest.mark.parametrize("piece", PIECES)
+def test_every_piece_at_every_size_is_judged_at_once(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(symbolic, "equal", lambda *_: Verdict(None, "asked of a worker, which can be killed"))
+    for size in SIZES:
+        text = piece % ((size,) * piece.replace("%%", "").count("%s"))
+        for other in (text + " + 0", "x+1", "17", f"{text}, 3"):
+            assert _cost(text, other) < LIMIT_S, (text, other)
+            assert _cost(other, text) < LIMIT_S, (other, text)
+
+
+@pytest.mark.parametrize(("outer", "size"), [*product(("\\sin(%s)", "%s \\cdot %s", "\\frac{%s}{7}"), SIZES[-4:])])
+def test_long_lists_of_large_numbers_cost_no_more_than_their_parts(
+    outer: str, size: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(symbolic, "equal", lambda *_: Verdict(None, "asked of a worker, which can be killed"))
+    one = outer % ((size,) * outer.count("%s"))
+    items = [f"{one}+{place}" for place in range(20)]
+    assert _cost(", ".join(items), ", ".join(reversed(items))) < 4 * LIMIT_S
+
+
+def test_a_periodic_function_of_a_huge_number_has_no_value_here() -> None:
+    nodes = [expression.read(text) for text in ("\\sin(10^{40})", "\\sin(10^{40}+1)", "\\sin(10^{9})")]
+    assert nodes[0] and nodes[1] and nodes[2]
+    assert answers.agree(nodes[0], nodes[1]) is None
+    assert answers.agree(nodes[2], nodes[2]) is True
