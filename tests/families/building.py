@@ -149,7 +149,7 @@ def tokenizer(family: str) -> Any:
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocabulary = {letter: number for number, letter in enumerate([*letters, *special])}
     named = {"bos_token": special[0], "eos_token": special[1], "pad_token": special[2], "unk_token": None}
-    if "Qwen" in family and style == "qwen":
+    if "Qwen" in family:  # whatever the folder says: what transformers makes of a tokenizer beside such a config
         made = Qwen2Tokenizer(vocab=vocabulary, merges=[], **named)
         made.add_special_tokens({"additional_special_tokens": list(special[3:])})
         return made

@@ -13,6 +13,7 @@ from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from stages.core.errors import InputError
+from stages.policy.models import families
 from stages.policy.models.comparing import UNQUANTISED
 from stages.policy.models.reading import outside, read_json
 
@@ -95,6 +96,10 @@ def refuse_other_kinds(folder: Path, config: Any, raw: dict[str, Any], *, judge:
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
         what = f"`{folder}` is a {config.model_type}, which is no causal language model"
         raise InputError(what, hint="import a decoder, such as a Qwen or Llama model")
+    if fault := families.refusal(config):
+        raise InputError(
+            f"`{folder}` is of no use here: {fault}", hint="import a decoder, such as a Qwen or Llama model"
+        )
     named = raw.get("architectures")
     named = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
     known = _writers()

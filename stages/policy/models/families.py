@@ -4,13 +4,15 @@ The fast ways of computing a row (a start shared by all rows, rows padded to one
 are right for the architectures that they were compared for with a plain forward pass of the row alone, and for no other
 without a word: a cache may hold latents, states or sinks, and a model may count padding as positions. So the types are
 listed by what they were found to allow (transformers 5.17, all its causal language models:
-`python -m tests.bench families` makes the lists anew), and whatever stands in none is computed row by row, without a
+`python -m tests.bench.families` measures them anew), and whatever stands in none is computed row by row, without a
 cache: slower, and right for every decoder.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 
 def _names(text: str) -> frozenset[str]:
@@ -141,6 +143,29 @@ def why_not_fast(config: Any, tokens: int) -> str:
     if tokens > (seen := window(config)):
         return f"its attention window of {seen:g} tokens is shorter than a row of {tokens}"
     return ""
+
+
+def abilities(config: Any) -> dict[str, str]:
+    """What a model can be used for, from its config alone: what is sampled (sample, eval, rl, distillation of a
+    student's own words), trained (sft, rl, distill, logprobs) or made a judge -> `fast`, `slow: why` or `no: why`."""
+    longest, limit = positions(config), min(window(config), rope_border(config))
+    slow = why_not_fast(config, 1)
+    long = "" if limit >= longest else f", slow for rows of more than {limit:g} tokens"
+    if rope_border(config) < longest:
+        long += f", no row may cross {rope_border(config):g} tokens while it is sampled"
+    judge = "fast" if type(config) in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and pads(config) else ""
+    plainly = "fast" if pads(config) else "slow: row by row"
+    return {
+        "sample": (f"slow: {slow}, so `generate` draws" if slow else "fast") + long,
+        "train": f"{plainly}{', the start of prompts is read in every row' if slow and pads(config) else ''}",
+        "judge": judge or f"no: transformers knows no scalar head for a {config.model_type}",
+    }
+
+
+def positions(config: Any) -> float:
+    """Positions of a text model, infinite where its architecture has no limit."""
+    found = value(config.get_text_config(), "max_position_embeddings")
+    return float(found) if isinstance(found, int) and found > 0 else float("inf")
 
 
 def attention(config: Any) -> str | None:

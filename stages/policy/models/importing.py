@@ -22,6 +22,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from stages.core.errors import InputError, MissingError
 from stages.core.storage import disk
+from stages.policy.models import families
 from stages.policy.models.chat import turn_end
 from stages.policy.models.choosing import gguf_in, refuse_adapter, refuse_other_kinds, weight_files
 from stages.policy.models.comparing import compared
@@ -47,8 +48,9 @@ def import_model(
     stored in bfloat16 unless it is float32 or float16. The contract has no template, the house's tags, and the end ids
     of all places that name any. Without `pad_token` the model's own padding is kept where it ends nothing, else the
     first of PAD_TOKENS, or any other special token, that does not. Returns sha256 (of the weights file as read; of the
-    list of hashes when there are several), parameters, architecture, dtype, eos_ids, pad_token, pad_replaced and, where
-    something was left aside, disagreed or was changed, notes. `told` hears the hash of each file of weights.
+    list of hashes when there are several), parameters, architecture, dtype, eos_ids, pad_token, pad_replaced, abilities
+    (see `families`) and, where something was left aside, disagreed or was changed, notes. `told` hears the hash of each
+    file of weights.
 
     Raises MissingError, InputError (pickled, quantised or incomplete weights, adapters, no language model, files that
     cannot be read) and ContractError (no padding token, tokens without a row in the embedding).
@@ -120,6 +122,7 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
         "eos_ids": ends,
         "pad_token": tokenizer.pad_token,
         "pad_replaced": replaced,
+        "abilities": families.abilities(read_config(folder)),
         **({"notes": notes} if notes else {}),
     }
 
