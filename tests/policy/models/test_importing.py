@@ -56,6 +56,7 @@ def test_a_local_folder_is_copied_byte_for_byte_with_its_hash_on_record(tmp_path
         "eos_ids": [256],
         "pad_token": "<unk>",
         "pad_replaced": True,
+        "abilities": {"sample": "fast", "train": "fast", "judge": "fast"},
     }
 
 
