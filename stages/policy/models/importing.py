@@ -10,17 +10,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from safetensors import safe_open
+from transformers import PreTrainedTokenizerFast
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
-from stages.core.errors import InputError, MissingError
+from stages.core.errors import ContractError, InputError, MissingError
 from stages.core.storage import disk
 from stages.policy.models import families
 from stages.policy.models.chat import turn_end
@@ -73,7 +77,7 @@ def refuse_foreign(folder: Path) -> None:
     refuse_adapter(folder)
     judge = (folder / _JUDGE).is_file()
     refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"), judge=judge)
-    load_tokenizer(folder, grown=True)
+    _tokenizer(folder)
 
 
 @dataclass(frozen=True)
@@ -92,8 +96,8 @@ class _Source:
 
 def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told | None) -> dict[str, Any]:
     source = _checked(path)
-    tokenizer = load_tokenizer(path, grown=True)
-    notes = source.notes + fit_vocabulary(tokenizer, source.rows)
+    tokenizer, as_written = _tokenizer(path)
+    notes = source.notes + as_written + fit_vocabulary(tokenizer, source.rows)
     ends, differing = settle_ends(_ends_said(path, source.raw, tokenizer), source.rows, tokenizer.bos_token_id)
     text = _text(source.raw)
     pad, replaced = settle_special(tokenizer, text.get("pad_token_id"), ends, source.rows, pad_token)
@@ -125,6 +129,34 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
         "abilities": families.abilities(read_config(folder)),
         **({"notes": notes} if notes else {}),
     }
+
+
+def _tokenizer(path: Path) -> tuple[PreTrainedTokenizerBase, list[str]]:
+    """The folder's tokenizer, and a note where AutoTokenizer would make another one of it.
+
+    transformers 5.17 builds the class that tokenizer_config.json names with that class's own parts: of a byte-level BPE
+    under `LlamaTokenizerFast` (DeepSeek-R1-Distill-Llama) it makes one that drops every blank. What the model was
+    trained with stands in tokenizer.json; it is taken where it can be sealed so that transformers reads it back.
+    Raises ContractError where it cannot, and InputError as `read_tokenizer`.
+    """
+    try:
+        return load_tokenizer(path, grown=True), []
+    except ContractError as error:
+        with outside(f"the tokenizer of `{path}` cannot be read"):
+            written = PreTrainedTokenizerFast.from_pretrained(path, local_files_only=True)
+        if not _comes_back(written, path / "config.json"):
+            raise error
+    named = read_json(path / "tokenizer_config.json").get("tokenizer_class")
+    return written, [f"transformers makes another tokenizer of its class {named}; tokenizer.json is taken as it is"]
+
+
+def _comes_back(tokenizer: PreTrainedTokenizerBase, config: Path) -> bool:
+    """Whether transformers reads this tokenizer back as it is from a sealed folder with such a config.json."""
+    with TemporaryDirectory() as trial, suppress(ContractError):
+        shutil.copyfile(config, Path(trial) / config.name)
+        save_tokenizer(tokenizer, Path(trial))
+        return True
+    return False
 
 
 def _checked(path: Path) -> _Source:

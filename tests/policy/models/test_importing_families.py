@@ -11,7 +11,15 @@ import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig, AutoModelForCausalLM, BloomConfig, MambaConfig
+from tokenizers import Tokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    MambaConfig,
+)
 
 from stages.core.contract import Contract
 from stages.core.errors import R1Error
@@ -151,3 +159,22 @@ def test_a_routers_bias_stays_float32_when_the_weights_become_bfloat16() -> None
     assert kept == {f"model.layers.{i}.mlp.gate.e_score_correction_bias" for i in range(2)}
     after = next(part for name, part in model.named_buffers() if "correction" in name)
     assert after.unique().item() == pytest.approx(1.001)
+
+
+def test_the_tokenizer_of_an_r1_distill_llama_is_the_one_in_its_file_whatever_its_class_makes_of_it(
+    tmp_path: Path,
+) -> None:
+    source = styles.folder("r1_distill", tmp_path / "source")
+    settings = source / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "tokenizer_class": "LlamaTokenizerFast"}))
+    text = "We add 12 and\n345, then check."
+    assert (
+        AutoTokenizer.from_pretrained(source).decode(AutoTokenizer.from_pretrained(source)(text)["input_ids"]) != text
+    )
+    found = import_model(source, tmp_path / "model")
+    assert found["notes"] == [
+        "transformers makes another tokenizer of its class LlamaTokenizerFast; tokenizer.json is taken as it is"
+    ]
+    sealed = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert sealed(text)["input_ids"] == Tokenizer.from_file(str(source / "tokenizer.json")).encode(text).ids
+    assert sealed.chat_template == styles.R1_DISTILL
