@@ -1,4 +1,4 @@
-"""From a config alone: what is no decoder is refused, what is not known is computed plainly, and what is slow says so."""
+"""From a config alone: no decoder is refused, what is not known is computed plainly, and what is slow says so."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_every_causal_config_class_is_read_or_refused_in_a_sentence(tmp_path: Pa
             assert error.hint
             refused.append(kind.__name__)
     assert len(read) + len(refused) == len(MODEL_FOR_CAUSAL_LM_MAPPING) - 2
-    assert {"BartConfig", "WhisperConfig"} <= set(refused) and len(refused) < 20
+    assert {"BartConfig", "WhisperConfig", "BertConfig", "XLNetConfig"} <= set(refused) and len(refused) < 40
 
 
 def test_an_architecture_that_counts_no_positions_is_granted_a_stated_number() -> None:
