@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from stages.core.stats.ranking import RankedPair, RankedPoint
 from stages.core.templates import Asked
 
 if TYPE_CHECKING:
+    from stages.core.run.preflight import Foreseen
     from stages.core.run.runner import Work
     from stages.policy.judges.judge import JudgeConfig, JudgeScorer
     from stages.policy.judges.judge_training import Example
@@ -121,6 +122,20 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             "std": judge_config.std,
         },
     )
+
+
+def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
+    """Refuse a model that cannot become a judge before anything is built; its config is enough to tell."""
+    folder = inputs["model"].folder
+    if folder is None:
+        return [f"whether `{inputs['model'].text}` can become a judge shows when it is there"]
+    from stages.policy.models import families, reading
+
+    can = families.abilities(reading.read_config(folder))["judge"]
+    if can.startswith("no"):
+        what = f"`{inputs['model'].text}` cannot become a judge ({can.removeprefix('no: ')})"
+        raise InputError(what, hint="start the judge from a Llama or Qwen model: `inputs.model=NAME`")
+    return []
 
 
 def judge_contract(recipe: Recipe, model: Model, tell: Callable[[str], None] | None = None) -> Contract:

@@ -242,6 +242,9 @@ def bring(
     screen.say(f"{artifact.address}  {artifact.kind}  {artifact.path}")
     for note in artifact.metrics.get("notes", []):
         screen.say(f"note: {note}")
+    for use, how in artifact.metrics.get("abilities", {}).items():
+        if how != "fast":
+            screen.say(f"{use}: {how}")
     screen.data(_summary(artifact))
 
 

@@ -65,10 +65,12 @@ def import_model(
         raise MissingError(f"there is no `{source}`", hint="give a folder or a .gguf file")
     gguf = gguf_in(path)
     if gguf is None:
-        return _import_folder(path, folder, pad_token, told)
-    from stages.policy.models.packed import import_gguf
+        figures = _import_folder(path, folder, pad_token, told)
+    else:
+        from stages.policy.models.packed import import_gguf
 
-    return import_gguf(gguf, folder, pad_token, told)
+        figures = import_gguf(gguf, folder, pad_token, told)
+    return {**figures, "abilities": families.abilities(read_config(folder))}
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -126,7 +128,6 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
         "eos_ids": ends,
         "pad_token": tokenizer.pad_token,
         "pad_replaced": replaced,
-        "abilities": families.abilities(read_config(folder)),
         **({"notes": notes} if notes else {}),
     }
 
