@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -89,6 +89,7 @@ class Piece(NamedTuple):
     after: tuple[str, ...]
 
 
+@lru_cache(maxsize=16)
 def dressed(text: str) -> str:
     """Return an answer with its units in plain spelling: m s⁻¹ as m s^-1, ^\\circ C as ℃, \\mu m as μm."""
     text = _MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text))
@@ -120,7 +121,9 @@ def compare(given: str, wanted: str) -> Scale | bool | None:
         and set(map(_stem, (*one.before, *one.after))) & _lessening()
     ):
         return None  # a decrease of 20% is no 20%
-    return _beside(one, two)
+    scale = _beside(one, two)
+    measured = theirs and gold and one.after != two.after and scale is not None
+    return True if measured and one.number.form == "plain" and _equal(one, two) and _has_units(one, two) else scale
 
 
 def bare(text: str) -> str:
@@ -185,6 +188,10 @@ def _matched(theirs: Sequence[Piece], gold: Sequence[Piece]) -> bool:
             return False
         left.remove(match)
     return True
+
+
+def _has_units(one: Piece, two: Piece) -> bool:
+    return all(units.read(side.after)[0] and side.number.percent == one.number.percent for side in (one, two))
 
 
 def _equal(one: Piece, two: Piece) -> bool:

@@ -271,6 +271,7 @@ class _Parser(Brackets):
         r"""What stands under a mark, which is kept: \dot{x} is another name than x; a font alone changes no formula."""
         inside = self.argument()
         name = lettered(inside)
+        name = "".join(sorted(name)) if accent == "bar" and name.isupper() else name  # a segment
         if accent in ("bf", "cal", "frak") and inside.kind != "symbol":
             return inside
         return self.symbol(f"{name}\\{accent}") if name else self.node("call", inside, text=accent)

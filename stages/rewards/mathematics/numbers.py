@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -134,7 +135,7 @@ _BASED = re.compile(r"\d\)?_\{?\d")
 _LEFTOVER = re.compile(
     r"[^\W\d_](?:[^\W\d_]|[\u0300-\u036f\u064b-\u0652\u0900-\u0dff\u0e00-\u0eff]|['’-](?=[^\W\d_]))*|[\s.,:;!?'\"()*=_]|/\s?(?=[^\W\d_])"
 )
-_WORD = re.compile(r"[A-Za-z]+")
+_WORD = re.compile(r"[A-Za-zΩμ]+")
 OPERATION_WORDS = frozenset(WORDS["prose"]["operations"].split())
 HEDGES = re.compile(
     r"\b(?:or|either|neither|nor|not|never|than|between|except|versus|vs|at (?:least|most)|(?:any|every)thing but"
@@ -169,6 +170,7 @@ class Number(NamedTuple):
     form: str
 
 
+@lru_cache(maxsize=16)  # one judgement asks for the same two texts again and again
 def plain(text: str) -> str:
     r"""Return an answer as LaTeX: full-width and Chinese spellings unified, its one box taken off, 1{,}234 as 1234."""
     text = text[: 4 * MAX_CHARACTERS]
@@ -188,6 +190,7 @@ def plain(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=16)
 def normal(text: str) -> str:
     """Return an answer in the plainest form: `plain`, and LaTeX spellings and markdown frames taken off."""
     text = plain(text)

@@ -44,7 +44,7 @@ _INSTEAD = re.compile(
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"[(（](?:which|since|because|as|not|see|many|where|so|that)\b[^()（）]*[)）]"
+    r"[(（](?:which|since|because|as|not|see|many|where|so|that|out of)\b[^()（）]*[)）]"
     r"|,?\s*\(?(?:i\.e\.|that is),?\s(?:about|approximately|roughly|around|some)\s[^;\n]*",
     re.I,
 )
@@ -58,7 +58,8 @@ _LABELLED = re.compile(
     re.IGNORECASE,
 )
 _GOVERNED = re.compile(
-    rf"(?:(?<![^\W\d_])(?:{'|'.join(_SAID['governors'].split())})(?![^\W\d_])|i\.e\.,?|(?:for|if|when|where|at)\s\w\s?=)"
+    rf"(?:(?<![^\W\d_])(?:{'|'.join(_SAID['governors'].split())})(?![^\W\d_])|i\.e\.,?|(?:for|if|when|where|at)\s\w\s?="
+    r"|\bto\s(?!(?:about|be|get|give|find|have|make|yield|obtain|roughly|nearly|exactly|only|just)\b)[a-z]{3,}(?=\s))"
     r"\s*(?:(?:about|only|all|any|the|a|an|these|those|his|her|its|den|dem|les|los|las)\s+){0,2}[$€£(*\\]*$",
     re.IGNORECASE,
 )
@@ -66,6 +67,8 @@ _CODE = re.compile(r"(?<!US)[A-Za-z][A-Za-z]$(?<!USD|EUR|GBP|CNY|RMB|INR)(?<!Rs)
 _LISTED = re.compile(r"\d、[-\d./]{1,20}[^\d、]*$")  # 16、17
 _TWISTS = frozenset(_SAID["twists"].split())
 _RANGE = re.compile(r"\d\W*(?:to|bis|à|a|até|до|through)\s*\d|[^\W\d]{2}\s(?:of|von|de|di|из)\s\d", re.IGNORECASE)
+_OUT_OF = re.compile(r"\S*\s?\bout of\b", re.IGNORECASE)
+_CHECKED = re.compile(rf"(?<=[.!?。])\s*(?:{_SAID['checks']})\w*\s?[:：].*$", re.IGNORECASE | re.DOTALL)
 _BETWEEN = re.compile(r"(?:\b(?:between|zwischen|entre|tra)|между|介于)[^.;]{1,30}$", re.IGNORECASE)
 _CHECK = re.compile(rf"^\W*(?:{_SAID['checks']})", re.IGNORECASE)
 _ORDINAL = re.compile(r"\bthe\s\d+(?:st|nd|rd|th)\s[a-z]{3}", re.IGNORECASE)
@@ -80,7 +83,7 @@ def settled(text: str) -> str:
     """Return a text without the numbers that it names only to deny them: "17, not 18" as "17"."""
     if len(text) > 4 * MAX_CHARACTERS or sum(map(str.isdigit, text)) < 2:
         return text
-    for pattern in (_BUT, _INSTEAD, _CONTRAST, _WRONG_ONE, _ASIDE, _LABELLED):
+    for pattern in (_CHECKED, _BUT, _INSTEAD, _CONTRAST, _WRONG_ONE, _ASIDE, _LABELLED):
         first = re.search(r"\d", text)  # "17, not 18" settles on 17, "it is not 18" on nothing
         start = first.end() if first is not None and pattern is _CONTRAST else 0
         shorter = text[: max(0, start - 1)] + pattern.sub(" ", text[max(0, start - 1) :])
@@ -149,7 +152,7 @@ def only_number(text: str) -> str | None:
     free = [match for match in found if not _governed(text[max(0, match.start() - 40) : match.start()])]
     return (
         free[0].group()
-        if len(free) == 1 < len(found) and not _RANGE.search(text) and re.search(r"[^\W\d_]{2}", text)
+        if len(free) == 1 < len(found) and not _RANGE.search(_OUT_OF.sub("of", text)) and re.search(r"[^\W\d_]{2}", text)
         else None
     )
 
