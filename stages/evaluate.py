@@ -33,9 +33,8 @@ from stages.core.run import shards
 from stages.core.stats import scores
 from stages.core.stats.scores import Row
 from stages.core.storage import disk
-from stages.rewards import accuracy, choice, registry, scoring, steps
+from stages.rewards import accuracy, choice, mathematics, registry, scoring, steps
 from stages.rewards.grading import Grader
-from stages.rewards.mathematics import math
 from stages.rewards.registry import MEASURED
 
 if TYPE_CHECKING:
@@ -227,10 +226,10 @@ def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
     answer = None if found.how == "none" else accuracy.committed(found, row)
     if answer is None or not answer.strip():
         return None
-    answer = answer[: math.MAX_CHARACTERS]
+    answer = answer[: mathematics.MAX_CHARACTERS]
     if row.verifier == "math":
-        number = math.read_number(math.normal(answer))
-        if isinstance(number, math.Number):
+        number = mathematics.read_number(mathematics.normal(answer))
+        if isinstance(number, mathematics.Number):
             return f"{number.value}%" if number.percent else str(number.value)
     if row.verifier == "choice":
         return choice.option(answer) or text.canonical(answer)

@@ -26,8 +26,7 @@ from stages.core.data.values import Unusable, as_text, shown
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.fingerprint import later
 from stages.core.rows import JUDGES, VERIFIERS, Prompt
-from stages.rewards import accuracy
-from stages.rewards.mathematics import math
+from stages.rewards import accuracy, mathematics
 from stages.rewards.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -278,7 +277,7 @@ def _together(answers: list[str], verifier: str) -> str:
     if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
         return answers[0]
     joined = Prompt("", "?", ", ".join(answers), verifier)
-    words = any(math.is_words(math.normal(each)) for each in answers)
+    words = any(mathematics.is_words(mathematics.normal(each)) for each in answers)
     turned = ", ".join(reversed(answers))
     read = verifier == "math" and not words and accuracy.check_gold(joined).value == 1.0
     if (

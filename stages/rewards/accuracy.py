@@ -9,16 +9,18 @@ template's strict format as well, in which only `<answer>` counts: there it is t
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
-from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed
-from stages.rewards import choice, code, program
+from stages.core.text import SENTENCE_END, Commitment, boxed, format_fault, last_committed
+from stages.rewards import choice, code, mathematics, program
 from stages.rewards.declared import Judged, Reward
-from stages.rewards.mathematics import math
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_GOLDS = 32  # of a row that has several
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
 
@@ -29,7 +31,7 @@ _TAIL = 4000  # characters of free text that are searched for an answer nobody m
     needs=("gold",),
     waits=True,
     builds_on=("code",),
-    trials=("hacks.math:NUMBERS", "hacks.math:OTHERS", "hacks.math:TEXTS", "hacks.math:BOXED"),
+    trials=("hacks.math:NUMBERS", "hacks.math:OTHERS", "hacks.math:TEXTS", "hacks.math:BOXED", "hacks.kinds:KINDS"),
 )
 def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
     """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged.
@@ -41,6 +43,8 @@ def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
+    if found.how in ("open", "phrase") and _BOX.search(found.text or "") and not boxed(found.text):
+        return Verdict(0.0, "a box that never closes")
     answer = committed(found, row)
     if answer is None:
         return Verdict(0.0, "no answer found")
@@ -66,7 +70,15 @@ def strict(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
 
 
 def judge(answer_text: str, row: Prompt) -> Verdict:
-    """Judge an extracted answer by the row's verifier: 1, 0, or None for a gold or a verifier that cannot be used."""
+    """Judge an extracted answer by the row's verifier: 1, 0, or None for a gold or a verifier that cannot be used.
+
+    `meta["answers"]`, a list of texts, are golds of which any one is right.
+    """
+    accepted = row.meta.get("answers")
+    if isinstance(accepted, list) and accepted and all(isinstance(each, str) for each in accepted):
+        rest = {key: value for key, value in row.meta.items() if key != "answers"}
+        verdicts = [judge(answer_text, replace(row, answer=each, meta=rest)) for each in accepted[:_GOLDS]]
+        return next((verdict for verdict in verdicts if verdict.value == 1.0), verdicts[0])
     judges = {"math": _math, "choice": _choice, "program": _program, "exact": _exact}
     chosen = judges.get(row.verifier)
     if chosen is None:
@@ -88,8 +100,8 @@ def check_gold(row: Prompt) -> Verdict:
     if row.verifier == "code":
         kind = code.kind_of(row.meta.get("tests"))
         return Verdict(1.0, kind) if kind in ("cases", "asserts") else Verdict(None, kind)
-    verdict = math.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
-    return judge(row.answer, row) if verdict.value == 1.0 else verdict
+    verdict = mathematics.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
+    return judge(row.answer, row) if verdict.value == 1.0 and verdict.reason != mathematics.BY_TEXT else verdict
 
 
 def committed(found: Commitment, row: Prompt) -> str | None:
@@ -100,7 +112,7 @@ def committed(found: Commitment, row: Prompt) -> str | None:
     if row.verifier == "math":
         lettered = choice.option(row.answer) is not None
         opened = choice.opening(tail) if lettered else None
-        last = opened or math.last_answer(tail, math.normal(math.stated(row.answer)))
+        last = opened or mathematics.last_answer(tail, mathematics.normal(mathematics.stated(row.answer)))
         return choice.last_option(tail) if last is None and lettered else last
     if row.verifier == "choice":
         return choice.last_option(tail)
@@ -110,7 +122,7 @@ def committed(found: Commitment, row: Prompt) -> str | None:
 
 
 def _math(answer: str, row: Prompt) -> Verdict:
-    return math.judge(answer, row.answer, worked=bool(row.problem.strip()))
+    return mathematics.judge(answer, row.answer, worked=bool(row.problem.strip()))
 
 
 def _choice(answer: str, row: Prompt) -> Verdict:

@@ -11,8 +11,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from stages.core.data import golds
 from stages.core.rows import Prompt
-from stages.rewards import accuracy, registry, scoring
+from stages.rewards import accuracy, mathematics, registry, scoring
 from stages.rewards.declared import LENGTH
 from stages.rewards.files import lines
 from stages.rewards.verdict import Example, GroupExample, Verdict
@@ -97,9 +98,11 @@ def check_gold(name: str, row: Prompt, options: Mapping[str, Any]) -> Verdict:
     """Say whether the reward can judge a row: 1, or None (the gold cannot be read) or less with the reason, for its own
     gold as the answer."""
     if scoring.needs(name, "gold") and row.verifier != "code":
+        if golds.is_missing(row.answer):
+            return Verdict(None, f"the gold only says that there is no answer: {row.answer}")
         verdict = accuracy.check_gold(row)
-        if verdict.value != 1.0:
-            return verdict
+        if verdict.value != 1.0 or verdict.reason == mathematics.BY_TEXT:
+            return Verdict(None, verdict.reason) if verdict.value == 1.0 else verdict
     if not scoring.applies(name, row):
         return Verdict(None, f"not for rows of this kind (verifier {row.verifier})")
     (verdict,) = _judged(name, [f"<think>so</think><answer>{row.answer}</answer>"], row, "", options)

@@ -92,7 +92,7 @@ def test_the_script_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_stage_that_scores_is_all_rewards_that_the_registry_finds() -> None:
-    assert {"stages.rewards.accuracy", "stages.rewards.overlong", "stages.rewards.mathematics.math"} <= set(
+    assert {"stages.rewards.accuracy", "stages.rewards.overlong", "stages.rewards.mathematics.judging"} <= set(
         lock.closure(["stages.rl"])
     )
 

@@ -14,9 +14,8 @@ from typing import Any
 import atheris  # type: ignore[import-not-found]
 
 with atheris.instrument_imports(include=["stages.rewards.mathematics", "stages.rewards.accuracy", "stages.core.text"]):
-    from stages.rewards import accuracy
-    from stages.rewards.mathematics import math, symbolic
-
+    from stages.rewards import accuracy, mathematics
+from stages.rewards.mathematics import symbolic
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import contract, row
 from tests.rewards.test_examples import MARKS, TAGS, VALUES
@@ -40,7 +39,11 @@ def one(data: bytes) -> None:
     source = atheris.FuzzedDataProvider(data)
     gold, answer = _text(source), _text(source)
     start = time.process_time()
-    verdicts = (math.judge(answer, gold), math.check_gold(gold), accuracy.reward(answer, row(gold), contract()))
+    verdicts = (
+        mathematics.judge(answer, gold),
+        mathematics.check_gold(gold),
+        accuracy.reward(answer, row(gold), contract()),
+    )
     assert time.process_time() - start < _SECONDS, (gold, answer)
     assert all(value is None or 0.0 <= value <= 1.0 for value, _ in verdicts), (gold, answer)
 

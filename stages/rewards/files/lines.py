@@ -80,7 +80,11 @@ def _row(given: dict[str, Any]) -> Asked:
     for key, value in given.items():
         if key not in _OWN:
             meta.setdefault(key, value)
-    answer = _text(given.get("answer"))
+    answer = given.get("answer")
+    if isinstance(answer, list):  # any of them is right
+        meta.setdefault("answers", [_text(each) for each in answer])
+        answer = answer[0]
+    answer = _text(answer)
     row = {key: given[key] for key in _TEXTS if given.get(key) is not None}
     row = {"problem": "", "language": "", **row, "id": str(name), "answer": answer, "meta": meta}
     row.setdefault("verifier", _verifier(meta, answer))
@@ -111,8 +115,10 @@ def _fault(given: dict[str, Any]) -> str:
     for key in _TEXTS:
         if not isinstance(given.get(key, ""), str | None):
             return f"`{key}` should be text"
-    if not isinstance(given.get("answer", ""), str | int | float | None):
-        return "`answer` should be text or a number"
+    answer = given.get("answer", "")
+    several = isinstance(answer, list) and answer and all(isinstance(each, str | int | float) for each in answer)
+    if not several and not isinstance(answer, str | int | float | None):
+        return "`answer` should be text or a number, or a list"
     tokens = given.get("tokens")
     if tokens is not None and (not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 0):
         return "`tokens` should be a whole number of at least 0"

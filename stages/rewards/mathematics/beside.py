@@ -173,6 +173,8 @@ def _piece(number: Number, before: list[str], after: list[str]) -> Piece:
         *money,
         *(word for at, word in enumerate(after) if at or word not in SCALES),
     ]
+    if before[-1:] in (["of"], ["by"]):  # a loss of 20%, as 20% loss
+        before, after = [], [*after, *before[:-1]]
     return Piece(number, tuple(before[: len(before) - len(money)]), tuple(word for word in after if word != "*"))
 
 

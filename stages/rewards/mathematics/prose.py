@@ -152,7 +152,9 @@ def only_number(text: str) -> str | None:
     free = [match for match in found if not _governed(text[max(0, match.start() - 40) : match.start()])]
     return (
         free[0].group()
-        if len(free) == 1 < len(found) and not _RANGE.search(_OUT_OF.sub("of", text)) and re.search(r"[^\W\d_]{2}", text)
+        if len(free) == 1 < len(found)
+        and not _RANGE.search(_OUT_OF.sub("of", text))
+        and re.search(r"[^\W\d_]{2}", text)
         else None
     )
 

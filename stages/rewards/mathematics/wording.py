@@ -10,6 +10,7 @@ _WORDS = re.compile(r"(?:[^\W\d_]|[\s.,'’()]|(?<=[^\W\d_])-(?=[^\W\d_]))+")
 _WORD = re.compile(r"[^\W\d_]{3}|[^\x00-\x7f]|^[^\W\d_]{2}$")
 _NAMING = re.compile(r"=|\b(?:is|are|was|were|be|has|have)\b|[是为為:：]")
 _NO_WORDS = re.compile(r"[\d+*/^<>]|^-")
+LONG = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _DENIED = re.compile(r"\b(?:not|cannot|never|neither|nor|or|except)\b|n['’]t\b|[不非]", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:the|a|an) ")
 _PHRASE = re.compile(r"\\?[^\W\d_](?:[^\W\d_]|[\s'’-])*")
@@ -89,3 +90,26 @@ def same(given: str, wanted: str) -> bool:
 
 def _letters(text: str) -> str:
     return " ".join(re.findall(r"[^\W\d_]+", text.casefold()))
+
+
+def lists(text: str) -> bool:
+    """Say whether a text offers more than one answer: "or", or a comma outside brackets that is no thousands
+    separator."""
+    if re.search(r"\bor\b|或|\band\b|和", text):
+        return True
+    depth = 0
+    for at, letter in enumerate(text):
+        depth += (letter in "([{") - (letter in ")]}")
+        if depth == 0 and (letter == ";" or (letter == "," and not re.match(r",\d{3}(?!\d)", text[at : at + 5]))):
+            return True
+    return False
+
+
+def squeezed(text: str) -> str:
+    """Drop the whitespace that separates nothing: all but that between two letters or digits."""
+    return re.sub(r"(?<![^\W_])\s|\s(?![^\W_])", "", text)
+
+
+def lowered(text: str) -> str:
+    """Drop such whitespace, and the capitals of words; those of single letters are names."""
+    return squeezed(LONG.sub(lambda word: word.group().lower(), text))

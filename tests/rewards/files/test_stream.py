@@ -71,7 +71,7 @@ NASTY = {
     b'{"id": [1], "completion": ""}': "`id` should be text or a number",
     b'{"id": 1}': "the row lacks `completion`",
     b'{"id": 1, "completion": null}': "`completion` should be text",
-    b'{"id": 1, "completion": "", "answer": ["17"]}': "`answer` should be text or a number",
+    b'{"id": 1, "completion": "", "answer": [{}]}': "`answer` should be text or a number, or a list",
     b'{"id": 1, "completion": "", "problem": 3}': "`problem` should be text",
     b'{"id": 1, "completion": "", "tokens": -1}': "`tokens` should be a whole number of at least 0",
     b'{"id": 1, "completion": "", "meta": 1}': "`meta` should be an object",

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.rewards.mathematics import math, symbolic
+from stages.rewards import mathematics
+from stages.rewards.mathematics import symbolic
 from stages.rewards.verdict import Verdict
 
 RIGHT = [
@@ -43,22 +44,22 @@ WRONG = [
 
 @pytest.mark.parametrize(("answer", "gold"), RIGHT)
 def test_the_same_number_in_other_clothes_is_right(answer: str, gold: str) -> None:
-    assert math.judge(answer, gold).value == 1.0, math.judge(answer, gold)
+    assert mathematics.judge(answer, gold).value == 1.0, mathematics.judge(answer, gold)
 
 
 @pytest.mark.parametrize(("answer", "gold"), WRONG)
 def test_another_number_a_hedge_or_unworked_arithmetic_is_wrong(answer: str, gold: str) -> None:
-    assert math.judge(answer, gold).value == 0.0, math.judge(answer, gold)
+    assert mathematics.judge(answer, gold).value == 0.0, mathematics.judge(answer, gold)
 
 
 @pytest.mark.parametrize("gold", ["", "  ", "1" * 2000])
 def test_without_a_usable_gold_there_is_no_verdict(gold: str) -> None:
-    assert math.judge("17", gold).value is None
-    assert math.check_gold(gold).value is None
+    assert mathematics.judge("17", gold).value is None
+    assert mathematics.check_gold(gold).value is None
 
 
 def test_a_zero_says_what_was_found_and_what_was_expected() -> None:
-    assert math.judge("12", "17").reason == "answer 12, expected 17"
+    assert mathematics.judge("12", "17").reason == "answer 12, expected 17"
 
 
 @pytest.mark.parametrize(
@@ -103,18 +104,18 @@ def test_formulas_are_judged_without_math_verify(
     answer: str, gold: str, value: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(symbolic, "equal", lambda *_: pytest.fail("asked the worker"))
-    assert math.judge(answer, gold).value == value, math.judge(answer, gold)
+    assert mathematics.judge(answer, gold).value == value, mathematics.judge(answer, gold)
 
 
 def test_what_the_reader_does_not_know_goes_to_math_verify() -> None:
-    assert math.judge("6", "\\sum_{k=1}^{3} k").value == 1.0
-    assert math.judge("x + x^2 + x^3", "\\sum_{k=1}^{3} x^k").value == 1.0
+    assert mathematics.judge("6", "\\sum_{k=1}^{3} k").value == 1.0
+    assert mathematics.judge("x + x^2 + x^3", "\\sum_{k=1}^{3} x^k").value == 1.0
 
 
 def test_a_number_is_not_answered_by_the_question() -> None:
     for wrapped in ("\\int_0^{12+5} 1 dx", "\\sum_{i=1}^{12+5} 1", "\\sqrt{(12+5)^2}", "\\max(12+5, 0)", "12+5"):
-        assert math.judge(wrapped, "17").reason.startswith("arithmetic left unworked"), wrapped
-    assert math.judge("\\sqrt{289}", "17").value == 1.0
+        assert mathematics.judge(wrapped, "17").reason.startswith("arithmetic left unworked"), wrapped
+    assert mathematics.judge("\\sqrt{289}", "17").value == 1.0
 
 
 @settings(deadline=None)
@@ -122,10 +123,14 @@ def test_a_number_is_not_answered_by_the_question() -> None:
 def test_a_number_is_itself_and_no_other(above: int, below: int, more: int) -> None:
     plain, latex = f"{above}/{below}", f"\\frac{{{above}}}{{{below}}}"
     other = f"{above + more * below}/{below}"
-    assert math.judge(plain, latex).value == 1.0 or below == 1 or above % below == 0
-    assert math.judge(plain, other).value == math.judge(other, plain).value == 0.0
-    assert math.judge(str(above), f"${above}$").value == 1.0
-    assert math.judge(str(above + more), str(above)).value == math.judge(str(above), str(above + more)).value == 0.0
+    assert mathematics.judge(plain, latex).value == 1.0 or below == 1 or above % below == 0
+    assert mathematics.judge(plain, other).value == mathematics.judge(other, plain).value == 0.0
+    assert mathematics.judge(str(above), f"${above}$").value == 1.0
+    assert (
+        mathematics.judge(str(above + more), str(above)).value
+        == mathematics.judge(str(above), str(above + more)).value
+        == 0.0
+    )
 
 
 @settings(max_examples=300, deadline=None)
@@ -133,8 +138,8 @@ def test_a_number_is_itself_and_no_other(above: int, below: int, more: int) -> N
 def test_any_two_texts_get_a_verdict(answer: str, gold: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(symbolic, "equal", lambda *_: Verdict(None, "worker"))
-        assert math.judge(answer, gold).value in (0.0, 1.0, None)
-        assert math.judge(gold, gold).value in (1.0, None) or not math.normal(gold)
+        assert mathematics.judge(answer, gold).value in (0.0, 1.0, None)
+        assert mathematics.judge(gold, gold).value in (1.0, None) or not mathematics.normal(gold)
 
 
 @pytest.mark.parametrize(
@@ -145,9 +150,9 @@ def test_a_megabyte_is_read_in_linear_time(piece: str) -> None:
     start = time.process_time()
     for gold in ("17", "x+1", "Saturday"):
         for text in (noise, noise[:1000], noise[:-1] + gold):
-            assert math.judge(text, gold).value == 0.0
-    assert math.judge("17", noise).value is None
-    assert len(math.last_answer(noise) or "") <= 4 * math.MAX_CHARACTERS
+            assert mathematics.judge(text, gold).value == 0.0
+    assert mathematics.judge("17", noise).value is None
+    assert len(mathematics.last_answer(noise) or "") <= 4 * mathematics.MAX_CHARACTERS
     assert time.process_time() - start < 2  # quadratic would take minutes
 
 

@@ -31,22 +31,30 @@ from stages.rewards.mathematics import (
     symbolic,
     wording,
 )
-from stages.rewards.mathematics.closing import last_answer as last_answer
 from stages.rewards.mathematics.expression_exact import fraction, worked_out
 from stages.rewards.mathematics.expression_node import Node
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, GREEK
 from stages.rewards.mathematics.expression_value import symbols
-from stages.rewards.mathematics.numbers import HEDGE, UNCLEAR, decimal_comma, literal, plain
-from stages.rewards.mathematics.numbers import MAX_CHARACTERS as MAX_CHARACTERS
-from stages.rewards.mathematics.numbers import Number as Number
-from stages.rewards.mathematics.numbers import normal as normal
-from stages.rewards.mathematics.numbers import read_number as read_number
+from stages.rewards.mathematics.numbers import (
+    HEDGE,
+    MAX_CHARACTERS,
+    UNCLEAR,
+    Number,
+    decimal_comma,
+    literal,
+    normal,
+    plain,
+    read_number,
+)
 from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.reading import qualified, read, renamed, same_numbers
-from stages.rewards.mathematics.wording import is_words as is_words
 from stages.rewards.verdict import Verdict, shorten
 
 BY_TEXT = "judged by text alone: the gold is no formula, number or word that is understood"
+_PROGRAM = re.compile(
+    r"\b(?:print|return|yield|lambda|def|eval|exec|import|input|int|str|float|len|assert|puts|console\.log|printf)\s?[(:]"
+    r"|\b(?:yield|return|lambda|await|assert|import|print)\s+[-\w]"
+)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
 _LAST_WORD = re.compile(r"(?<=\d)\s[A-Za-z]{2,}$")
@@ -135,7 +143,6 @@ _UNDERSTOOD = (
     )
 )
 _SIGNS_ONLY = re.compile(r"\\(?:lt|gt|neq?)|[<>=≤≥≠≈]{1,2}")
-_LONG = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _CALLED = re.compile(r"\b[a-zA-Z]{3,6}\s?\(")
 _OPTION = re.compile(r"\(?([A-J])\)?\.?")
 _OPTION_ANSWER = re.compile(
@@ -193,11 +200,15 @@ def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
         return asked.wrong
     if isinstance(scale, bool):
         return asked.told(scale)
-    alike = _squeezed(given) == _squeezed(wanted) or (_LONG.search(wanted) and _lowered(given) == _lowered(wanted))
+    alike = wording.squeezed(given) == wording.squeezed(wanted) or (
+        wording.LONG.search(wanted) and wording.lowered(given) == wording.lowered(wanted)
+    )
     if alike and scale == beside.SAME and wording.same_case(given, wanted) and not _VECTOR.search(gold):
         return asked.right
     if (same := chemistry.same(plain(answer), plain(gold))) is not None:
         return asked.told(same)
+    if _PROGRAM.search(given) and not _PROGRAM.search(wanted):
+        return Verdict(0.0, f"a piece of a program is no answer: {shorten(given, 30)}")
     names = [_NAME.fullmatch(text) for text in (given, wanted)]
     if names[0] and names[1] and names[0][1] != names[1][1]:
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: another name")
@@ -206,7 +217,7 @@ def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
     target = _number(as_digits(wanted))
     if isinstance(target, Number):
         return _against_number(asked, target)
-    if is_words(wanted):
+    if wording.is_words(wanted):
         same = wording.same(given, wanted)
         if same or not wording.may_be_formula(given, wanted):
             return asked.told(same)
@@ -221,7 +232,12 @@ def check_gold(gold: str) -> Verdict:
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
     wanted = normal(gold)
-    if isinstance(_number(wanted), Number) or is_words(wanted) or read(gold) is not None or cases.same(gold, gold):
+    if (
+        isinstance(_number(wanted), Number)
+        or wording.is_words(wanted)
+        or read(gold) is not None
+        or cases.same(gold, gold)
+    ):
         return Verdict(1.0, "gold can be judged")
     if moments.same(wanted, wanted) or chemistry.same(plain(gold), plain(gold)):
         return Verdict(1.0, "gold can be judged")
@@ -314,7 +330,7 @@ def _against_formula(asked: _Question) -> Verdict:
     if symbol := wording.meaning(given):
         second = Node("symbol", text=symbol)
     if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
-        hedged = _hedged(given) and not _hedged(wanted)
+        hedged = wording.lists(given) and not wording.lists(wanted)
         return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
     if first is None or second is None:
         return Verdict(0.0, f"not readable as a formula: {shorten(given)}")
@@ -370,26 +386,3 @@ def _is_calculus(text: str) -> bool:
 def _members(text: str) -> set[str]:
     """What the members of a set are said to be, besides real numbers."""
     return {"".join(found) for found in _MEMBERS.findall(text)}
-
-
-def _hedged(text: str) -> bool:
-    """Say whether a text offers more than one answer: "or", or a comma outside brackets that is no thousands
-    separator."""
-    if re.search(r"\bor\b|或|\band\b|和", text):
-        return True
-    depth = 0
-    for at, letter in enumerate(text):
-        depth += (letter in "([{") - (letter in ")]}")
-        if depth == 0 and (letter == ";" or (letter == "," and not re.match(r",\d{3}(?!\d)", text[at : at + 5]))):
-            return True
-    return False
-
-
-def _squeezed(text: str) -> str:
-    """Drop the whitespace that separates nothing: all but that between two letters or digits."""
-    return re.sub(r"(?<![^\W_])\s|\s(?![^\W_])", "", text)
-
-
-def _lowered(text: str) -> str:
-    """Drop such whitespace, and the capitals of words; those of single letters are names."""
-    return _squeezed(_LONG.sub(lambda word: word.group().lower(), text))
