@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.core import templates
 from stages.core.artifact import Artifact, Draft, Endpoint, Model
-from stages.core.contract import Contract
+from stages.core.contract import ASKING, Contract
 from stages.core.data import students
 from stages.core.errors import InputError, RecipeError
 from stages.core.recipe.distillation import Distillation, Inputs
@@ -69,7 +69,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
     Resumes from the checkpoints in `work.scratch`; on a CPU the weights are then those of an uninterrupted run, bit for
     bit. Raises RecipeError for an input that the mode lacks or a student without a learning rate, InputError for traces
-    that are too long and for a tokenizer that is not the teacher's, ContractError for a template that strips reasoning.
+    that are too long and for a tokenizer that is not the teacher's.
     """
     from stages.policy.distill import modes
     from stages.policy.models import asking, device
@@ -78,8 +78,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     rate = learning_rate(recipe, inputs.student)
     refuse_other_teachers(recipe, inputs)
     contract = student_contract(recipe, inputs, work.note)
-    if recipe.mode == "traces" and inputs.conversations is not None:
-        asking.refuse_stripping(inputs.conversations.rows(), contract, inputs.student)
+    if recipe.mode == "traces":
+        asking.tell_of_stripping(contract, work.note)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
     facts = introduced(inputs, rate, work)
@@ -187,7 +187,7 @@ def student_contract(recipe: Recipe, inputs: Inputs, tell: Callable[[str], None]
         found = asking.contract_for(recipe, inputs.student, tell)
         own = not isinstance(inputs.teacher, Endpoint)  # what is around an endpoint's prompts only its server knows
         if teacher is not None and teacher.template and own and not recipe.template:
-            words = ("template", "template_name", "prefill", "think_tags", "answer_tags", "syntax", "before_end")
+            words = (*ASKING, "think_tags", "answer_tags")
             found = replace(found, **{name: getattr(teacher, name) for name in words})
             if teacher.syntax == "jinja":  # what it writes behind a response may be another token, or none, here
                 found = chat.chat_contract(found, asking.tokenizer_of(inputs.student), teacher.template, tell=tell)
@@ -200,7 +200,7 @@ def student_contract(recipe: Recipe, inputs: Inputs, tell: Callable[[str], None]
     else:
         found = templates.with_template(teacher or student, "")
         if chosen is not None:
-            words = ("template", "template_name", "prefill", "syntax", "before_end", "eos_ids", "end_id")
+            words = (*ASKING, "eos_ids", "end_id")
             found = replace(found, **{name: getattr(chosen, name) for name in words})
     return replace(found, max_positions=positions, tokenizer_sha256=student.tokenizer_sha256)
 

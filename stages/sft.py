@@ -54,8 +54,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Train on the responses and write the model under `work.path`.
 
     Resumes from the checkpoints in `work.scratch`; on a CPU the weights are then those of an uninterrupted run, bit for
-    bit. Raises ContractError for a template that strips reasoning or tokens that cannot work, InputError when every row
-    is too long.
+    bit. Raises ContractError for a template or tokens that cannot work, InputError when every row is too long.
     """
     from stages.policy import sft
     from stages.policy.models import asking, device, folders
@@ -66,7 +65,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     contract = asking.contract_for(recipe, inputs.model, work.note)
     tokenizer = folders.load_tokenizer(inputs.model.path)
     rows = inputs.conversations.rows()
-    asking.refuse_stripping(rows, contract, inputs.model)
+    asking.tell_of_stripping(contract, work.note)
     limit = longest(recipe, contract)
     if recipe.max_tokens is not None and recipe.max_tokens > limit:
         work.emit("warning", text=f"max_tokens {recipe.max_tokens} is cut to {limit}: the model has no more positions")

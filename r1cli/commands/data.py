@@ -52,7 +52,7 @@ def show_mask(
     contract = asking.contract_for(node.recipe, inputs.model, screen.say)
     all_rows = inputs.conversations.rows()
     shown = all_rows[:rows]
-    asking.refuse_stripping(shown, contract, inputs.model)
+    asking.tell_of_stripping(contract, screen.say)
     tokenizer = imitation.read_tokenizer(inputs.model.path)
     limit = sft.longest(node.recipe, contract)
     left: list[imitation.LeftOut] = []

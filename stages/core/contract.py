@@ -58,6 +58,9 @@ class Contract:
     syntax: Literal["text", "jinja"] = "text"
     """`jinja`: the template is a chat template that needs nothing but messages; the prefill is a part of what it
     writes."""
+    lead: str = ""
+    """White space that the chat template writes between a prompt and a response (Llama-2: a blank); it is the first
+    that a response trains."""
     before_end: str = ""
     """Text that the chat template writes between a response and its end token."""
 
@@ -145,7 +148,7 @@ class Contract:
         """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""
         found = asdict(self)
         # What came later is written only where it says something.
-        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1, "syntax": "text", "before_end": ""}
+        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1, "syntax": "text", "lead": "", "before_end": ""}
         found = {name: value for name, value in found.items() if name not in unsaid or value != unsaid[name]}
         _file(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -164,7 +167,9 @@ class Contract:
             raise ContractError(f"not a model contract ({error!r})", where=str(file), hint=_TEMPLATE_HINT) from error
 
 
-_LATER = ("end_id", "syntax", "before_end")
+ASKING = ("template", "template_name", "prefill", "syntax", "lead", "before_end")
+"""Fields that say how a model is asked, and what stands around its response."""
+_LATER = ("end_id", "syntax", "lead", "before_end")
 """Fields that contracts written earlier lack."""
 _TEMPLATE_HINT = "use template `r1_zero`, or one that names {prompt}, <think> </think> and <answer> </answer>"
 

@@ -41,6 +41,8 @@ class Reader:
         self.chat = contract.syntax == "jinja"
         """A chat template writes the tokens around a text itself."""
         self.before, self.behind = ([], 0) if self.chat else around(tokenizer)
+        self.lead = self._lead() if contract.lead else ""
+        """What stands before the text of a response when it is encoded alone."""
 
     def text(self, problem: str, turns: Sequence[Message] = ()) -> Pieces:
         """The text of a problem after earlier turns. Raises as `Contract.render`."""
@@ -92,6 +94,16 @@ class Reader:
         if any(self.tokenizer.id_to_token(token) in self.controls for token in ids):
             raise ContractError(f"the tokenizer cannot write {control!r} but as a control token")
         return ids
+
+    def _lead(self) -> str:
+        """The contract's lead, or none where the tokenizer itself begins a text with it (SentencePiece: a blank)."""
+        prompt, said = self.contract.shown, self.contract.think_tags[0]
+
+        def ids(text: str) -> list[int]:
+            return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+        wanted = ids(prompt + self.contract.lead + said)
+        return "" if wanted == ids(prompt) + ids(said) else self.contract.lead
 
     def _may(self, contents: Sequence[str]) -> bool:
         """Whether contents can hold the text of a control token at all: most hold not even its first letters."""

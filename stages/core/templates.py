@@ -24,6 +24,9 @@ CHAT = "chat"
 _NEWLINE = re.compile(r"\\n(?!(?:abla|e|eg|eq|ewcommand|ewline|geq|i|leq|mid|ot|otin|parallel|u)\b)")
 """A backslash and an n that stand for a line break somebody meant; LaTeX has words that begin so."""
 
+_PROBE: list[rendering.Message] = [{"role": "user", "content": "What is six times seven?"}]
+_SAID = "It is 42"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -100,7 +103,8 @@ def with_template(base: Contract, template: str, name: str = "") -> Contract:
     refuse_closed(shown.rpartition("{prompt}")[2], base.think_tags, "choose a template that leaves the thought open")
     cut = shown.rindex(opening) if shown.rstrip().endswith(opening) else len(shown)
     name = name or (template if template in TEMPLATES else "custom")
-    return replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:], syntax="text", before_end="")
+    text: dict[str, Any] = {"syntax": "text", "lead": "", "before_end": ""}
+    return replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:], **text)
 
 
 def with_chat(base: Contract, source: str, *, name: str, closing: tuple[str, int] | None, hint: str) -> Contract:
@@ -125,17 +129,47 @@ def with_chat(base: Contract, source: str, *, name: str, closing: tuple[str, int
         template_name=name,
         syntax="jinja",
         prefill=prefill,
+        lead="" if prefill else _lead(source, base.think_tags),
         before_end=before_end,
         eos_ids=[*base.eos_ids, *([] if end in base.eos_ids else [end])],
         end_id=end,
     )
 
 
+def strips(contract: Contract) -> bool:
+    """Whether a contract's chat template leaves the thought out of a finished answer, as those of R1-Distill do."""
+    if contract.syntax == "text":
+        return False
+    (think, unthink), thought = contract.think_tags, "Six sevens are added."
+    try:
+        said = {"role": "assistant", "content": f"{think}{thought}{unthink}{_SAID}"}
+        return thought not in rendering.render(contract.template, [*_PROBE, said], asks=False)
+    except ContractError:
+        return False
+
+
+def _lead(source: str, think_tags: tuple[str, str]) -> str:
+    """The white space that a template writes between a prompt and a response, or its thought."""
+    try:
+        asked = rendering.render(source, _PROBE, asks=True)
+        said = rendering.render(source, [*_PROBE, {"role": "assistant", "content": _SAID}], asks=False)
+    except ContractError:
+        return ""
+    between = said.removeprefix(asked).partition(_SAID)[0] if said.startswith(asked) else ""
+    bare = between.lstrip()
+    return between[: len(between) - len(bare)] if not bare or bare.startswith(think_tags[0]) else ""
+
+
 def refuse_closed(tail: str, think_tags: tuple[str, str], hint: str) -> None:
-    """Raise ContractError where the end of a prompt closes an empty thought: the response's own would be a second."""
+    """Raise ContractError where the end of a prompt closes a thought, an empty one or one that it never opened: the
+    response's own would be a second."""
     _, opened, behind = tail.rpartition(think_tags[0])
-    inside, closed, after = behind.partition(think_tags[1])
-    if opened and closed and not inside.strip() and not after.strip():
+    inside, closed, after = (behind if opened else tail).rpartition(think_tags[1])
+    if not closed or after.strip():
+        return
+    if not opened:
+        raise ContractError("the template closes the thought at the end of every prompt and never opens it", hint=hint)
+    if not inside.strip():
         raise ContractError("the template closes an empty thought at the end of every prompt", hint=hint)
 
 
@@ -148,7 +182,7 @@ def sealed(contract: Contract, begins: str, end: str) -> str:
     end = _quoted(contract.before_end + end)
     if contract.syntax == "jinja":
         source = contract.template.removesuffix("\n").removesuffix("\r")  # what jinja takes off the end of a source
-        said = f"r1_said({_whole('r1_last', contract.think_tags)}) + {end}"
+        said = f"{_quoted(contract.lead)} + r1_said({_whole('r1_last', contract.think_tags)}) + {end}"
         return f"{start}{_LAST}{source}{{{{ {said} if r1_ends else '' }}}}"
     before, _, after = (contract.template or "{prompt}").partition("{prompt}")
     asked = f"{_quoted(before)} + m.content + {_quoted(after + contract.prefill)}"

@@ -86,6 +86,8 @@ def test_a_template_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 def test_a_text_that_closes_an_empty_thought_is_refused(end: str) -> None:
     with pytest.raises(ContractError, match="closes an empty thought"):
         with_template(BARE, "{prompt} " + end)
+    with pytest.raises(ContractError, match="never opens it"):
+        with_template(BARE, "{prompt} </think>\n")
     shown = with_template(BARE, "Use <think> and </think>. {prompt} Between <think> </think> tags. A:")
     assert shown.prefill == ""
 

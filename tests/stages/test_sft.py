@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trl
-import yaml
+from transformers import AutoTokenizer
 
 from stages import sft
 from stages.core.artifact import Conversations, Model
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
+from stages.core.data import imitation
 from stages.core.errors import ContractError, InputError, RecipeError
 from stages.core.rows import Conversation
 from stages.core.run import events
@@ -212,18 +212,24 @@ def chatting(home: Path, tmp_path: Path) -> Callable[[str], Model]:
     return make
 
 
-def test_a_chat_template_that_strips_reasoning_is_caught_before_training(
+def test_a_chat_template_that_strips_thoughts_from_finished_turns_trains_them_and_the_sealed_one_keeps_them(
     tmp_path: Path, inputs: Make, chatting: Callable[[str], Model]
 ) -> None:
-    model = chatting(STOCK.read_text(encoding="utf-8"))
-    with pytest.raises(ContractError, match=r"row row-0: .* strips the reasoning") as caught:
-        tiny_sft.run(tmp_path / "run", inputs(model=model), {"template": "chat"})
-    assert not list((tmp_path / "run").glob("*.safetensors"))
-    written = "<｜User｜>{prompt}<｜Assistant｜><think>\n"
-    pasted = next(part for part in shlex.split(caught.value.hint) if part.startswith("template="))
-    assert yaml.safe_load(pasted.removeprefix("template=").removesuffix(",")) == written, "as a shell reads it"
-    tiny_sft.run(tmp_path / "out", inputs(model=model), {"template": written, "epochs": 1})
-    assert Contract.read(tmp_path / "out").prefill == "<think>\n"
+    stock = STOCK.read_text(encoding="utf-8")
+    given = inputs(model=chatting(stock))
+    tiny_sft.run(tmp_path / "run", given, {"template": "chat", "epochs": 1})
+    notes = [one["text"] for one in events.read(tmp_path / "run" / "events.jsonl", "note")]
+    assert any("a response trains whole" in one for one in notes)
+    row, agreed = given.conversations.rows()[0], Contract.read(tmp_path / "run")
+    trained = next(imitation.examples([row], agreed, imitation.read_tokenizer(tmp_path / "run")))
+    sealed = AutoTokenizer.from_pretrained(tmp_path / "run")
+    asked = [*row.turns, {"role": "user", "content": row.problem}]
+    said = {"role": "assistant", "content": agreed.prefill + agreed.respond(row.reasoning, row.summary)}
+    whole = sealed.apply_chat_template([*asked, said])["input_ids"]
+    assert whole == [*trained.prompt_ids, *trained.completion_ids]
+    assert row.reasoning in sealed.decode(whole)
+    stripped = sealed.apply_chat_template([*asked, said], chat_template=stock, tokenize=False)
+    assert row.reasoning not in stripped, "the stock template would have lost it"
 
 
 def test_a_chat_template_that_keeps_reasoning_is_used_as_it_is(

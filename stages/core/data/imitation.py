@@ -153,9 +153,8 @@ def _encoded(block: Sequence[Conversation], reader: Reader) -> Iterator[Example 
             written.append(error)
     good = [one for one in written if not isinstance(one, R1Error)]
     prompts = iter(reader.ids([prompt for prompt, _ in good]))
-    responses = iter(
-        reader.tokenizer.encode_batch([said + contract.before_end for _, said in good], add_special_tokens=False)
-    )
+    whole = [reader.lead + said + contract.before_end for _, said in good]
+    responses = iter(reader.tokenizer.encode_batch(whole, add_special_tokens=False))
     for row, one in zip(block, written, strict=True):
         if isinstance(one, R1Error):
             yield one

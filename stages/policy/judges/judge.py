@@ -92,7 +92,8 @@ class JudgeScorer:
 
     def __init__(self, model: Any, tokenizer: Any, contract: Contract, judge_config: JudgeConfig) -> None:
         if contract.syntax == "text" or judge_config.template != contract.template:  # a chat template is the contract's
-            contract = replace(contract, template=judge_config.template, prefill="", syntax="text", before_end="")
+            contract = replace(contract, template=judge_config.template, prefill="", syntax="text")
+            contract = replace(contract, lead="", before_end="")
         self.reader = Reader(tokenizer.backend_tokenizer, contract)
         self.model = model
         self.tokenizer = tokenizer
@@ -207,7 +208,7 @@ def written(prompt: str, shown: str, contract: Contract) -> str:
     """Return the text a judge reads: the prompt, a space unless the prompt ends in one, and what it is shown; under a
     chat template, what that writes around a response without a prefill."""
     if contract.syntax == "jinja":
-        return prompt.removesuffix(contract.prefill) + shown.strip() + contract.before_end
+        return prompt.removesuffix(contract.prefill) + contract.lead + shown.strip() + contract.before_end
     return prompt + ("" if prompt[-1:].isspace() else " ") + shown.strip()
 
 

@@ -6,15 +6,14 @@ same in each. Only a chat template has to load the model's tokenizer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from stages.core import templates
 from stages.core.artifact import Endpoint, Model
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError
-from stages.core.rows import Conversation
-from stages.policy.models.chat import chat_contract, refuse_a_template_that_strips
+from stages.policy.models.chat import chat_contract
 
 
 def contract_for(
@@ -35,10 +34,13 @@ def contract_for(
     return chat_contract(model.contract, tokenizer_of(model), source, asked.template_options, tell)
 
 
-def refuse_stripping(rows: Iterable[Conversation], contract: Contract, model: Model) -> None:
-    """Raise ContractError when the contract's chat template would not let the reasoning of the rows through."""
-    if contract.syntax == "jinja":
-        refuse_a_template_that_strips(rows, contract, tokenizer_of(model))
+def tell_of_stripping(contract: Contract, tell: Callable[[str], None]) -> None:
+    """Say what is trained where the chat template leaves the thought out of a finished answer: the whole response."""
+    if templates.strips(contract):
+        tell(
+            "the chat template leaves the thought out of finished turns: a response trains whole, and the template "
+            "that the trained model gets keeps the thought of a last answer; earlier turns stay without"
+        )
 
 
 def tokenizer_of(model: Model) -> Any:

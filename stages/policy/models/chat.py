@@ -4,24 +4,26 @@ Tokenizers enter; contracts leave, or the error that names what a template would
 What a chat template takes from outside (the clock, options, special tokens) is written into its source, so that the
 contract needs nothing else. The stock template of the DeepSeek-R1-Distill models is a known trap: it drops everything
 up to `</think>` from what an assistant said, so that who renders training data with it trains a model that does not
-think.
+think. Here a template writes prompts alone; a response stands behind its prompt as the contract writes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
 from stages.core import rendering, templates
 from stages.core.contract import Contract
 from stages.core.encoding import Reader, around
 from stages.core.errors import ContractError, RecipeError
-from stages.core.rows import Conversation
 
-_PLACE = "{prompt}"
 _ASKED, _SAID = "What is six times seven?", "It is 42"
 _GIVEN = frozenset({"messages", "add_generation_prompt", "tools", "documents", "range", "namespace", rendering.CLOCK})
 """Names of a template that are no options."""
+_SWITCHES = 16
+"""Most options of a template that are tried."""
 
 
 def chat_contract(
@@ -41,38 +43,19 @@ def chat_contract(
     written = source or source_of(tokenizer)
     source = _fixed(written, tokenizer, options or {})
     closed = closing(tokenizer, source, base.eos_ids)
-    hint = rendering.WAY_OUT
-    if "enable_thinking" in rendering.names(written) and not options:
-        hint = "let it think: `'template_options={enable_thinking: true}'`, or " + hint
-    found = templates.with_chat(base, source, name=name, closing=closed, hint=hint)
+    try:
+        found = templates.with_chat(base, source, name=name, closing=closed, hint=rendering.WAY_OUT)
+    except ContractError as error:
+        opened = _switched(base, written, tokenizer, options or {})
+        if opened:
+            error.hint = f"let it think: `'template_options={{{opened}}}'`, or {rendering.WAY_OUT}"
+        raise
     if tell is not None and rendering.CLOCK in rendering.names(written):
         tell(f"the chat template asks for today's date: every prompt says {rendering.dated(source)}")
     if tell is not None and found.end_id not in base.eos_ids:
         end = tokenizer.convert_ids_to_tokens(found.end_id)
         tell(f"the chat template ends a turn in {end!r}, which joins the model's end tokens")
     return found
-
-
-def refuse_a_template_that_strips(rows: Iterable[Conversation], contract: Contract, tokenizer: Any) -> None:
-    """Render each row as a finished conversation, and raise ContractError for the first whose reasoning is gone.
-
-    Two ways out are named: the template written out, whose responses are then taken as they are, or another one.
-    """
-    for row in rows:
-        try:
-            said = contract.prefill + contract.respond(row.reasoning, row.summary)
-            turns = [*row.turns, {"role": "user", "content": row.problem}, {"role": "assistant", "content": said}]
-            kept = row.reasoning.strip() in rendering.render(contract.template, turns, asks=False)
-        except ContractError:
-            continue  # no row to train on: whoever encodes it leaves it out
-        if not kept:
-            written, begins = contract.render(_PLACE), tokenizer.bos_token or ""
-            if tokenizer(begins)["input_ids"][:2] == [tokenizer.bos_token_id] * 2:
-                written = written.removeprefix(begins)  # the tokenizer writes it too
-            raise ContractError(
-                f"row {row.id}: the model's chat template strips the reasoning from a response, so it would not train",
-                hint=f"write the template out, {templates.pasted(written)}, or use `template=r1_zero`",
-            )
 
 
 def turn_end(tokenizer: Any) -> int | None:
@@ -86,6 +69,17 @@ def turn_end(tokenizer: Any) -> int | None:
     except ContractError:
         return None
     return closed[1] if closed else None
+
+
+def sample(tokenizer: Any) -> str:
+    """What a tokenizer's chat template writes around a system turn, an answer and a new question, as far as it can be
+    rendered: the tokens that it puts together of parts show only here."""
+    asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
+    found = ""
+    for turns in ([{"role": "system", "content": _SAID}, asked], [asked, said, asked]):
+        with suppress(ContractError):
+            found += rendering.render(_fixed(source_of(tokenizer), tokenizer, {}), turns, asks=True)
+    return found
 
 
 def source_of(tokenizer: Any) -> str:
@@ -140,6 +134,25 @@ def sealed(contract: Contract, tokenizer: Any) -> str:
         if tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids == wanted:
             return source
     return made[0]
+
+
+def _switched(base: Contract, written: str, tokenizer: Any, options: Mapping[str, Any]) -> str:
+    """The options, as a recipe writes them, under which a template that cannot be used can be: one switch more, of
+    those that it reads; "" where there is none."""
+    try:
+        known = rendering.names(written) - _GIVEN - set(tokenizer.special_tokens_map)
+    except ContractError:
+        return ""
+    likely = sorted(known, key=lambda name: ("think" not in name, name != "enable_thinking", name))[:_SWITCHES]
+    for name, value in ((name, value) for name in likely for value in (True, False)):
+        given = {**options, name: value}
+        try:
+            templates.with_chat(base, _fixed(written, tokenizer, given), name="", closing=None, hint="")
+        except ContractError:
+            continue
+        shown = (f"{key}: {json.dumps(each, ensure_ascii=False)}" for key, each in given.items())
+        return ", ".join(shown)
+    return ""
 
 
 def _fixed(source: str, tokenizer: Any, options: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ stops a completion.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from stages.core.errors import ContractError
+from stages.policy.models.chat import sample
 from stages.policy.models.reading import outside
 
 PAD_TOKENS = (
@@ -29,6 +31,8 @@ PAD_TOKENS = (
     "<|unk|>",
 )
 """Tokens that may serve as padding, best first, where a model's own padding token is missing or ends completions."""
+_SPARE = re.compile("reserved|unused|place.?holder|dummy|extra|pad", re.IGNORECASE)
+"""What families call tokens that they keep for later."""
 _SHOWN = 3
 """Most tokens that a sentence lists."""
 
@@ -99,10 +103,11 @@ def settle_special(
 def _pad_token(tokenizer: PreTrainedTokenizerBase, own: str | None, eos_ids: Sequence[int], rows: int) -> str:
     vocabulary = tokenizer.get_vocab()
     special = [token.content for _, token in sorted(tokenizer.added_tokens_decoder.items()) if token.special]
-    # Tokens that a prompt may hold, where they mean something, come last.
-    template = str(tokenizer.chat_template or "")
-    special.sort(key=lambda token: (token == tokenizer.bos_token, token in template))
-    for token in [own, *PAD_TOKENS, *special]:
+    # Tokens that a prompt may hold, where they mean something, come last, and those kept for nothing first.
+    template = f"{tokenizer.chat_template or ''} {sample(tokenizer)}"
+    special.sort(key=lambda token: (token == tokenizer.bos_token, token in template, not _SPARE.search(token)))
+    free = [token for token in PAD_TOKENS if token not in template]
+    for token in [own, *free, *special]:
         if token is not None and vocabulary.get(token, rows) < rows and vocabulary[token] not in eos_ids:
             return str(token)
     raise ContractError(

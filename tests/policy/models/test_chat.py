@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import trl
 from jinja2 import TemplateError
+from tokenizers import Tokenizer, decoders, models, normalizers
+from transformers import PreTrainedTokenizerFast
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from stages.core import rendering
@@ -139,6 +141,70 @@ def test_a_closed_thought_is_refused_and_can_be_opened() -> None:
     with pytest.raises(RecipeError, match="no option `enable_thinkin`") as unknown:
         contract("nothink", enable_thinkin=True)
     assert "enable_thinking" in unknown.value.hint
+
+
+LONE = styles.QWEN.replace("assistant\n' }}{% endif %}", "assistant\n' }}SWITCH{% endif %}")
+
+
+@pytest.mark.parametrize(
+    ("switch", "hint"),
+    [
+        ("{% if not enable_thinking %}</think>{% endif %}", "{enable_thinking: true}"),
+        ("{% if thinking %}<think>{% else %}</think>{% endif %}", "{thinking: true}"),
+        ("{% if not no_reason and not fast is defined %}</think>{% endif %}", "{fast: true}"),
+        ("{% if reason is not defined or reason %}<think></think>{% endif %}", "{reason: false}"),
+    ],
+)
+def test_a_prompt_that_closes_the_thought_is_refused_with_the_switch_that_opens_it(switch: str, hint: str) -> None:
+    source = LONE.replace("SWITCH", switch)
+    with pytest.raises(ContractError, match="closes") as caught:
+        chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), source)
+    assert f"'template_options={hint}'" in caught.value.hint
+    name, value = hint.strip("{}").split(": ")
+    found = chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), source, {name: value == "true"})
+    assert "</think>" not in found.render("hi")
+
+
+def test_a_thought_that_no_switch_opens_is_refused_without_one() -> None:
+    with pytest.raises(ContractError, match="never opens it") as caught:
+        source = LONE.replace("SWITCH", "{% if mood %}{% endif %}</think>")
+        chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), source)
+    assert caught.value.hint == rendering.WAY_OUT
+
+
+BLANK = (
+    "{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %} {{ m.content }} </s>"
+    "{% endif %}{% endfor %}"
+)
+
+
+def _sentencepiece(letters: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of letters that begins every text with a blank, as Llama-2's does, and so needs none."""
+    vocabulary = ["<unk>", "<s>", "</s>", "▁", *sorted(set(letters) - {" "})]
+    made = Tokenizer(models.BPE(vocab={text: place for place, text in enumerate(vocabulary)}, merges=[]))
+    made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    made.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    named = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=BLANK, **named)
+
+
+@pytest.mark.parametrize("words", ["plain", "sentencepiece"])
+def test_a_blank_that_the_template_writes_before_a_response_is_trained_as_rendered(words: str) -> None:
+    """Llama-2's template writes `[/INST] content </s>` behind a prompt that ends in `[/INST]`."""
+    tokenizer = styles.tokenizer("plain", BLANK)
+    if words == "sentencepiece":
+        tokenizer = _sentencepiece("[INST] Is 7 < 8? [/INST] <think>We sum.</think><answer>It is.</answer>")
+    found = chat.chat_contract(contract("plain", "{prompt}"), tokenizer)
+    assert found.lead == " " and found.render("Is 7 < 8?") == "[INST] Is 7 < 8? [/INST]"
+    row = Conversation("r", "Is 7 < 8?", "We sum.", "It is.")
+    made = next(imitation.examples([row], found, tokenizer.backend_tokenizer))
+    whole = found.render(row.problem) + " <think>We sum.</think><answer>It is.</answer> </s>"
+    assert [*made.prompt_ids, *made.completion_ids] == tokenizer(whole, add_special_tokens=False)["input_ids"]
+    tokenizer.chat_template = chat.sealed(found, tokenizer)
+    said = {"role": "assistant", "content": found.respond(row.reasoning, row.summary)}
+    turns = [{"role": "user", "content": row.problem}, said]
+    assert tokenizer.apply_chat_template(turns, tokenize=False) == whole
+    assert with_template(found, "{prompt}?").lead == ""
 
 
 def test_a_prompt_that_switches_its_thought_off_is_not_asked() -> None:

@@ -15,7 +15,7 @@ from stages.core.contract import Contract
 from stages.core.errors import ContractError
 from stages.policy.models.folders import load_model, load_tokenizer
 from stages.policy.models.importing import import_model
-from stages.policy.models.special import settle_ends
+from stages.policy.models.special import settle_ends, settle_special
 from tests.policy import styles
 
 
@@ -133,3 +133,17 @@ def test_a_tokens_of_a_prompt_is_padding_only_when_nothing_else_is_left(made: Pa
     model.resize_token_embeddings(len(words))
     model.save_pretrained(source)
     assert import_model(source, tmp_path / "resized")["pad_token"] == "<|box|>"
+
+
+def test_padding_is_a_token_kept_for_nothing_before_one_that_the_template_puts_together(tmp_path: Path) -> None:
+    composed = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|im_end|>{% endfor %}<|assistant|>"
+    words = styles.tokenizer("qwen", composed)
+    words.add_special_tokens({"extra_special_tokens": ["<|user|>", "<|tool|>", "<|reserved_7|>"]})
+    ends, rows = [words.convert_tokens_to_ids(one) for one in ("<|endoftext|>", "<|im_end|>")], len(words)
+    settle_special(words, None, ends, rows, None)
+    assert words.pad_token == "<|reserved_7|>"
+    settle_special(words, None, [*ends, words.pad_token_id], rows, None)
+    assert words.pad_token == "<|im_start|>", "this template never writes it"
+    words.pad_token = None
+    settle_special(words, None, [*ends, *words.convert_tokens_to_ids(["<|im_start|>", "<|reserved_7|>"])], rows, None)
+    assert words.pad_token == "<|tool|>", "and <|user|> stands in every prompt"
