@@ -72,7 +72,7 @@ def test_a_failure_is_no_measure_for_the_rest_of_its_group() -> None:
 def test_a_judge_is_not_asked_about_a_failure() -> None:
     asked: list[str] = []
 
-    def judge(problems: list[str], completions: list[str]) -> list[float]:
+    def judge(problems: list[str], completions: list[str], turns: object = None) -> list[float]:
         asked.extend(completions)
         return [0.5] * len(completions)
 

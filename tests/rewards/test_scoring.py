@@ -116,7 +116,7 @@ class Sayings:
         self.scores = scores
         self.asked: list[tuple[list[str], list[str]]] = []
 
-    def __call__(self, problems: list[str], completions: list[str]) -> list[float]:
+    def __call__(self, problems: list[str], completions: list[str], turns: object = None) -> list[float]:
         self.asked.append((problems, completions))
         return list(self.scores)
 

@@ -158,14 +158,14 @@ def inputs(home: Path) -> Callable[..., rl.Inputs]:
 
 
 def test_the_published_template_is_used_verbatim(home: Path) -> None:
-    contract = rl.policy_contract(rl.Recipe(), tiny.Contract.read(home / "model"))
+    contract = rl.policy_contract(rl.Recipe(), Model(path=home / "model", record=tiny.record("model", "tiny")))
     assert contract.render("1+1?") == R1_ZERO_TEMPLATE.replace("{prompt}", "1+1?")
     assert contract.prefill == ""
 
 
 def test_what_a_template_opens_is_the_completion_s_beginning(home: Path) -> None:
     recipe = rl.Recipe(template="Use <think> </think> <answer> </answer>. {prompt} <think>\n")
-    contract = rl.policy_contract(recipe, tiny.Contract.read(home / "model"))
+    contract = rl.policy_contract(recipe, Model(path=home / "model", record=tiny.record("model", "tiny")))
     assert contract.prefill == "<think>\n"
     assert contract.render("Q").endswith("Q <think>\n")
 
@@ -176,9 +176,8 @@ def test_a_format_reward_needs_the_tags_in_the_template(
     asked = {"template": "Q: {prompt} A:", "rewards": {"accuracy": 1.0, "format": 1.0}}
     with pytest.raises(ContractError, match="lacks <think>"):
         tiny.run(tmp_path / "run", inputs(), asked)
-    assert rl.policy_contract(
-        rl.Recipe(template="Q: {prompt}", rewards={"accuracy": 1.0}), tiny.Contract.read(home / "model")
-    )
+    model = Model(path=home / "model", record=tiny.record("model", "tiny"))
+    assert rl.policy_contract(rl.Recipe(template="Q: {prompt}", rewards={"accuracy": 1.0}), model)
 
 
 def test_a_pad_token_that_ends_is_refused(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:

@@ -200,7 +200,7 @@ def test_a_run_killed_where_general_prompts_enter_ends_in_the_same_bits(
 # ---- one rollout ----
 
 
-def heard(problems: list[str], completions: list[str]) -> list[float]:
+def heard(problems: list[str], completions: list[str], turns: Any = None) -> list[float]:
     return [min(1.0, len(text) / 40) for text in completions]
 
 
@@ -209,7 +209,7 @@ def answered(home: Path, rewards: dict[str, float], judges: dict[str, Any]) -> l
     recipe = rl.Recipe(**{**SETTINGS, "minibatches": 1, "general_from_step": 0, "rewards": rewards})
     rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "p")).rows() + general_rows(6)
     words = folders.load_tokenizer(home / "model")
-    contract = rl.policy_contract(recipe, tiny.Contract.read(home / "model"))
+    contract = rl.policy_contract(recipe, Model(path=home / "model", record=tiny.record("model", "tiny")))
     ids = [words(contract.render(row.problem))["input_ids"] for row in rows]
     collector = rollout.Collector(
         recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=3, general=6, judges=judges

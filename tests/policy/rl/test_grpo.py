@@ -65,7 +65,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def collector_of(home: Path, recipe: rl.Recipe) -> rollout.Collector:
     sealed = Model(path=home / "model", record=tiny.record("model", "tiny"))
-    contract = rl.policy_contract(recipe, sealed.contract)
+    contract = rl.policy_contract(recipe, sealed)
     words = folders.load_tokenizer(sealed.path)
     rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "tiny")).rows()
     ids = [words(contract.render(row.problem))["input_ids"] for row in rows]

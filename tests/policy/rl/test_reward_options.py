@@ -35,7 +35,7 @@ def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Collect
     model = Model(path=home / "model", record=tiny.record("model", "tiny"))
     rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "tiny")).rows()
     words = folders.load_tokenizer(model.path)
-    contract = rl.policy_contract(recipe, model.contract)
+    contract = rl.policy_contract(recipe, model)
     ids = [list(words(contract.render(row.problem))["input_ids"]) for row in rows]
     collector = rollout.Collector(recipe=recipe, rows=rows, prompt_ids=ids, tokenizer=words, contract=contract, seed=7)
     completions = []
