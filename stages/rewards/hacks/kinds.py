@@ -1,7 +1,7 @@
 r"""Hacks of the kinds that graders report: another unit, currency, word, mark, sign, order, case or domain.
 
-No input; a table of trials leaves, one for each kind. In each the answer has the gold's number or letters, and beside them
-something that makes it another answer.
+No input; a table of trials leaves, one for each kind. In each the answer has the gold's number or letters, and
+something beside them that makes it another answer.
 """
 
 from __future__ import annotations
