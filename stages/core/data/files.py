@@ -44,7 +44,7 @@ _OTHERS = {
 _TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".arrow")
-_ARRAY = re.compile(r"\s*\[\s*(?:\{|\]|$)")
+_ARRAY = re.compile(r"\s*\[\s*(?:\{|\[|\]|$)")
 _GAP = re.compile(r"[\s,]*")
 _WRAPPERS = ("data", "rows", "examples", "items", "records", "instances", "train")
 """Names under which a JSON file keeps its rows in one object."""
@@ -148,9 +148,9 @@ def _loaded(text: str) -> Any:
 def _is_document(head: bytes) -> bool:
     """Say whether a JSON file is an array, or objects over several lines, and not one object a line."""
     text = head.decode("utf-8", "replace").lstrip()
-    if _ARRAY.match(text):
-        return True
     first, newline, rest = text.partition("\n")
+    if _ARRAY.match(text):
+        return not (rest.startswith("[") and isinstance(_loaded(first), list))  # else an array a line
     if not text.startswith("{") or not isinstance(_loaded(first), _Broken):
         return not rest.strip() and bool(newline or len(head) < _CHUNK) and _is_whole(_loaded(first))
     try:
@@ -175,6 +175,8 @@ def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Itera
 
 
 def _raw(where: str, row: Any, columns: dict[str, None]) -> Raw:
+    if isinstance(row, list) and any(isinstance(part, dict) for part in row):  # a path names its parts by their places
+        row = {str(place): value for place, value in enumerate(row)}
     if isinstance(row, dict):
         if row.keys() - columns.keys():
             columns.update(dict.fromkeys(map(str, row)))

@@ -160,11 +160,11 @@ class Layout:
         """
         chosen, rejected, margin = self._pair(row)
         shared = _shared(chosen, rejected)
-        if shared is not None and all(self.value(row, name) is ABSENT for name in ("problem", "prompt")):
-            system = self.text(row, "system") if "system" in self.mapped else _first_text(row, _SYSTEMS)
-            talk = messages.talk(shared, system, answered=False)
-        else:
+        named = any(self.value(row, name) is not ABSENT for name in ("problem", "prompt"))
+        if shared is None:
             talk = self.asked(row)
+        else:
+            talk = self._continued(row, shared, self.asked(row) if named else None)
         better, worse = (messages.whole(_last_answer(each)) for each in (chosen, rejected))
         if not better or not worse:
             raise Unusable("no answer", "an empty response")
@@ -173,6 +173,23 @@ class Layout:
         if margin < 0:
             raise Unusable("the rejected one scores higher", f"by {-margin:g}")
         return talk, better, worse, margin
+
+    def _continued(self, row: Mapping[str, Any], shared: Sequence[Message], named: Talk | None) -> Talk:
+        """Return what both conversations of a pair ask, which holds the turns that a column beside them lacks.
+
+        Raises Unusable where that column asks something that nobody says in them; one that the user mapped wins.
+        """
+        system = self.text(row, "system") if "system" in self.mapped else _first_text(row, _SYSTEMS)
+        if named is not None and "problem" in self.mapped and named.problem != shared[-1].text.strip():
+            return named
+        talk = messages.talk(shared, system, answered=False)
+        if named is None or (named.problem == talk.problem and len(named.turns) <= len(talk.turns)):
+            return talk
+        if named.problem == talk.problem:
+            return named
+        if all(named.problem != each.text.strip() for each in shared):
+            raise Unusable("two different questions", "the column beside the conversations asks another one")
+        return talk
 
     def hint(self, field: str, names: Iterable[str]) -> str:
         """Say how a field that no row has could be mapped."""

@@ -218,6 +218,8 @@ def _content(value: Any) -> tuple[str, str]:
     """Return the text of a message and the thought among its parts; raises Unusable for a picture."""
     if not isinstance(value, list):
         return as_text(value) or "", ""
+    if len(value) > 1 and any(isinstance(part, str) for part in value):
+        raise Unusable("not a text", f"several texts, and nothing says how they are joined: {shown(value)}")
     texts, thoughts = [], []
     for part in value:
         if isinstance(part, str):

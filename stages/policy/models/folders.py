@@ -40,6 +40,11 @@ SPECIAL = ("bos_token", "eos_token", "pad_token", "unk_token")
 """Special tokens that are written out even where there is none, or a class with defaults would invent them."""
 NO_LIMIT = 32_768
 """Positions that a contract grants a model whose architecture counts none (Mamba, Bloom): enough for any recipe."""
+_REWRITE = (
+    "where the model was trained with what transformers makes of it, write that down: `python -c "
+    "\"from transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"`; a "
+    "folder of this architecture can hold no other"
+)
 PROBED_TOKENS = 4_000
 """Most tokens of a vocabulary that are tried one by one."""
 
@@ -75,7 +80,7 @@ def load_tokenizer(path: Path | str, *, grown: bool = False) -> PreTrainedTokeni
         if difference:
             raise ContractError(
                 f"transformers reads this tokenizer back as another one (a {type(tokenizer).__name__}): {difference}",
-                hint="give tokenizer.json the parts of that class, or the model another architecture",
+                hint=_REWRITE.replace("FOLDER", str(folder)),
                 where=str(folder),
             )
     return tokenizer

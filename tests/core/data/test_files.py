@@ -16,7 +16,7 @@ import pyarrow as pa  # comes with datasets
 import pyarrow.parquet as parquet
 import pytest
 
-from stages.core.data import files
+from stages.core.data import columns, files
 from stages.core.errors import InputError
 
 ROWS = [
@@ -110,6 +110,20 @@ def test_a_huge_array_is_not_held_in_memory_nor_read_twice(tmp_path: Path) -> No
     (tmp_path / "big.json").write_text(json.dumps(rows))
     assert [raw.row["n"] for raw in read(tmp_path / "big.json")] == list(range(3000))
     assert read(tmp_path / "big.json")[-1].where.endswith("big.json:3000")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b'[[{"v": "q"}, {"g": {"v": 7}}],\n [{"v": "r"}, {"g": {"v": 8}}]]'),
+        ("a.json", b'[\n [\n  {"v": "q"}, {"g": {"v": 7}}], [{"v": "r"}, {"g": {"v": 8}}]\n]\n'),
+        ("a.jsonl", b'[{"v": "q"}, {"g": {"v": 7}}]\n[{"v": "r"}, {"g": {"v": 8}}]\n'),
+    ],
+)
+def test_a_row_that_is_a_list_has_its_places_as_columns(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = [(columns.at(raw.row, "0.v"), columns.at(raw.row, "1.g.v"), raw.fault) for raw in read(tmp_path / name)]
+    assert found == [("q", 7, ""), ("r", 8, "")]
 
 
 @pytest.mark.parametrize(

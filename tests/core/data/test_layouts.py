@@ -168,6 +168,29 @@ def test_what_teaches_nothing_goes_with_its_reason(kind: str, row: Row, reason: 
     assert made(kind, row).fault == reason
 
 
+TURNS = ("s: be short", "u: p", "a: x", "u: q")
+BOTH = {"chosen": said(*TURNS, "a: good"), "rejected": said(*TURNS, "a: bad")}
+
+
+@pytest.mark.parametrize("prompt", [{}, {"prompt": "q"}, {"prompt": " q\n"}, {"prompt": "p"}, {"prompt": said("u: q")}])
+def test_the_earlier_turns_of_a_pair_are_kept_whatever_stands_beside_it(prompt: Row) -> None:
+    found = made("preferences", {**prompt, **BOTH})
+    assert (found.fault, found.fields["problem"], found.fields["chosen"]) == ("", "q", "good")
+    assert found.fields["turns"] == said("s: be short", "u: p", "a: x")
+
+
+def test_a_prompt_that_nobody_asks_in_the_conversations_is_another_question_unless_it_was_mapped() -> None:
+    assert made("preferences", {"prompt": "z", **BOTH}).fault == "two different questions"
+    assert made("preferences", {"mine": "z", **BOTH}, {"problem": "mine"}).fields["problem"] == "z"
+
+
+def test_a_content_of_several_bare_texts_is_not_joined_by_a_guess() -> None:
+    turns = [{"role": "user", "content": ["What is", "50 / 1?"]}, {"role": "assistant", "content": "50"}]
+    assert made("conversations", {"messages": turns}).fault == "not a text"
+    turns[0]["content"] = ["What is 50 / 1?"]
+    assert made("conversations", {"messages": turns}).fields["problem"] == "What is 50 / 1?"
+
+
 def test_a_prompt_for_a_judge_needs_no_gold() -> None:
     found = made("prompts", {"prompt": "Write a poem."}, verifier="helpful")
     assert (found.fault, found.fields["answer"], found.fields["verifier"]) == ("", "", "helpful")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +121,18 @@ def test_a_tokenizer_that_transformers_would_rebuild_is_refused_beside_qwen2(tmp
     words = tokenizer(like_qwen2=False)
     with pytest.raises(ContractError, match="reads this tokenizer back as another one"):
         save_model(qwen2(words), words, contract(words), tmp_path)
+
+
+def test_the_hint_on_a_tokenizer_that_transformers_rebuilds_is_a_command_that_helps(tmp_path: Path) -> None:
+    words = tokenizer(like_qwen2=False)
+    qwen2(words).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    with pytest.raises(ContractError, match="reads this tokenizer back as another one") as caught:
+        load_tokenizer(tmp_path)
+    program = caught.value.hint.partition('python -c "')[2].partition('"`')[0]
+    made = AutoTokenizer.from_pretrained(tmp_path)(PROBE)["input_ids"]
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert load_tokenizer(tmp_path)(PROBE)["input_ids"] == made
 
 
 def test_the_same_tokenizer_is_kept_beside_llama(tmp_path: Path) -> None:
