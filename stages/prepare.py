@@ -32,7 +32,7 @@ from stages.rewards.verdict import Verdict
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 4
+VERSION = 5
 SPLITS = ("train", "heldout", "all")
 KINDS: dict[str, type[Artifact]] = {
     "prompts": Prompts,
