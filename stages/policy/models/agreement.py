@@ -66,6 +66,11 @@ def refuse_apart(
     worst = max(range(len(rows)), key=lambda place: _most(gaps[place]))
     token = int(gaps[worst].nan_to_num(math.inf).argmax())
     one, other = (values[token].item() for values in rows[worst][1:])
+    if math.isnan(one) and math.isnan(other):
+        raise error(
+            f"the model says no numbers of {rows[worst].name}: its weights hold NaN, or overflow in {dtype}",
+            hint="import weights that are whole, or ask for `dtype=float32`",
+        )
     raise error(
         f"{places[0]} and {places[1]} are {mean:.3g} {unit} apart at the same weights (95 % within {p95:.3g}), and "
         f"{dtype} rounds by less than {bound:g}: furthest at {token + 1} of {len(gaps[worst])} of {rows[worst].name}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ def test_both_figures_and_the_worst_token_are_named() -> None:
     assert refused(row("row 1", 0.0, 0.002), row("row 2", 0.0, -0.4, 0.05), dtype="bfloat16") > 0.09
     with pytest.raises(StageError, match="nan nats"):
         refused(row("row 1", 0.0, float("nan")))
+    with pytest.raises(StageError, match="its weights hold NaN"):
+        refused(Row("row 1", torch.full((2,), math.nan), torch.full((2,), math.nan)))
 
 
 def test_a_sampler_that_says_something_else_stops_rl_before_its_first_update(
