@@ -99,16 +99,18 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
     """What a template writes behind an assistant's answer: the text before the token that closes the turn, and its id.
 
     Of the tokens there, those that follow both a last answer and one in the middle come first (the last is followed by
-    one more in some templates); of these the first that is among `ends`, else the first special one. None without one.
+    one more in some templates); of these the first that is among `ends`, else the first special one. None without one,
+    and where the template does not write the answer as it is, as a text or as a list of parts: what it writes there
+    tells nothing. Raises ContractError for a template that refuses an answer.
     """
-    asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
-    tail = rendering.render(source, [asked, said], asks=False).rpartition(_SAID)[2]
-    try:
-        longer = rendering.render(source, [asked, said, {"role": "user", "content": _ASKED}], asks=True)
-    except ContractError:
-        longer = ""
+    both = _behind(source, str) or _behind(source, _parts)
+    if both is None:
+        asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
+        rendering.render(source, [asked, said], asks=False)
+        return None
+    tail, longer = both
     read = tokenizer.backend_tokenizer.encode(tail, add_special_tokens=False)
-    after = tokenizer.backend_tokenizer.encode(longer.partition(_SAID)[2], add_special_tokens=False).ids
+    after = tokenizer.backend_tokenizer.encode(longer, add_special_tokens=False).ids
     shared = next((at for at, (one, two) in enumerate(zip(read.ids, after, strict=False)) if one != two), len(after))
     known = tokenizer.added_tokens_decoder
     for ids in (read.ids[:shared], read.ids):
@@ -117,6 +119,25 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
         if found:
             return tail[: read.offsets[found[0]][0]], ids[found[0]]
     return None
+
+
+def _behind(source: str, content: Callable[[str], Any]) -> tuple[str, str] | None:
+    """What a template writes behind a last answer, and behind one that a question follows; None where it does not
+    write the answer once as it is. `content` makes the content of a message of its text."""
+    asked, said = {"role": "user", "content": content(_ASKED)}, {"role": "assistant", "content": content(_SAID)}
+    try:
+        _, *last = rendering.render(source, [asked, said], asks=False).split(_SAID)
+    except ContractError:
+        return None
+    longer = ""
+    with suppress(ContractError):
+        longer = rendering.render(source, [asked, said, asked], asks=True)
+    return (last[0], longer.partition(_SAID)[2]) if len(last) == 1 else None
+
+
+def _parts(text: str) -> list[dict[str, str]]:
+    """A content as a list of parts: all that some templates read."""
+    return [{"type": "text", "text": text}]
 
 
 def sealed(contract: Contract, tokenizer: Any) -> str:

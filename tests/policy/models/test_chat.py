@@ -92,6 +92,24 @@ def test_of_several_tokens_behind_a_turn_the_first_is_its_end(wraps: str, end: s
     assert chat.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids(end)
 
 
+TOLD = styles.QWEN.replace("m['content']", "TEXT")
+PARTS = "{% for c in m.content %}{% if c.type == 'text' %}{{ c.text }}{% endif %}{% endfor %}"
+ONLY_PARTS = TOLD.replace("'\n' + TEXT + ", "'\n' }}" + PARTS + "{{ ")
+
+
+@pytest.mark.parametrize("text", ["(m.content | upper)", "'hello'", "m.content + m.content", "(m.content | reverse)"])
+def test_a_template_that_does_not_write_an_answer_as_it_is_names_no_end(text: str) -> None:
+    assert chat.turn_end(styles.tokenizer("qwen", TOLD.replace("TEXT", text))) is None
+
+
+@pytest.mark.parametrize(
+    "source", [ONLY_PARTS, TOLD.replace("TEXT", "m.content[0].text"), TOLD.replace("TEXT", "m.content[0]['text']")]
+)
+def test_the_end_of_a_turn_of_a_template_that_reads_parts_alone_is_its_own(source: str) -> None:
+    tokenizer = styles.tokenizer("qwen", source)
+    assert chat.turn_end(tokenizer) == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
 BROKEN = ["{{ raise_exception('only tools') }}", "{% if %}", "{{ 1 / 0 }}", "{{ nothing.x.y }}", "{{ nothing + 'x' }}"]
 
 
