@@ -169,7 +169,7 @@ def _split(
 
     sides: tuple[list[tuple[Any, Example]], list[tuple[Any, Example]]] = ([], [])
     for row in rows:
-        texts = [reader.ids(row.problem, response, row.turns) for response in _responses(row)]
+        texts = [reader.ids(row.problem, response, row.turns) for response in _responses(row, reader.contract)]
         fault = next((text for text in texts if isinstance(text, str)), None)
         if fault is not None:
             dropped[fault] += 1
@@ -185,8 +185,13 @@ def _split(
     return sides
 
 
-def _responses(row: Preference | Labelled) -> tuple[str, ...]:
-    return (row.response,) if isinstance(row, Labelled) else (row.chosen, row.rejected)
+def _responses(row: Preference | Labelled, contract: Contract) -> tuple[str, ...]:
+    """Return what the judge is asked about: a labelled response, or both of a pair, each with its summary marked."""
+    from stages.policy.judges import judge
+
+    if isinstance(row, Labelled):
+        return (row.response,)
+    return tuple(judge.with_summary(response, contract) for response in (row.chosen, row.rejected))
 
 
 def _tell(work: Work, rows: Sequence[Any], learned: Sequence[Any], held: Sequence[Any], dropped: Counter[str]) -> None:
@@ -215,19 +220,20 @@ def _measured(
     """Write heldout.jsonl and return the held-out figures."""
     from stages.policy.judges import judge
 
-    def length(response: str) -> int:
-        return len(judge.seen(response, scorer.judge_config.sees, scorer.contract) or "")
+    def lengths(row: Preference | Labelled) -> list[int]:
+        sees, contract = scorer.judge_config.sees, scorer.contract
+        return [len(judge.seen(response, sees, contract) or "") for response in _responses(row, contract)]
 
     if isinstance(rows[0], Labelled):
         points = [
-            RankedPoint(row.id, row.problem, score, row.safe, length(row.response))
+            RankedPoint(row.id, row.problem, score, row.safe, lengths(row)[0])
             for row, score in zip(rows, raw, strict=True)
             if isinstance(row, Labelled)
         ]
         shards.write_lines(work.path / HELDOUT_FILE, map(asdict, points))
         return ranking.point_figures(points, work.seed)
     pairs = [
-        RankedPair(row.id, row.problem, (chosen, rejected), (length(row.chosen), length(row.rejected)))
+        RankedPair(row.id, row.problem, (chosen, rejected), (lengths(row)[0], lengths(row)[1]))
         for row, chosen, rejected in zip(rows, raw[::2], raw[1::2], strict=True)
         if isinstance(row, Preference)
     ]

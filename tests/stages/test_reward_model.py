@@ -7,13 +7,14 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages import reward_model
+from stages import prepare, reward_model
 from stages.core.artifact import Model, Preferences
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError, StageError
@@ -226,6 +227,24 @@ def test_rows_that_are_too_long_or_lack_a_summary_are_dropped_and_counted(tmp_pa
     assert metrics(home / "fewer")["dropped"] == {"too long": 1, "no summary": 1}
     (said,) = events.read(home / "fewer" / "events.jsonl", "warning")
     assert "2 of 40 rows are left out" in said["text"]
+
+
+def test_prepared_pairs_of_plain_texts_are_all_summary(tmp_path: Path, home: Path) -> None:
+    lines = []
+    for row in pairs(60):
+        summaries = (text.partition("<answer>")[2] for text in (row.chosen, row.rejected))
+        chosen, rejected = (text.removesuffix("</answer>") for text in summaries)
+        lines.append(json.dumps({"prompt": row.problem, "chosen": chosen, "rejected": rejected}))
+    lines.append(json.dumps({"prompt": "thought", "chosen": "<think>v</think>abc", "rejected": "<think>a</think>xyz"}))
+    source = tmp_path / "plain.jsonl"
+    source.write_text("\n".join(lines))
+    (home / "plain").mkdir()
+    work = SimpleNamespace(path=home / "plain", scratch=tmp_path / "scratch", seed=0, emit=lambda *_, **__: None)
+    prepare.run(prepare.Recipe(source=str(source), kind="preferences"), prepare.Inputs(), work)  # type: ignore[arg-type]
+    train(home / "judge_of_plain", "plain", {})
+    found = metrics(home / "judge_of_plain")
+    assert (found["rows"], found["dropped"]) == (61, {})
+    assert found["heldout"]["accuracy"] == 1.0
 
 
 def test_an_empty_side_is_an_error_that_says_what_was_dropped(home: Path) -> None:

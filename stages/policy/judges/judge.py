@@ -204,6 +204,16 @@ def seen(completion: str, sees: str, contract: Contract) -> str | None:
     return text.whole(completion, contract.think_tags)
 
 
+def with_summary(response: str, contract: Contract) -> str:
+    """Return a response of a pair with its summary between answer tags, where it holds none of them: pairs from
+    elsewhere are plain texts. What follows the thought is the summary; without a mark, all is. One whose thought never
+    ends stays as it is."""
+    final = text.final_part(response, contract.think_tags, contract.answer_tags)
+    if not (final and final.strip()) or any(tag in response for tag in contract.answer_tags):
+        return response
+    return f"{response.removesuffix(final)}{contract.answer_tags[0]}{final.strip()}{contract.answer_tags[1]}"
+
+
 def written(prompt: str, shown: str, contract: Contract) -> str:
     """Return the text a judge reads: the prompt, a space unless the prompt ends in one, and what it is shown; under a
     chat template, what that writes around a response without a prefill."""
