@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Collection
 
 from stages.core import text
+from stages.core.data.messages import ANSWER_MARKS
 from stages.core.data.values import Unusable
 
 _MARK = re.compile(r"(?<!#)####(?!#)[ \t]*(.*)")
@@ -22,11 +23,15 @@ _COMMAND = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed|operato
 _DRESS = re.compile(r"[\\${}\[\]()<>*_`\"'«»“”„.,:;!。，、：；！（）【】「」\s‐‑‒–—―−-]+")
 _SEE = (
     r"(?:please )?(?:see|refer to|cf|check|look at)(?: (?:the|my|our|full|detailed|attached|original|official)){0,3}"
-    r"(?: above| below| (?:proof|solution|explanation|answer|text|figure|diagram|image|picture|attachment|detail)s?"
-    r"(?: above| below)?)"
+    r"(?: above| below| (?:proof|solution|explanation|answer|text|work|figure|diagram|graph|image|picture|sketch"
+    r"|drawing|attachment|detail)s?(?: \d{1,3})?(?: above| below)?)"
+)
+_VARY = (
+    r"(?:(?:student|sample|possible|individual|the) )?(?:answer|response|solution)s? (?:(?:may|will|can|could|might) )?"
+    r"(?:vary|varies|differ)"
 )
 _PHRASES = re.compile(
-    rf"{_SEE}"
+    rf"{_SEE}|{_VARY}"
     r"|(?:the |a )?proofs?(?: (?:is )?(?:omitted|completed?|required|needed|only|problem|question|above|below))?"
     r"|(?:to )?(?:prove|be proved|be proven)(?: it| that)?|proved|proven|q ?e ?d"
     r"|(?:(?:the|an) )?(?:final )?answers? (?:is |was )?not (?:found|given|provided|available|known|applicable)"
@@ -36,6 +41,22 @@ _PHRASES = re.compile(
     r"|n ?/ ?a|notfound|notavailable|nan|null|none|undef|unknown|unanswered|unspecified|missing|omitted"
     r"|tbd|tba|todo|placeholder|no response|no output|idk|i (?:don t|do not) know|solution(?: omitted)?"
 )
+_LEAD = re.compile(
+    r"[\s*_$]{0,8}"
+    r"(?:(?:the |my |our )?(?:(?:final|correct) )?(?:answers?|ans|solution)(?:\s{0,3}[:：=]| (?:is|are)\b:?)"
+    r"|答案?\s{0,3}(?:[:：]|是|为|為))[\s*_]{0,8}",
+    re.IGNORECASE,
+)
+"""What stands before an answer: `Answer:`, `the final answer is`."""
+_DRAWN = r"\[asy\]|<asy>|<svg\b|\\begin\s?\{(?:asy|tikzpicture|pspicture|picture)\}"
+_PICTURE = re.compile(
+    rf"(?:{_DRAWN})(?:(?!{_DRAWN}).)*?"
+    r"(?:\[/asy\]|</asy>|</svg>|\\end\s?\{(?:asy|tikzpicture|pspicture|picture)\})"
+    r"|!\[[^\[\]]*\]\([^()]*\)|<img\b[^<>]*>|\\includegraphics\s?(?:\[[^\[\]]*\])?\s?\{[^{}]*\}"
+    r"|[<\[](?:image|img|picture|figure|video|audio)(?:[ _]?\d{1,3})?\s?/?[>\]]",
+    re.IGNORECASE | re.DOTALL,
+)
+_PICTURE_FILE = re.compile(r"\S+\.(?:png|jpe?g|gif|svg|webp|bmp|tiff?)(?:[?#]\S*)?|data:image/\S+", re.IGNORECASE)
 _SIGNS = frozenset(("\\square", "\\blacksquare", "\\qed", "□", "■", "∎"))
 _NAMES = frozenset(("NA", "N.A.", "N.A", "#N/A", "#NA", "<NA>", "NaN", "NaT"))
 """Place holders by their very letters: Na is sodium."""
@@ -56,8 +77,9 @@ _OTHERS = frozenset(_ABROAD.split())
 
 
 def extract(answer: str, pattern: str = "") -> list[str]:
-    r"""Return the gold inside an answer text: by `pattern`, else after a `####` in its last line, else in its last
-    \boxed{} with those that "and", "or" or a comma join to it, else after "the answer is", else all of it.
+    r"""Return the gold inside an answer text: by `pattern`, else, within its last answer tags if it has any, after a
+    `####` in its last line, else in its last \boxed{} with those that "and", "or" or a comma join to it, else after
+    "the answer is", else all of it.
 
     [] where there is none: `pattern` does not match, or a box never closes. Raises Unusable for boxes that differ and
     are not joined: it cannot be told which of them is meant.
@@ -65,7 +87,7 @@ def extract(answer: str, pattern: str = "") -> list[str]:
     if pattern:
         match = re.search(pattern, answer)
         return [match.group(1).strip()] if match and match.group(1) is not None else []
-    whole = answer.strip()
+    whole = _unmarked(answer.strip())
     mark = _MARK.search(whole, whole.rfind("\n") + 1) if "####" in whole else None
     if mark and mark.group(1).strip():
         return [mark.group(1).strip()]
@@ -84,8 +106,10 @@ def is_missing(gold: str, real: Collection[str] = ()) -> bool:
     bare = gold.strip()
     if real and bare.casefold() in {each.strip().casefold() for each in real}:
         return False
-    if not bare or bare in _NAMES or bare.strip("$ ") in _SIGNS:
+    if not bare or bare in _NAMES or bare.strip("$ ") in _SIGNS or _is_picture(bare):
         return True
+    if len(bare) <= 80 and (lead := _LEAD.match(bare)):
+        return is_missing(bare[lead.end() :], real)
     if len(bare) > 80 or bare.isdecimal():
         return False
     folded = _COMMAND.sub(" ", unicodedata.normalize("NFKC", bare).casefold())
@@ -93,6 +117,25 @@ def is_missing(gold: str, real: Collection[str] = ()) -> bool:
     if not said:  # dashes and dots; a pair of brackets is a set
         return not any(sign in bare for sign in "{}[]\\")
     return _PHRASES.fullmatch(said) is not None or said.replace(" ", "") in _OTHERS or set(said) <= {"?"}
+
+
+def _unmarked(answer: str) -> str:
+    """Return what stands in the last pair of answer tags; of other marks, the pair around all of it is taken off."""
+    low = answer.lower()
+    for at, (opening, closing) in enumerate(ANSWER_MARKS):
+        start, end = low.rfind(opening), low.rfind(closing)
+        around = start == 0 and end == len(low) - len(closing)
+        if 0 <= start < end and (around or at < 2):
+            return answer[start + len(opening) : end].strip()
+    return answer
+
+
+def _is_picture(gold: str) -> bool:
+    """Say whether a gold is nothing but drawings, pictures and links to them."""
+    rest = _PICTURE.sub(" ", gold)
+    words = rest.split()
+    said = [word for word in words if "/" not in word or not _PICTURE_FILE.fullmatch(word.strip("()[]<>,;\"'"))]
+    return (rest != gold or len(said) < len(words)) and not _DRESS.sub("", "".join(said))
 
 
 def _boxed(answer: str) -> list[str]:

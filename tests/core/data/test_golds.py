@@ -11,10 +11,15 @@ _MISSING = """proof|Proof.|\\text{proof}|[PROOF]|The proof is omitted|notfound|n
 None|nan|NaN|null|see solution|See the solution above.|Please refer to the full explanation below|unknown|Unknown.
 -|—|?|??|...||no answer|No final answer provided|The answer is not given|I don't know|TBD|Q.E.D.|\\blacksquare|solution
 证明略|略|見解析|無答案|証明|증명|доказательство|нет ответа|Beweis|siehe Lösung|voir solution|demostración
-sin respuesta|chứng minh|प्रमाण"""
+sin respuesta|chứng minh|प्रमाण
+[asy] draw((0,0)--(1,1)); [/asy]|\\begin{tikzpicture} \\draw (0,0); \\end{tikzpicture}|![](https://cdn/x.png)|<image>
+<img src="a.jpg"/>|https://x.y/z.png|https://x.y/z.JPG?w=3|<image_1>, <image_2>|\\includegraphics[width=3cm]{a}
+Answers vary|Answers will vary.|Student responses may vary|answer: proof|**Answer:** N/A|ans: NaN|The answer is unknown.
+Answer:|See Figure 3|see the graph|答案：略|the final answer is: see solution"""
 _REAL = """0|-1|x|e|i|A|(B)|Na|Ne|no|No|yes|true|no solution|No solutions|DNE|does not exist|undefined|\\emptyset|{}|[]
 \\{\\}|\\infty|none of the above|nine|square|empty set|proof by induction on n|the unknown soldier|无解|Beweis 3|−3
-n|N|π|\\%|1/2|nano"""
+n|N|π|\\%|1/2|nano|answer: 5|Answer: no solution|the answer is none of the above|5 [asy] draw((0,0)); [/asy]|x/y
+1/2.5|https://example.org|varies directly|a figure|image|[a]|x.png|the answers are 2 and 3"""
 MISSING, REAL = ([gold for line in each.split("\n") for gold in line.split("|")] for each in (_MISSING, _REAL))
 
 
@@ -32,6 +37,12 @@ MISSING, REAL = ([gold for line in each.split("\n") for gold in line.split("|")]
         ("$\\boxed 7$ first. No: $\\boxed{21}$.", ["21"]),
         ("so $\\boxed 7$.", ["7"]),
         ("\\boxed{42", []),
+        ("<answer>5</answer>", ["5"]),
+        ("<think>\\boxed{4}?</think>\n<ANSWER> so \\boxed{5} </ANSWER>", ["5"]),
+        ("<|begin_of_solution|>7<|end_of_solution|>", ["7"]),
+        ("<solution>8</solution>", ["8"]),
+        ("<answer></answer>", []),
+        ("x </answer> <answer>", ["x </answer> <answer>"]),
         ("\\boxed{}", []),
         ("  72 ", ["72"]),
         ("   ", []),
