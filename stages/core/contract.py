@@ -72,13 +72,16 @@ class Contract:
         """The prompt text for one problem after earlier turns (braces are kept as they are), ending in the prefill.
 
         Raises ContractError for turns that the template has no place for, and for messages that a chat template
-        refuses, or ends in another opening or closing of the thought than the prefill.
+        refuses or leaves out, or ends in another opening or closing of the thought than the prefill.
         """
         if self.syntax == "jinja":
-            text = rendering.render(self.template, [*turns, {"role": "user", "content": problem}], asks=True)
+            messages = [*turns, {"role": "user", "content": problem}]
+            text = rendering.render(self.template, messages, asks=True)
+            if turns:
+                rendering.check_kept(self.template, messages, text, self.think_tags[1])
             if not text.endswith(self.prefill) or (not self.prefill and text.rstrip().endswith(self.think_tags)):
                 raise ContractError(
-                    "the chat template begins the thought of this prompt otherwise than that of others",
+                    "the chat template begins the thought of this prompt otherwise",
                     hint="leave out what switches thinking on or off, in the problem or in earlier turns",
                 )
             return text

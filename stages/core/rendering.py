@@ -9,9 +9,10 @@ source itself, so that every program that reads the sealed folder renders the sa
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stages.core.errors import ContractError
 
@@ -29,11 +30,22 @@ the day of DeepSeek-R1's release."""
 WAY_OUT = "use another one: `template=r1_zero`, a file, or a text with {prompt}"
 
 
+_SWITCH = re.compile(r"/(?:no_?)?think\b")
+"""What some templates take out of a text: it switches the thought on or off."""
+
+
+class RefusedError(ContractError):
+    """A template that cannot be rendered for the messages it is given; what it says itself is of any length."""
+
+    reason: ClassVar[str] = "the chat template refuses its turns"
+    """The same for all, in few words."""
+
+
 def render(source: str, messages: Sequence[Message], *, asks: bool, special: Mapping[str, str] | None = None) -> str:
     """Return what a template writes for messages; `asks` ends it where an assistant's answer begins.
 
-    `special` maps names such as `bos_token` to their texts. Raises ContractError for a template that is broken, refuses
-    the messages or needs what it is not given.
+    `special` maps names such as `bos_token` to their texts. Raises ContractError for a template that is broken,
+    RefusedError for one that refuses the messages or needs what it is not given.
     """
     template = _compiled(source)
     try:
@@ -41,7 +53,45 @@ def render(source: str, messages: Sequence[Message], *, asks: bool, special: Map
             messages=list(messages), tools=None, documents=None, add_generation_prompt=asks, **(special or {})
         )
     except Exception as error:  # a stranger's program may raise anything
-        raise ContractError(f"the chat template cannot be used: {_said(error)}", hint=WAY_OUT) from error
+        raise RefusedError(f"the chat template cannot be used: {_said(error)}", hint=WAY_OUT) from error
+
+
+def check_kept(source: str, messages: Sequence[Message], text: str, closes: str) -> None:
+    """Make sure that a template wrote all of some messages into `text`, in their order; a system turn may stand
+    anywhere. An assistant's turn may lack the thought that ends in `closes`, and any turn the white space at its ends.
+
+    Raises ContractError, in the same words for all rows, for a template that leaves a turn out or changes it.
+    """
+    role = _lost(messages, text, closes) or _lost_of(source, tuple(str(one["role"]) for one in messages))
+    if role:
+        what = {"system": "a system turn"}.get(role, "a turn")
+        raise ContractError(f"the chat template leaves out or changes {what}", hint="leave that out, or " + WAY_OUT)
+
+
+def _lost(messages: Sequence[Message], text: str, closes: str) -> str:
+    """The role of the first message that is not in a text, or ""."""
+    at = 0
+    for one in messages:
+        role, content = str(one["role"]), str(one["content"]).strip()
+        forms = {content, _SWITCH.sub("", content).strip(), json.dumps(content, ensure_ascii=False)[1:-1]}
+        if role == "assistant":
+            forms.add(content.rpartition(closes)[2].strip())
+        ends = [found + len(form) for form in forms if (found := text.find(form, 0 if role == "system" else at)) >= 0]
+        if not ends:
+            return role
+        at = at if role == "system" else min(ends)
+    return ""
+
+
+@lru_cache(maxsize=1024)
+def _lost_of(source: str, roles: tuple[str, ...]) -> str:
+    """The role of the first message that a template leaves out whatever is said, or "": a short text may stand in
+    another by chance, so each says what no other says."""
+    messages = [{"role": role, "content": f"[turn {number}]"} for number, role in enumerate(roles)]
+    try:
+        return _lost(messages, render(source, messages, asks=True), "\0")
+    except ContractError:  # it asks for more than any text, and got it
+        return ""
 
 
 @lru_cache(maxsize=32)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from stages.core.contract import Contract
 from stages.core.encoding import Reader
 from stages.core.errors import ContractError, InputError, MissingError, R1Error, StageError
+from stages.core.rendering import RefusedError
 from stages.core.rows import Conversation
 
 if TYPE_CHECKING:
@@ -55,14 +56,16 @@ class LeftOut(NamedTuple):
     """The row's id."""
     reason: str
     """Why, in words that other rows share."""
+    said: str = ""
+    """What the chat template itself says, where it refuses the row."""
 
 
 def told(left: Sequence[LeftOut], rows: int) -> str:
     """A sentence on the rows that are left out, each reason with its number and its first row."""
-    first = {one.reason: one.id for one in reversed(left)}
+    first = {one.reason: f"row {one.id}{': ' if one.said else ''}{one.said}" for one in reversed(left)}
     counts = Counter(one.reason for one in left).most_common()
     return f"{len(left)} of {rows} rows are left out: " + "; ".join(
-        f"{count} because {reason} (row {first[reason]})" for reason, count in counts
+        f"{count} because {reason} ({first[reason]})" for reason, count in counts
     )
 
 
@@ -109,7 +112,8 @@ def examples(
                 found.what = f"row {row.id}: {found.what}"
                 raise found
             elif found is not None and left is not None:
-                left.append(LeftOut(row.id, found.what))
+                own = isinstance(found, RefusedError)
+                left.append(LeftOut(row.id, RefusedError.reason, found.what) if own else LeftOut(row.id, found.what))
     if left and not made:
         raise InputError(f"no row is left to train on: {told(left, len(left))}", hint=_HINT)
 

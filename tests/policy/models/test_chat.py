@@ -281,6 +281,74 @@ def test_earlier_turns_are_rendered_by_the_chat_template(style: str) -> None:
     assert tokenizer.apply_chat_template(asked, add_generation_prompt=True)["input_ids"] == list(made.prompt_ids)
 
 
+LAST = "{% set messages = messages[-1:] %}" + styles.QWEN
+MUTE = "{% set messages = messages | rejectattr('role', 'equalto', 'system') | list %}" + styles.QWEN
+TURNS = [{"role": "system", "content": "Be brief."}, *SAID]
+
+
+def kept_and_left(source: str, turns: list[dict[str, str]]) -> tuple[list[str], list[imitation.LeftOut]]:
+    """Ids of the rows that a template writes whole, and the rows left out: of one without turns and one with."""
+    words, left = styles.tokenizer("qwen"), list[imitation.LeftOut]()
+    rows = [Conversation("a", "yo, hi. 1?", "x", "2"), Conversation("b", "yo, hi. 1?", "x", "2", turns=turns)]
+    found = chat.chat_contract(contract("qwen"), words, source)
+    return [one.id for one in imitation.examples(rows, found, words.backend_tokenizer, left)], left
+
+
+@pytest.mark.parametrize(
+    ("source", "turns", "lost"),
+    [
+        (LAST, TURNS, "a system turn"),
+        (LAST, SAID, "a turn"),  # though each of its words stands in the problem
+        (MUTE, TURNS, "a system turn"),
+        (styles.QWEN.replace("messages", "messages[-2:]", 1), SAID, "a turn"),
+        (
+            styles.QWEN.replace("m['content']", "m['content'][:8]" + " if not loop.last else m['content']"),
+            TURNS,
+            "a sys",
+        ),
+        (
+            styles.QWEN.replace("in messages", "in messages[:-1] | reverse | list + messages[-1:]", 1),
+            SAID,
+            "a turn",
+        ),
+    ],
+)
+def test_a_row_whose_turns_the_chat_template_drops_or_changes_is_left_out(
+    source: str, turns: list[dict[str, str]], lost: str
+) -> None:
+    kept, left = kept_and_left(source, turns)
+    assert kept == ["a"] and [one.id for one in left] == ["b"]
+    assert left[0].reason.startswith(f"the chat template leaves out or changes {lost}")
+    with pytest.raises(ContractError, match="leaves out or changes"):
+        chat.chat_contract(contract("qwen"), styles.tokenizer("qwen"), source).render("1?", turns)
+
+
+LATE = "{% set first = messages[0] if messages[0].role == 'system' else none %}" + styles.QWEN.replace(
+    "{% for m in messages %}", "{% for m in messages if m.role != 'system' %}{{ first.content if loop.last and first }}"
+)
+
+
+@pytest.mark.parametrize("source", [styles.QWEN, styles.QWEN.replace("m['content']", "m['content'] | trim"), LATE])
+@pytest.mark.parametrize("system", ["Be brief.", " Be brief.\n", ""])
+def test_a_row_whose_turns_all_stand_in_its_prompt_is_trained(source: str, system: str) -> None:
+    assert kept_and_left(source, [{"role": "system", "content": system}, *SAID]) == (["a", "b"], [])
+
+
+def test_the_thought_of_an_earlier_turn_may_be_taken_out() -> None:
+    said = {"role": "assistant", "content": "<think>We sum.</think>\n\n42"}
+    source = styles.QWEN.replace("m['content']", "m['content'].split('</think>')[-1]")
+    assert kept_and_left(source, [SAID[0], said])[0] == ["a", "b"]
+
+
+def test_what_a_template_says_when_it_refuses_a_row_is_no_part_of_the_reason() -> None:
+    rule = "Conversation roles must alternate user/assistant/user/assistant/..."
+    source = "{% if messages[0].role == 'system' %}{{ raise_exception('" + rule + "') }}{% endif %}" + styles.QWEN
+    kept, left = kept_and_left(source, TURNS)
+    assert kept == ["a"] and imitation.counted(left) == {"dropped": {"the chat template refuses its turns": 1}}
+    told = f"because the chat template refuses its turns (row b: the chat template cannot be used: {rule})"
+    assert imitation.told(left, 2) == f"1 of 2 rows are left out: 1 {told}"
+
+
 def test_turns_have_no_place_in_a_text_template_and_the_row_is_left_out() -> None:
     rows = [Conversation("a", "1", "x", "2", turns=SAID), Conversation("b", "1", "x", "2")]
     left: list[imitation.LeftOut] = []
