@@ -8,12 +8,14 @@ ends the command; a column that no row has does.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.core import text
@@ -42,7 +44,16 @@ KINDS: dict[str, type[Artifact]] = {
 _CONFLICTS = {"prompts": "conflicting golds", "conversations": "conflicting", "preferences": "conflicting preferences"}
 _COMMON = (0.2, 20)
 """From this share of rows on, in this many rows, a gold that is no option letter and no yes or no is told of."""
-_UNREAD = "not JSON"
+_FILES = "docs/data.md says which files are read"
+_HINTS = {
+    "not JSON": _FILES,
+    "not CSV": _FILES,
+    "not an object": _FILES,
+    "not UTF-8 text": "save it as UTF-8: `iconv -f LATIN1 -t UTF-8 FILE > rows.csv`, with its own encoding for LATIN1",
+    "a name stands twice": "give each value its own name",
+    "more values than columns": "put texts that hold the separator in quotes",
+}
+"""What helps where the file itself is at fault."""
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
 
 
@@ -157,18 +168,27 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         figures = sifter.finish(work.path / f"{recipe.kind}.jsonl", work.path / "dropped.jsonl", tally.take)
         dropped = sifter.dropped()
     if not figures["rows"]:
-        for file in (f"{recipe.kind}.jsonl", "dropped.jsonl"):
-            (work.path / file).unlink()
-        most = f"; most often: {max(dropped, key=lambda each: dropped[each])}" if dropped else ""
-        hint = _HINT if any(found != _UNREAD for found in dropped) else "docs/data.md says which files are read"
-        hint = hint if read else "check the file, or `source_split`"
-        raise InputError(f"none of {read} rows can be used{most}", where=recipe.source, hint=hint)
+        raise _nothing(recipe, work.path, read, dropped)
     work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(figures["rows"])})
     for warning in (*tally.warnings(figures["rows"]), *_unread(source.columns)):
         work.emit("warning", text=warning)
     tables = {"dropped": dropped, "families": dict(tally.families)}
     tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
     return Draft(KINDS[recipe.kind], {"rows_read": read, **figures, **tables, **identified})
+
+
+def _nothing(recipe: Recipe, folder: Path, read: int, dropped: dict[str, int]) -> InputError:
+    """Return the error of a source without a usable row: the most frequent reason, with the first row it is said of."""
+    most, told = max(dropped, key=lambda each: dropped[each], default=""), ""
+    with (folder / "dropped.jsonl").open(encoding="utf-8") as lines:
+        first = next((row for row in map(json.loads, lines) if row["reason"] == most), None)
+    for file in (f"{recipe.kind}.jsonl", "dropped.jsonl"):
+        (folder / file).unlink()
+    if first:
+        detail = f": {first['detail'][:160]}" if first["detail"] else ""
+        told = f"; most often: {most} ({dropped[most]} of them, the first in {Path(first['where']).name}{detail})"
+    hint = _HINTS.get(most, _HINT) if read else "check the file, or `source_split`"
+    return InputError(f"none of {read} rows can be used{told}", where=recipe.source, hint=hint)
 
 
 def identity(recipe: Recipe) -> dict[str, str]:

@@ -168,19 +168,19 @@ def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"this line is not JSON ({error})", where=where, hint=_HINT) from error
+        raise InputError(f"this line is not JSON ({error})", where=where, hint=_hint(kind)) from error
     if not isinstance(row, dict):
-        raise InputError("this line is JSON but not an object", where=where, hint=_HINT)
+        raise InputError("this line is JSON but not an object", where=where, hint=_hint(kind))
     if _HALF.search(line):
         try:
             json.dumps(row, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             what = "the row holds half of a surrogate pair, which is no valid Unicode"
-            raise InputError(what, where=where, hint=_HINT) from error
+            raise InputError(what, where=where, hint=_hint(kind)) from error
     types, required = _fields(kind)
     for name in required:
         if name not in row:
-            raise InputError(f"the row lacks `{name}`", where=where, hint=_HINT)
+            raise InputError(f"the row lacks `{name}`", where=where, hint=_hint(kind))
     row = {name: value for name, value in row.items() if value is not None or name in required or name not in types}
     for name, value in row.items():
         if name not in types:
@@ -188,7 +188,7 @@ def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
             raise InputError(f"the row has an unknown field `{name}`", where=where, hint=hint)
         if not _fits(value, types[name]):
             what = f"`{name}` should be {_WORDS[types[name]]}, not {json.dumps(value)[:60]}"
-            raise InputError(what, where=where, hint=_HINT)
+            raise InputError(what, where=where, hint=_hint(kind))
     if kind is Prompt and row["verifier"] not in VERIFIERS:
         known = ", ".join(VERIFIERS)
         raise InputError(f"unknown verifier `{row['verifier']}`", where=where, hint=f"use one of: {known}")
@@ -236,7 +236,7 @@ def read_rows(path: Path, kind: Any = Prompt) -> list[Any]:
             seen[key] = number
             rows.append(row)
     if not rows:
-        raise InputError("the file holds no rows", where=str(path), hint=_HINT)
+        raise InputError("the file holds no rows", where=str(path), hint=_hint(kind))
     return rows
 
 
@@ -265,6 +265,12 @@ def fields_of(row: Row) -> dict[str, Any]:
 
 
 _HINT = "`r1 prepare` turns other layouts into prompts; see `r1 prepare --help`"
+
+
+def _hint(kind: Any) -> str:
+    """Say what turns other layouts into rows of a kind."""
+    made = {Conversation: "conversations", Preference: "preferences"}.get(kind)
+    return f"`r1 prepare kind={made} source=FILE` turns other layouts into {made}" if made else _HINT
 
 
 def _text(raw: bytes, where: str) -> str:

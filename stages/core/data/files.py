@@ -128,8 +128,26 @@ def _plain_number(digits: str) -> int | Decimal:
     return int(digits) if len(digits) < 4000 else Decimal(digits)  # Python's own limit is 4,300 digits
 
 
-_JSON = json.JSONDecoder(parse_float=Decimal, strict=False)
-_LONG = json.JSONDecoder(parse_float=Decimal, parse_int=_plain_number, strict=False)
+class _Doubled(dict[str, Any]):
+    """An object in which a name stands twice: which of its values is meant cannot be told."""
+
+    name = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found = _Doubled(found)
+        found.name = _double([name for name, _ in pairs])
+    return found
+
+
+def _double(names: list[str]) -> str:
+    return next((name for at, name in enumerate(names) if name and name in names[:at]), "")
+
+
+_JSON = json.JSONDecoder(parse_float=Decimal, strict=False, object_pairs_hook=_object)
+_LONG = json.JSONDecoder(parse_float=Decimal, parse_int=_plain_number, strict=False, object_pairs_hook=_object)
 
 
 def _loaded(text: str) -> Any:
@@ -175,6 +193,8 @@ def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Itera
 
 
 def _raw(where: str, row: Any, columns: dict[str, None]) -> Raw:
+    if isinstance(row, _Doubled):
+        return Raw(where, {}, "a name stands twice", f"`{row.name}`")
     if isinstance(row, list) and any(isinstance(part, dict) for part in row):  # a path names its parts by their places
         row = {str(place): value for place, value in enumerate(row)}
     if isinstance(row, dict):
@@ -261,17 +281,21 @@ def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterat
             marks = {mark: opening.count(mark) for mark in ("\t", ";", ",")}
             mark = "," if marks[","] else max(marks, key=lambda each: marks[each])
             header = next(csv.reader([opening], delimiter=mark), [])
+            if double := _double(header):
+                hint = f"give each column its own name in the first line: {mark.join(header)[:120]}"
+                raise InputError(f"two columns are called `{double}`", where=label, hint=hint)
             columns.update(dict.fromkeys(header))
             reader = csv.reader(file, delimiter=mark, strict=True)
             while True:
+                where = f"{label}:{reader.line_num + 2}"  # where the row begins
                 try:
                     values = next(reader, None)
                 except csv.Error as error:  # a quote that never closes, or one in the middle of a value
-                    yield Raw(f"{label}:{reader.line_num + 1}", {}, "not CSV", str(error))
+                    why = "a quote that never closes" if "end of data" in str(error) else str(error)
+                    yield Raw(where, {}, "not CSV", why)
                     continue
                 if values is None:
                     return
-                where = f"{label}:{reader.line_num + 1}"
                 if len(values) > len(header):
                     yield Raw(where, {}, "more values than columns", f"{len(values)} for {len(header)}")
                 elif values:

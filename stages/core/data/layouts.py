@@ -117,7 +117,7 @@ class Layout:
             return messages.talk(messages.read(value), system, answered=False)
         if (before := self._before(row, value)) is not None:
             return messages.talk(before, system, answered=False)
-        problem = (messages.text_of(value) or "").strip()
+        problem = (_inside(value, self.mapped.get("problem", "problem")) or "").strip()
         turns = [*_history(row.get("history")), *_own_turns(row.get("turns"))]
         if system and not any(turn["role"] == "system" for turn in turns):
             turns.insert(0, {"role": "system", "content": system.strip()})
@@ -151,7 +151,7 @@ class Layout:
             raise Lacks("answer")
         if messages.is_messages(value):
             return messages.parts(_last_answer(value))[1]
-        return messages.text_of(value) if isinstance(value, dict) else value
+        return _inside(value, self.mapped.get("answer", "answer")) if isinstance(value, dict) else value
 
     def compared(self, row: dict[str, Any]) -> tuple[Talk, str, str, float]:
         """Return the problem, the better response, the worse one, and by how much.
@@ -255,6 +255,19 @@ def _first(row: Mapping[str, Any], names: Sequence[str]) -> Any:
     if not held:
         return ABSENT
     return next((value for value in held if value not in (None, "", [])), None)
+
+
+def _inside(value: Any, column: str) -> str | None:
+    """Return a value as text; raises Unusable that names a part of it where it is an object."""
+    try:
+        return messages.text_of(value)
+    except Unusable as fault:
+        part = (
+            next((name for name, held in value.items() if isinstance(held, str)), "") if isinstance(value, dict) else ""
+        )
+        if fault.reason != "not a text" or not part:
+            raise
+        raise Unusable(fault.reason, f"an object; map a part of it, such as `{column}.{part}`") from fault
 
 
 def _first_text(row: Mapping[str, Any], names: Sequence[str]) -> str:

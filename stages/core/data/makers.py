@@ -112,7 +112,10 @@ def _conversation(raw: Raw, layout: Layout, wishes: Wishes, _: Gold) -> Candidat
     talk = layout.asked(row)
     if not talk.problem:
         raise Unusable("empty problem")
-    reasoning, summary = messages.parts(layout.responded(row, talk))
+    response = layout.responded(row, talk)
+    if not response.learned:
+        raise Unusable("not to be learned", "the last answer has the weight 0")
+    reasoning, summary = messages.parts(response)
     form = text.canonical(talk.problem)
     key = digest(f"{form}\0{_turns(talk)}\0{reasoning}\0{summary}")
     made = Conversation(

@@ -23,6 +23,8 @@ _ASKS = ("human", "user", "input", "instruction", "question", "prompt")
 _SAYS = ("assistant", "gpt", "bot", "output", "response", "answer")
 """Names in a round that is one object: {"human": …, "assistant": …}."""
 _TOOLS = ("tool", "function", "observation", "ipython", "function_call", "tool_call", "tool_response", "environment")
+_WEIGHTS = ("weight", "train", "training")
+"""Fields that say with 0 or false that a message is not to be trained on."""
 _ROLE, _CONTENT = ("role", "from", "speaker"), ("content", "value", "text")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking", "thought")
 """Fields that hold the thought of a message or a row."""
@@ -58,6 +60,8 @@ class Message(NamedTuple):
     role: str
     text: str
     thought: str = ""
+    learned: bool = True
+    """False: its data set says that nothing is to be learned from it (`weight: 0`)."""
 
 
 class Talk(NamedTuple):
@@ -211,7 +215,7 @@ def _message(raw: dict[str, Any]) -> Message:
     if raw.get("tool_calls") or raw.get("function_call"):
         raise Unusable("a tool's turn", "the answer calls a tool")
     text, inside = _content(next((raw[name] for name in _CONTENT if raw.get(name) is not None), ""))
-    return Message(role, text, thought_of(raw) or inside)
+    return Message(role, text, thought_of(raw) or inside, all(raw.get(name) not in (0, "0") for name in _WEIGHTS))
 
 
 def _content(value: Any) -> tuple[str, str]:

@@ -74,8 +74,12 @@ class Sifter:
         if not found.fault:
             try:
                 line = written(found.fields)
-            except UnicodeEncodeError:
-                found = found._replace(fault="not valid Unicode", detail="half of a surrogate pair")
+            except UnicodeEncodeError as error:
+                code = ord(error.object[error.start])
+                fault = ("not valid Unicode", "half of a surrogate pair")
+                if 0xDC80 <= code <= 0xDCFF:  # how a byte that is no UTF-8 was read
+                    fault = ("not UTF-8 text", f"the byte 0x{code - 0xDC00:x}: save the file as UTF-8")
+                found = found._replace(fault=fault[0], detail=fault[1])
         if self.dedupe and not found.fault:
             key = found.key
             found = self._compared(found)

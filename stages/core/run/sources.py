@@ -316,7 +316,8 @@ def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
     if kind in _ROWS and path.suffix == ".jsonl" and path.is_file():
         return [path]
     hint = "give a .jsonl file" if kind in _ROWS else "build it first: `r1 --help`"
-    hint = f"prepare it first: `r1 prepare source={path}`" if kind is Prompts else hint
+    if kind in (Prompts, Conversations, Preferences):
+        hint = f"prepare it first: `r1 prepare source={path}{'' if kind is Prompts else f' kind={kind.kind}'}`"
     raise InputError(f"`{path}` cannot be taken as {kind.kind}", hint=hint)
 
 

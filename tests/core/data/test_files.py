@@ -169,3 +169,23 @@ def test_one_row_of_messages_is_a_row_and_no_wrapper(tmp_path: Path) -> None:
     row: dict[str, Any] = {"messages": [{"role": "user", "content": "q"}]}
     (tmp_path / "one.jsonl").write_text(json.dumps(row) + "\n")
     assert [raw.row for raw in read(tmp_path / "one.jsonl")] == [row]
+
+
+def test_a_name_that_stands_twice_is_told_and_no_value_of_it_is_chosen(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1, "a": 2}\n{"a": 3}\n')
+    (tmp_path / "a.json").write_text('[\n{"a": 1, "b": 1, "b": 2},\n{"a": 3}]')
+    for name, which in (("a.jsonl", "`a`"), ("a.json", "`b`")):
+        first, second = read(tmp_path / name)
+        assert (first.fault, first.detail, second.row) == ("a name stands twice", which, {"a": 3})
+    (tmp_path / "a.csv").write_text("a,b,a\n1,2,3\n")
+    with pytest.raises(InputError, match="two columns are called `a`"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "blank.csv").write_text("a,,\n1,,\n")  # what spreadsheets leave at the edge
+    assert read(tmp_path / "blank.csv")[0].row["a"] == "1"
+
+
+def test_a_row_of_several_lines_is_where_it_begins(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('a,b\n1,"x\ny"\n2,3\n4,"never\nends\n')
+    found = read(tmp_path / "a.csv")
+    assert [row.where.rpartition(":")[2] for row in found] == ["2", "4", "5"]
+    assert found[2].detail == "a quote that never closes"

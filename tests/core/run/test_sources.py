@@ -79,7 +79,7 @@ def test_rows_of_another_kind_and_a_folder_are_refused(store: Store, rows: Path,
         resolve(str(rows), Conversations, store)
     with pytest.raises(InputError, match="cannot be taken as conversations") as caught:
         resolve(str(tmp_path), Conversations, store)
-    assert "give a .jsonl file" in caught.value.hint
+    assert "r1 prepare source=" in caught.value.hint and "kind=conversations" in caught.value.hint
     assert store.all() == []
 
 
