@@ -52,6 +52,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = path.strip("/").split("/")
         if parts[0] == "api":
             return self.api(parts[1:])
+        parts = parts[parts[0] == "datasets" :]
         return self.file("/".join(parts[:2]), "/".join(parts[4:]))
 
     def api(self, parts: list[str]) -> None:
