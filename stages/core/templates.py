@@ -8,6 +8,7 @@ what was really used.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from dataclasses import dataclass, replace
@@ -58,7 +59,7 @@ def template_text(template: str) -> str:
     path = Path(template)
     if template in known:
         return template
-    if len(template) < 1000 and "\n" not in template and path.is_file():
+    if "{prompt}" not in template and os.path.isfile(template):  # no error where no file can be named so
         try:
             template = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:

@@ -54,7 +54,7 @@ def test_show_mask_tells_ends_marks_and_what_is_left_out(asked: Any, style: str,
     found = json.loads(out)
     assert code == 0, err
     assert found["end"] == end and end in found["ends"]
-    assert found["dropped"] == [{"id": "stray", "reason": "its reasoning holds the mark </think>"}]
+    assert found["dropped"] == [{"id": "stray", "reason": "its reasoning holds the mark </think>", "said": ""}]
     for one in found["shown"]:
         whole = one["context"] + one["trained"]
         assert one["trained"].endswith(end) and whole.count("<think>") == whole.count("</answer>") == 1

@@ -100,3 +100,10 @@ def test_a_chat_contract_goes_through_its_file(tmp_path: Path) -> None:
     back = with_template(made, "{prompt}?")
     assert (back.syntax, back.before_end) == ("text", "")
     assert dataclasses.replace(made, eos_ids=[1]).end_id == 1
+
+
+def test_a_text_that_no_file_can_be_named_by_is_a_text() -> None:
+    for text in ("x" * 300 + " {prompt}", "a\0b {prompt}"):
+        assert templates.template_text(text) == text
+    with pytest.raises(RecipeError, match="no `template` named"):
+        templates.template_text("x" * 300)

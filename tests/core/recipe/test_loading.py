@@ -236,7 +236,7 @@ def test_keys_tell_type_default_and_the_words_beneath_the_field() -> None:
 def test_values_are_shown_in_the_order_of_the_keys_own_before_inherited() -> None:
     loaded = load(None, "rl")
     named = [key.key for key in keys("rl") if "." not in key.key]
-    assert list(resolved(loaded)["recipe"]) == named and named[:3] == ["template", "algorithm", "seed"]
+    assert list(resolved(loaded)["recipe"]) == named and named[:2] == ["algorithm", "seed"]
     traced = [key.removeprefix("recipe.") for key in loaded.origins if key.startswith("recipe.")]
     assert list(dict.fromkeys(key.partition(".")[0] for key in traced)) == named
 

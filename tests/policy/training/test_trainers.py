@@ -51,6 +51,7 @@ ON_TRL = {
     "_prepare_inputs": "a0b5e05b3647e889",
     "_save_checkpoint": "b6ee0a370c266b6f",
     "_send_telemetry": "3e012069065d03d1",
+    "_tokenize_prompts": "30568810007eb3f7",
     "compute_loss": "e5082879a7183040",
     "get_train_dataloader": "d3c7c32e51540880",
 }
