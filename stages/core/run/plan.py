@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from stages.core.artifact import Artifact
+from stages.core.errors import UnreachableError
 from stages.core.fingerprint import completed
 from stages.core.recipe.loading import Loaded
 from stages.core.run.runner import Resolved, resolve
@@ -33,6 +34,8 @@ class Step:
     """Why, in words; empty for reuse under its own name."""
     fingerprint: str | None
     """None = unknown until an input is fetched."""
+    unreached: UnreachableError | None = None
+    """Why something of the recipe itself could not be looked at."""
 
     @property
     def text(self) -> str:
@@ -66,9 +69,8 @@ def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
     unknown = [node.inputs[key] for key, each in known.inputs.items() if each.fingerprint is None]
     fetched = [text for text in unknown if text not in earlier]
     reason = f"{', '.join(fetched)} unknown until fetched" if fetched else ""
-    return Step(
-        node, "build", address, reason or known.unknown or _reason(node, known, store.newest(node.name)), print_
-    )
+    reason = reason or (known.unreached.what if known.unreached else _reason(node, known, store.newest(node.name)))
+    return Step(node, "build", address, reason, print_, known.unreached)
 
 
 def _reason(node: Loaded, known: Resolved, newest: Artifact | None) -> str:

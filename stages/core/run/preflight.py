@@ -97,14 +97,14 @@ class _Look:
         self._seen: set[object] = set()
         self._needed: list[tuple[Path, int]] = []
         self.findings = Findings()
-        waiting = [step.node for step in steps if step.action != "reuse"]
-        for node in waiting:
-            self._try(node.name, lambda node=node: self._circumstances(node))  # type: ignore[misc]
+        waiting = [step for step in steps if step.action != "reuse"]
+        for step in waiting:
+            self._try(step.node.name, lambda step=step: self._circumstances(step))  # type: ignore[misc]
         for node, text, kinds in _outside_inputs(steps):
             self._try(text, lambda text=text, kinds=kinds, node=node: self._input(node, text, kinds))  # type: ignore[misc]
         self._room()
-        for node in waiting:
-            self._try(node.name, lambda node=node: self._foresee(node))  # type: ignore[misc]
+        for step in waiting:
+            self._try(step.node.name, lambda node=step.node: self._foresee(node))  # type: ignore[misc]
 
     def _try(self, what: str, look: Callable[[], None]) -> None:
         try:
@@ -118,11 +118,11 @@ class _Look:
         if sentence not in where:
             where.append(sentence)
 
-    def _circumstances(self, node: Loaded) -> None:
-        """Device, engine, sandbox and outside files of a node's own recipe."""
-        module, runtime = stage_module(node.stage), node.runtime
-        if hasattr(module, "identity"):
-            module.identity(node.recipe)
+    def _circumstances(self, step: Step) -> None:
+        """Device, engine, sandbox and outside files of a node's own recipe: the plan has looked at the files."""
+        node, runtime = step.node, step.node.runtime
+        if step.unreached is not None:
+            raise step.unreached
         asked = (runtime.device, runtime.engine, runtime.vllm_server)
         if asked not in self._seen and asked != ("auto", "auto", None):
             self._seen.add(asked)

@@ -59,8 +59,8 @@ class Resolved:
     """What is hashed; of an input that must be fetched first it holds an empty fingerprint."""
     fingerprint: str | None
     """None = unknown until an input is fetched."""
-    unknown: str = ""
-    """What of the recipe itself cannot be told now; only a plan may go on then."""
+    unreached: UnreachableError | None = None
+    """Why something of the recipe itself cannot be told now; only a plan may go on then."""
 
 
 def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch: bool = False) -> Resolved:
@@ -90,17 +90,17 @@ def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch:
             raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
     module = stage_module(node.stage)
     # A stage whose recipe names outside files tells what they really are.
-    outside, unknown = None, ""
+    outside, unreached = None, None
     try:
         outside = module.identity(node.recipe) if hasattr(module, "identity") else None
     except UnreachableError as error:
         if fetch:
             raise
-        unknown = error.what
+        unreached = error
     prints = {key: found.fingerprint or "" for key, found in inputs.items()}
     payload = node_payload(node.stage, module.VERSION, node.recipe, prints, outside)
-    known = all(prints.values()) and not unknown
-    return Resolved(inputs, payload, fingerprint(payload) if known else None, unknown)
+    known = all(prints.values()) and unreached is None
+    return Resolved(inputs, payload, fingerprint(payload) if known else None, unreached)
 
 
 def given(resolved: Resolved) -> dict[str, Artifact]:
