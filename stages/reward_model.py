@@ -220,22 +220,22 @@ def _measured(
     """Write heldout.jsonl and return the held-out figures."""
     from stages.policy.judges import judge
 
-    def lengths(row: Preference | Labelled) -> list[int]:
-        sees, contract = scorer.judge_config.sees, scorer.contract
-        return [len(judge.seen(response, sees, contract) or "") for response in _responses(row, contract)]
+    def length(response: str) -> int:
+        return len(judge.seen(response, scorer.judge_config.sees, scorer.contract) or "")
 
     if isinstance(rows[0], Labelled):
         points = [
-            RankedPoint(row.id, row.problem, score, row.safe, lengths(row)[0])
+            RankedPoint(row.id, row.problem, score, row.safe, length(row.response))
             for row, score in zip(rows, raw, strict=True)
             if isinstance(row, Labelled)
         ]
         shards.write_lines(work.path / HELDOUT_FILE, map(asdict, points))
         return ranking.point_figures(points, work.seed)
     pairs = [
-        RankedPair(row.id, row.problem, (chosen, rejected), (lengths(row)[0], lengths(row)[1]))
+        RankedPair(row.id, row.problem, (chosen, rejected), (length(better), length(worse)))
         for row, chosen, rejected in zip(rows, raw[::2], raw[1::2], strict=True)
         if isinstance(row, Preference)
+        for better, worse in [_responses(row, scorer.contract)]
     ]
     shards.write_lines(work.path / HELDOUT_FILE, map(asdict, pairs))
     return ranking.pair_figures(pairs, work.seed)

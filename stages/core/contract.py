@@ -151,7 +151,7 @@ class Contract:
         """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""
         found = asdict(self)
         # What came later is written only where it says something.
-        unsaid = {"end_id": self.eos_ids[0] if self.eos_ids else -1, "syntax": "text", "lead": "", "before_end": ""}
+        unsaid = {**_LATER, "end_id": self.eos_ids[0] if self.eos_ids else -1}
         found = {name: value for name, value in found.items() if name not in unsaid or value != unsaid[name]}
         _file(path).write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -172,8 +172,8 @@ class Contract:
 
 ASKING = ("template", "template_name", "prefill", "syntax", "lead", "before_end")
 """Fields that say how a model is asked, and what stands around its response."""
-_LATER = ("end_id", "syntax", "lead", "before_end")
-"""Fields that contracts written earlier lack."""
+_LATER = {"end_id": -1, "syntax": "text", "lead": "", "before_end": ""}
+"""Fields that contracts written earlier lack, and what they then are."""
 _TEMPLATE_HINT = "use template `r1_zero`, or one that names {prompt}, <think> </think> and <answer> </answer>"
 
 

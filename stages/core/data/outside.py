@@ -17,6 +17,7 @@ from stages.core.data import files
 from stages.core.data.files import Raw, Wanted
 from stages.core.errors import InputError, MissingError
 from stages.core.run import hub
+from stages.core.storage import disk
 
 HUB = "hf:"
 """Marks a dataset of the Hugging Face hub: `hf:owner/name`, or `hf:owner/name@revision`."""
@@ -31,13 +32,13 @@ def identity(source: str) -> dict[str, str]:
         return {"source_commit": hub.dataset_commit(*hub.split_name(source))}
     path = Path(source)
     if path.is_file():
-        return {"source_sha256": _sha256(path)}
+        return {"source_sha256": disk.hash_file(path)}
     if not path.is_dir():
         hint = "give a .jsonl, .csv or .parquet file, a dataset folder, or hf:owner/name"
         raise MissingError(f"no file or folder `{source}`", hint=hint)
     digest = hashlib.sha256()
     for file in sorted(item for item in path.rglob("*") if item.is_file()):
-        digest.update(f"{file.relative_to(path).as_posix()}\0{_sha256(file)}\n".encode())
+        digest.update(f"{file.relative_to(path).as_posix()}\0{disk.hash_file(file)}\n".encode())
     return {"source_sha256": digest.hexdigest()}
 
 
@@ -139,8 +140,3 @@ def _fetched(address: str) -> Path:
     except (OSError, ValueError) as error:  # the hub's errors and the network's are both OSError
         what = f"cannot fetch `{path}` ({type(error).__name__})"
         raise MissingError(what, where=HUB + name, hint="check the network, and run the same again") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

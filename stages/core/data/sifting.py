@@ -59,6 +59,8 @@ class Sifter:
         self._golds: dict[bytes, str] = {}
         self._clashes: dict[bytes, set[str]] = {}
         self._ranks: dict[int, bytes] = {}
+        self.kept = 0
+        """Rows that nothing speaks against so far, before contradictions and `max_rows`."""
 
     def __enter__(self) -> Sifter:
         return self
@@ -86,6 +88,7 @@ class Sifter:
         if not (found.fault or elsewhere):
             found = check(found)
         fate = _ELSEWHERE if elsewhere else self._number(found.fault) if found.fault else _KEPT
+        self.kept += fate == _KEPT
         if fate == _KEPT and self.max_rows:
             self._ranks[len(self._fates)] = digest(f"{self.seed}\0{found.form}")
         file, _, number = found.where.rpartition(":")
@@ -120,11 +123,6 @@ class Sifter:
         counts = Counter(self._fates)
         figures = {"rows_in_other_split": counts[_ELSEWHERE], "rows_over_max": counts[_OVER], "rows": counts[_KEPT]}
         return figures | ({"ids_repeated": repeated} if repeated else {})
-
-    @property
-    def kept(self) -> int:
-        """Rows that are kept so far."""
-        return self._fates.count(_KEPT)
 
     def dropped(self) -> dict[str, int]:
         """Return how many rows are left out, by reason."""

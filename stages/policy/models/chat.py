@@ -20,6 +20,7 @@ from stages.core.encoding import Reader, around
 from stages.core.errors import ContractError, RecipeError
 
 _ASKED, _SAID = "What is six times seven?", "It is 42"
+"""A problem and an answer that are tried."""
 _GIVEN = frozenset({"messages", "add_generation_prompt", "tools", "documents", "range", "namespace", rendering.CLOCK})
 """Names of a template that are no options."""
 _SWITCHES = 16
@@ -74,7 +75,7 @@ def turn_end(tokenizer: Any) -> int | None:
 def sample(tokenizer: Any) -> str:
     """What a tokenizer's chat template writes around a system turn, an answer and a new question, as far as it can be
     rendered: the tokens that it puts together of parts show only here."""
-    asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
+    asked, said = _pair()
     found = ""
     for turns in ([{"role": "system", "content": _SAID}, asked], [asked, said, asked]):
         with suppress(ContractError):
@@ -105,8 +106,7 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
     """
     both = _behind(source, str) or _behind(source, _parts)
     if both is None:
-        asked, said = {"role": "user", "content": _ASKED}, {"role": "assistant", "content": _SAID}
-        rendering.render(source, [asked, said], asks=False)
+        rendering.render(source, _pair(), asks=False)
         return None
     tail, longer = both
     read = tokenizer.backend_tokenizer.encode(tail, add_special_tokens=False)
@@ -124,7 +124,7 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
 def _behind(source: str, content: Callable[[str], Any]) -> tuple[str, str] | None:
     """What a template writes behind a last answer, and behind one that a question follows; None where it does not
     write the answer once as it is. `content` makes the content of a message of its text."""
-    asked, said = {"role": "user", "content": content(_ASKED)}, {"role": "assistant", "content": content(_SAID)}
+    asked, said = _pair(content)
     try:
         _, *last = rendering.render(source, [asked, said], asks=False).split(_SAID)
     except ContractError:
@@ -133,6 +133,11 @@ def _behind(source: str, content: Callable[[str], Any]) -> tuple[str, str] | Non
     with suppress(ContractError):
         longer = rendering.render(source, [asked, said, asked], asks=True)
     return (last[0], longer.partition(_SAID)[2]) if len(last) == 1 else None
+
+
+def _pair(content: Callable[[str], Any] = str) -> tuple[rendering.Message, rendering.Message]:
+    """A question and its answer as messages, whose contents are made by `content`."""
+    return {"role": "user", "content": content(_ASKED)}, {"role": "assistant", "content": content(_SAID)}
 
 
 def _parts(text: str) -> list[dict[str, str]]:

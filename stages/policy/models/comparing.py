@@ -17,13 +17,11 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from transformers.initialization import no_init_weights
 
 from stages.core.errors import InputError
-from stages.policy.models.reading import Stored, outside
+from stages.policy.models.reading import Stored, listed, outside
 
 _TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _PREFIXES = ("module.", "_orig_mod.", "base_model.model.", "model.module.", "_fsdp_wrapped_module.")
 _ADAPTER = re.compile(r"\.(lora_[AB]|lora_embedding_[AB]|base_layer|original_module|modules_to_save)\.")
-_SHOWN = 3
-"""Most names that a sentence lists."""
 
 
 def compared(folder: Path, config: Any, tensors: Mapping[str, Stored], *, judge: bool = False) -> Any:
@@ -109,13 +107,13 @@ def _refuse(
         what = f"the tensors of `{folder}` carry the prefix `{prefix}` of a training wrapper"
         raise InputError(what, hint=f"take it off: `{_strip(folder, prefix)}`")
     if mismatched:
-        what = f"the weights of `{folder}` have other shapes than its config.json: {_listed(mismatched)}"
+        what = f"the weights of `{folder}` have other shapes than its config.json: {listed(mismatched)}"
         hint = "fetch config.json and the weights of the same model"
         if "embed" in mismatched[0] or "lm_head" in mismatched[0]:
             hint = "set vocab_size in config.json to the rows of the embedding, or save again after resizing"
         raise InputError(what, hint=hint)
-    said = [f"lack {_listed(missing)}"] * bool(missing)
-    said += [f"hold {_listed(unexpected)}, which it does not know"] * bool(unexpected)
+    said = [f"lack {listed(missing)}"] * bool(missing)
+    said += [f"hold {listed(unexpected)}, which it does not know"] * bool(unexpected)
     hint = f"save the whole model again as {architecture}; transformers would make up or drop these weights"
     what = f"the weights of `{folder}` are not those of a {architecture}: they {' and '.join(said)}"
     raise InputError(what, hint=hint)
@@ -149,11 +147,6 @@ def _strip(folder: Path, prefix: str) -> str:
         f"[save({{k.removeprefix('{prefix}'): v for k, v in load(f).items()}}, f, {{'format': 'pt'}}) "
         f"for f in glob.glob('{folder}/*.safetensors')]\""
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
 
 
 def _shape(sizes: Iterable[int]) -> str:

@@ -24,7 +24,7 @@ from stages.core.contract import Contract
 from stages.core.errors import ContractError, InputError, MissingError
 from stages.policy.models import families
 from stages.policy.models.chat import sealed
-from stages.policy.models.reading import outside, read_config, read_tokenizer
+from stages.policy.models.reading import outside, read_config, read_tokenizer, unlike
 
 # Progress leaves as events here; transformers would draw bars on the terminal for each folder read.
 transformers_logging.disable_progress_bar()
@@ -93,13 +93,14 @@ def _parts(file: Path) -> str:
 
 
 def _decisive(text: str) -> dict[str, Any]:
+    """A tokenizer.json but for padding and truncation: they are how it was last called, not what it is."""
     return {key: value for key, value in json.loads(text).items() if key not in ("padding", "truncation")}
 
 
 def _same_parts(one: PreTrainedTokenizerBase, written: str, *, grown: bool = False) -> bool:
     """Whether a tokenizer is made of these very parts, which makes every text the same ids: nothing has to be tried.
 
-    `grown` lets it have more added tokens. Padding and truncation are how it was last called, not what it is.
+    `grown` lets it have more added tokens.
     """
     backend = getattr(one, "backend_tokenizer", None)
     text = backend.to_str() if backend is not None else ""
@@ -149,9 +150,7 @@ def tokenizer_sha256(path: Path | str) -> str:
     file = Path(path) / "tokenizer.json"
     if not file.is_file():
         raise MissingError(f"`{path}` holds no tokenizer.json", hint="save it there: `tokenizer.save_pretrained`")
-    content = json.loads(file.read_text(encoding="utf-8"))
-    # Padding and truncation are how it was last called, not what it is.
-    content = {key: value for key, value in content.items() if key not in ("padding", "truncation")}
+    content = _decisive(file.read_text(encoding="utf-8"))
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -201,13 +200,9 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    told = [f"lack {name}" for name in sorted(loaded["missing_keys"])]
-    told += [f"hold {name}, which its architecture does not know" for name in sorted(loaded["unexpected_keys"])]
-    told += [f"hold {name} in another shape" for name, *_ in sorted(loaded["mismatched_keys"])]
-    if told:
+    if fault := unlike(loaded):
         raise MissingError(
-            f"the weights of `{folder}` {told[0]}{f', and {len(told) - 1} more' if told[1:] else ''}",
-            hint="import the whole model again: `r1 artifacts import`",
+            f"the weights of `{folder}` {fault}", hint="import the whole model again: `r1 artifacts import`"
         )
     return model.to(device).eval()
 

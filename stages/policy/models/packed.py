@@ -21,7 +21,7 @@ from stages.core.errors import InputError
 from stages.core.storage import disk
 from stages.policy.models.chat import turn_end
 from stages.policy.models.folders import build_contract, cast, save_model
-from stages.policy.models.reading import outside, read_tokenizer
+from stages.policy.models.reading import outside, read_tokenizer, unlike
 from stages.policy.models.special import fit_vocabulary, settle_ends, settle_special
 
 _ENDS = ("eos", "eot", "eom")
@@ -127,12 +127,8 @@ def _loaded(file: Path) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    wrong = [f"lacks {name}" for name in sorted(told["missing_keys"])]
-    wrong += [f"holds {name}, which its architecture does not know" for name in sorted(told["unexpected_keys"])]
-    wrong += [f"holds {name} in another shape" for name, *_ in sorted(told["mismatched_keys"])]
-    if wrong:
-        more = f", and {len(wrong) - 1} more" if wrong[1:] else ""
-        raise InputError(f"`{file}` {wrong[0]}{more}", hint=f"convert the whole model again, or {_INSTEAD}")
+    if fault := unlike(told, "s"):
+        raise InputError(f"`{file}` {fault}", hint=f"convert the whole model again, or {_INSTEAD}")
     return loaded
 
 

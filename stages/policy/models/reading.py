@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ _CONVERT_WORDS = (
     "write it as tokenizer.json where sentencepiece and tiktoken are installed: `python -c "
     "\"from transformers import AutoTokenizer as T; T.from_pretrained('{folder}').save_pretrained('{folder}')\"`"
 )
+_SHOWN = 3
+"""Most names that a sentence lists."""
 _FETCH = "fetch the folder again, or save it again with `save_pretrained`"
 
 
@@ -73,6 +75,23 @@ def first_line(error: BaseException) -> str:
     if isinstance(error, KeyError):
         said = f"nothing is known of {said}"
     return "".join(letter if letter.isprintable() else "?" for letter in said[:200]).rstrip(" :.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Some names in a sentence: the first three, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def unlike(told: Mapping[str, Any], s: str = "") -> str:
+    """What transformers' report of a loading finds wrong, as `lack NAME, and 2 more`, or "" where nothing is.
+
+    `s` ends the verbs of one thing: `lacks`, `holds`.
+    """
+    wrong = [f"lack{s} {name}" for name in sorted(told["missing_keys"])]
+    wrong += [f"hold{s} {name}, which its architecture does not know" for name in sorted(told["unexpected_keys"])]
+    wrong += [f"hold{s} {name} in another shape" for name, *_ in sorted(told["mismatched_keys"])]
+    return wrong[0] + (f", and {len(wrong) - 1} more" if wrong[1:] else "") if wrong else ""
 
 
 def read_json(file: Path) -> dict[str, Any]:

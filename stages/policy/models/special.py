@@ -17,7 +17,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from stages.core.errors import ContractError
 from stages.policy.models.chat import sample
-from stages.policy.models.reading import outside
+from stages.policy.models.reading import listed, outside
 
 PAD_TOKENS = (
     "<|pad|>",
@@ -33,8 +33,6 @@ PAD_TOKENS = (
 """Tokens that may serve as padding, best first, where a model's own padding token is missing or ends completions."""
 _SPARE = re.compile("reserved|unused|place.?holder|dummy|extra|pad", re.IGNORECASE)
 """What families call tokens that they keep for later."""
-_SHOWN = 3
-"""Most tokens that a sentence lists."""
 
 
 def ids_of(value: Any, place: str) -> list[int]:
@@ -154,5 +152,4 @@ def _forget(tokenizer: PreTrainedTokenizerBase, names: set[str], told: str) -> N
 
 
 def _listed(values: Sequence[Any]) -> str:
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(str(value)[:40] for value in values[:_SHOWN]) + more
+    return listed([str(value)[:40] for value in values])
