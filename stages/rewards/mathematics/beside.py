@@ -61,10 +61,8 @@ _SIGNS = "$€£¥₹₽₩₿₫₺₴₪฿₱¢%‰°′″℃℉"
 _ITEM = re.compile(
     rf"(?P<number>{IN_TEXT.pattern})|(?P<power>\^-?\d)|(?P<word>(?:{_CHINESE})|(?:US|A|C|HK|R)\$"
     rf"|[^\W\d_\u3400-\u9fff]+(?:['’-][^\W\d_]+)*|[\u3400-\u9fff]+?(?={_CHINESE}|[^\u3400-\u9fff]|$))"
-    rf"|(?P<sign>[{_SIGNS}*/])|(?P<separator>[,;:，；：、&])|(?P<space>[\s.。()!?{{}}~`…]|\*\*)",
-    re.ASCII,
+    rf"|(?P<sign>[{_SIGNS}*/])|(?P<separator>[,;:，；：、&])|(?P<space>[\s.。()!?{{}}~`…]|\*\*)"
 )
-_ITEM = re.compile(_ITEM.pattern)
 _TAIL = re.compile(
     rf"(?:{_WRAPPER}\s?\{{[^{{}}]*\}}(?:\s?\^\s?(?:\{{\s?-?\d\s?\}}|-?\d))?|\\[ ,;:]|\\mu|\\Omega|[\s/*·⋅℃℉]"
     rf"|\\(?:cdot|times|%)|\^\s?\{{?\s?\\circ\s?\}}?(?:\s?[CF](?![A-Za-z]))?"
