@@ -41,7 +41,7 @@ pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.ya
 	$(if $(findstring --dry-run,$(ARGS)),,$(R1) report --pipeline $(PIPELINE) -o report.html)
 
 test: $(READY) ## run the tests (CPU, no network)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: $(READY) ## run the property tests on examples drawn anew; repeat it for more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default $(ARGS)

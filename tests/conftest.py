@@ -30,6 +30,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # some tests look for what is left behi
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t-")
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
+LIGHT = ("tests/core/", "tests/house/", "tests/report/", "tests/rewards/", "tests/study/", "tests/world/")  # no long test there
+
 
 @pytest.fixture(autouse=True)
 def r1_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -40,6 +42,8 @@ def r1_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # Processes share the files in this order: one with a few long tests must not be left to the end, for one process alone.
+    items.sort(key=lambda item: (item.get_closest_marker("vllm") is None, item.nodeid.startswith(LIGHT)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
         import torch
