@@ -30,7 +30,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # some tests look for what is left behi
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="t-")
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
-LIGHT = ("tests/core/", "tests/house/", "tests/report/", "tests/rewards/", "tests/study/", "tests/world/")  # no long test there
+# No test in these folders takes long.
+LIGHT = tuple(f"tests/{folder}/" for folder in ("core", "house", "report", "rewards", "study", "world"))
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def r1_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Processes share the files in this order: one with a few long tests must not be left to the end, for one process alone.
+    # Processes share the files in this order: a long one must not be left to the end, for one process alone.
     items.sort(key=lambda item: (item.get_closest_marker("vllm") is None, item.nodeid.startswith(LIGHT)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if marked:
