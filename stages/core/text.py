@@ -58,6 +58,9 @@ class Commitment(NamedTuple):
     how: Literal["answer", "box", "phrase", "open", "none"]
 
 
+_CUT_OFF = Commitment("a box that never closes", "none")
+
+
 def spans(text: str, tags: Tags) -> list[Span]:
     """Return the content spans of one pair of tags, in order; an opening tag inside an open span belongs to its
     content."""
@@ -120,11 +123,12 @@ def format_fault(text: str, think_tags: Tags, answer_tags: Tags, *, silent: bool
 def boxed(text: str) -> list[str]:
     r"""Return the contents of the outermost closed \boxed{...} and \fbox{...}, in order; braces balance, \{ and \}
     are plain text."""
-    return [text[start:end] for _, start, end in _boxes(text)]
+    return [text[start:end] for _, start, end in _boxes(text)[0]]
 
 
-def _boxes(text: str) -> list[tuple[int, int, int]]:
-    r"""Return (where \boxed begins, where its content begins, where that ends) for each outermost closed box."""
+def _boxes(text: str) -> tuple[list[tuple[int, int, int]], bool]:
+    r"""Return (where \boxed begins, where its content begins, where that ends) for each outermost closed box, and
+    whether one never closes."""
     found: list[tuple[int, int, int]] = []
     stack: list[tuple[int, int]] = []  # begin of a box and of its content, or (-1, -1) for a plain brace
     boxes_open = 0
@@ -140,7 +144,7 @@ def _boxes(text: str) -> list[tuple[int, int, int]]:
             if start >= 0 and boxes_open == 0:
                 found.append((begin, start, match.start()))
         # a box that never closes keeps `boxes_open` above zero: what follows it lies inside it
-    return found
+    return found, boxes_open > 0
 
 
 def final_part(text: str, think_tags: Tags, answer_tags: Tags) -> str | None:
@@ -176,7 +180,8 @@ def last_committed(text: str, think_tags: Tags, answer_tags: Tags) -> Commitment
     r"""Return what a completion finally commits to; an answer that stands only inside the thinking is none.
 
     In this order: the last answer span (closed or cut off), the last \boxed{}, the sentence after the last "answer
-    is" / "答案是" / "####", else the whole final part. `text` is the contract's prefill + the completion.
+    is" / "答案是" / "####", else the whole final part. Where a box never closes, the text was cut off while it
+    committed itself, and that is none. `text` is the contract's prefill + the completion.
     """
     final = final_part(text, think_tags, answer_tags)
     if final is None:
@@ -185,8 +190,11 @@ def last_committed(text: str, think_tags: Tags, answer_tags: Tags) -> Commitment
     if opened >= 0:
         content, _, rest = final[opened + len(answer_tags[0]) :].partition(answer_tags[1])
         beside = rest.rpartition(answer_tags[1])[0]  # an answer inside an answer: what stands beside it counts too
-        return Commitment(f"{content.strip()} {beside.strip()}".strip(), "answer")
+        said = f"{content.strip()} {beside.strip()}".strip()
+        return _CUT_OFF if _open_box(said) else Commitment(said, "answer")
     final = final.replace(answer_tags[1], " ")
+    if _open_box(final):
+        return _CUT_OFF
     found = marked(final)
     if found is not None:
         return found
@@ -201,7 +209,7 @@ def marked(text: str) -> Commitment | None:
     last "answer is" / "答案是" / "####"."""
     boxes = [
         (begin, start, end)
-        for begin, start, end in _boxes(text)
+        for begin, start, end in _boxes(text)[0]
         if not (_DENIED_BEFORE.search(text[max(0, begin - 20) : begin]) or _DENIED_AFTER.match(text, end + 1))
     ]
     if boxes:
@@ -225,6 +233,10 @@ def after_phrase(text: str) -> str | None:
         if end > 0:
             return " ".join(rest[: end + len(closing)].split())
     return SENTENCE_END.split(rest, maxsplit=1)[0].strip()
+
+
+def _open_box(text: str) -> bool:
+    return "box" in text and _boxes(text)[1]
 
 
 def doubted(sentence: str) -> bool:

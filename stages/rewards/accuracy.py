@@ -13,13 +13,12 @@ from dataclasses import replace
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
-from stages.core.text import SENTENCE_END, Commitment, boxed, format_fault, last_committed
+from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed
 from stages.rewards import choice, code, mathematics, program
 from stages.rewards.declared import Judged, Reward
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
-_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _GOLDS = 32  # of a row that has several
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
@@ -43,8 +42,6 @@ def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
-    if found.how in ("open", "phrase") and _BOX.search(found.text or "") and not boxed(found.text):
-        return Verdict(0.0, "a box that never closes")
     answer = committed(found, row)
     if answer is None:
         return Verdict(0.0, "no answer found")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stages.rewards import accuracy
+from stages.rewards import accuracy, choice
 from tests.rewards.contracts import PROGRAM, contract, row
 
 
@@ -89,3 +89,30 @@ def test_a_gold_that_fails_its_own_test_is_named() -> None:
     assert accuracy.check_gold(PROGRAM).value == 1.0
     wrong = row("add 1", "program", meta=PROGRAM.meta)
     assert accuracy.check_gold(wrong) == (0.0, "ends with 13, expected 24")
+
+
+@pytest.mark.parametrize("verifier", ["math", "choice", "exact"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "\\boxed{B",
+        "<answer>\\boxed{B</answer>",
+        "\\boxed{B} and so \\boxed{B",
+        "The answer is B. \\fbox {",
+        "\\boxed{\\text{B}",
+        "\\boxed{B\\}",
+        "#### B \\boxed{\\text{the",
+    ],
+)
+def test_a_box_that_never_closes_is_an_answer_that_was_cut_off(said: str, verifier: str) -> None:
+    verdict = accuracy.reward(f"<think>a</think>{said}", row("B", verifier), contract())
+    assert verdict == (0.0, "a box that never closes")
+    assert choice.reward(said, row("B", "choice"), contract()).value == 0.0
+    assert accuracy.reward(f"<think>{said}</think><answer>B</answer>", row("B", verifier), contract()).value == 1.0
+
+
+@pytest.mark.parametrize(
+    "said", ["print(17)", "lambda: 17", "yield 17", "def f(): 17", "del 17", "raise 17", "echo 17", "range(17)"]
+)
+def test_a_piece_of_a_program_is_no_answer(said: str) -> None:
+    assert accuracy.reward(f"\\boxed{{{said}}}", row(), contract()).value == 0.0

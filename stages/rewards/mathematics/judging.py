@@ -52,8 +52,9 @@ from stages.rewards.verdict import Verdict, shorten
 
 BY_TEXT = "judged by text alone: the gold is no formula, number or word that is understood"
 _PROGRAM = re.compile(
-    r"\b(?:print|return|yield|lambda|def|eval|exec|import|input|int|str|float|len|assert|puts|console\.log|printf)\s?[(:]"
-    r"|\b(?:yield|return|lambda|await|assert|import|print)\s+[-\w]"
+    r"\b(?:print|return|yield|lambda|def|eval|exec|import|input|int|str|float|len|assert|puts|console\.log|printf"
+    r"|del|raise|repr|range|sorted|sympify|println|echo)\s?[(:]"
+    r"|\b(?:yield|return|lambda|await|assert|import|print|def|del|raise|async|global|echo|puts)\s+[-\w]"
 )
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
