@@ -1,9 +1,9 @@
 """The lock on stage versions: `python -m tests.house.lock [--neutral "why"]`.
 
-What enters: the syntax trees of each stage and of every module of ours it imports, lazily or not. What leaves:
-stage_versions.lock.json beside this file, with one hash for each of those modules. Comments and docstrings do not
-count. When code changes, raise the stage's VERSION (old artifacts are then rebuilt), or declare the change neutral:
-the same recipe on the same inputs still gives the same artifact.
+What enters: the syntax trees of each stage and of every module of ours it imports, lazily or not, and the tables that
+these read from their own package. What leaves: stage_versions.lock.json beside this file, with one hash for each of
+those modules. Comments and docstrings do not count. When code changes, raise the stage's VERSION (old artifacts are
+then rebuilt), or declare the change neutral: the same recipe on the same inputs still gives the same artifact.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ IMPORT = "stages.core.run.sources"
 IMPORT_ROOTS = ("stages.policy.models.importing", "stages.world.sources")
 ORACLE = "stages.world.oracle"
 """Recipes name its functions as labeller and reward, and fingerprints hold its VERSION."""
+_TABLE = re.compile(r"[\w-][\w.-]*\.(?:toml|jsonl?)")
+"""Data in a package that a module names: a change of it is a change of the module."""
 _RAISE = "raise VERSION in {file}, then run `python -m tests.house.lock`"
 _NEUTRAL = 'or, if the result is the same: `python -m tests.house.lock --neutral "why"`'
 
@@ -102,10 +104,23 @@ def closure(roots: list[str]) -> list[str]:
 
 
 def digest(module: str) -> str:
-    """sha256 of a module's syntax tree without docstrings, as hex; the same under every Python."""
+    """sha256 of a module's syntax tree without docstrings and of the tables it names, as hex; the same under every
+    Python."""
     path = file_of(module)
     assert path is not None
-    return hashlib.sha256(repr(_shape(tree(path))).encode()).hexdigest()
+    found = hashlib.sha256(repr(_shape(tree(path))).encode())
+    for table in _tables(path):
+        found.update(table.read_bytes())
+    return found.hexdigest()
+
+
+def _tables(path: Path) -> list[Path]:
+    """The tables beside a module, or in a folder beside it, that its code names: "lexicon.toml", "data" / "a.jsonl"."""
+    said = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Constant)}
+    names = {name for name in said if isinstance(name, str) and _TABLE.fullmatch(name)}
+    folder = ROOT / path.parent
+    found = [file for name in names for file in (*folder.glob(name), *folder.glob(f"*/{name}"))]
+    return sorted(file for file in found if file.parent == folder or file.parent.name in said)
 
 
 def version_of(path: Path) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,24 @@ def test_imports_flow_one_way() -> None:
         if within(seen.name, ("r1cli", "stages")) and not allowed(dotted(path), seen)
     ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_mathematics_has_one_door() -> None:
+    """Nothing of the folder but what its __init__ names is imported, asked for by attribute, or named, outside it."""
+    door = "stages.rewards.mathematics"
+    named = {*importlib.import_module(door).__all__}
+    wrong = []
+    for path in sources("r1cli", "stages"):
+        if within(dotted(path), (door,)):
+            continue
+        inside = [seen.name for seen in imports(path) if seen.name.startswith(door + ".")]
+        asked = [
+            node.attr
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "mathematics"
+        ]
+        wrong += [f"{path}: {name}" for name in (*(one.removeprefix(door + ".") for one in inside), *asked)]
+    assert not [one for one in wrong if one.partition(": ")[2] not in named]
 
 
 def test_no_stage_imports_a_stage() -> None:

@@ -69,6 +69,21 @@ def test_comments_and_docstrings_do_not_count_and_code_does(house: Path) -> None
     assert "`toy` changed (stages.core.b): raise VERSION in stages/toy.py" in _said()[0]
 
 
+def test_a_table_that_a_module_reads_counts_as_its_code(house: Path) -> None:
+    (house / "stages/core/words").mkdir()
+    for name in ("stages/core/a.toml", "stages/core/words/b.jsonl", "stages/core/other.toml"):
+        (house / name).write_text("one = 1\n")
+    (house / "stages/core/a.py").write_text("A = open('a.toml'), open('words/' 'x') or 'words', 'b.jsonl'\n")
+    lock.rewrite()
+    _edit(house / "stages/core/other.toml", "1", "2")
+    assert _said() == []
+    for name in ("stages/core/a.toml", "stages/core/words/b.jsonl"):
+        _edit(house / name, "1", "2")
+        assert "`toy` changed (stages.core.a): raise VERSION" in _said()[0]
+        _edit(house / name, "2", "1")
+        assert _said() == []
+
+
 def test_only_a_raised_version_or_a_reason_opens_the_lock(house: Path) -> None:
     lock.rewrite()
     _edit(house / "stages/core/a.py", "A = 1", "A = 1 + 0")

@@ -31,7 +31,7 @@ def is_statement(node: Node) -> bool:
 
 def same_statement(wanted: Node, given: Node) -> bool | None:
     """Compare two formulas by their truth tables; None where one is no formula of at most six letters."""
-    letters = sorted(symbols(wanted) | symbols(given))
+    letters = sorted({one.text for node in (wanted, given) for one in walk(node) if one.kind == "symbol"})  # e, i too
     if not _is_boolean(wanted) or not _is_boolean(given) or len(letters) > _MAX_LETTERS:
         return None
     tables = (dict(zip(letters, row, strict=True)) for row in product((False, True), repeat=len(letters)))

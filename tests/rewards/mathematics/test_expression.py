@@ -143,6 +143,11 @@ def test_another_answer_of_the_same_shape_does_not(wanted: str, answer: str) -> 
     assert not answers.agree(node(wanted), node(answer))
 
 
+def test_letters_that_are_constants_elsewhere_are_statements_of_logic_too() -> None:
+    assert answers.agree(node("e \\land i"), node("i \\land e")) is True
+    assert answers.agree(node("e \\land i"), node("i \\lor e")) is False
+
+
 SIGNS = [
     "+",
     "-",
@@ -179,6 +184,12 @@ COMMANDS = [
     "\\text{a}",
     "\\le",
     "\\log",
+    "\\land",
+    "\\to",
+    "i",
+    "A",
+    "\\dot x",
+    "\\pmod",
     " or ",
 ]
 PIECES = st.sampled_from(["1", "2", "0.5", "x", "y", *SIGNS, *COMMANDS])

@@ -1,13 +1,9 @@
-"""Golds of several kinds, answers that are none, and the one door of the folder."""
+"""Golds of several kinds, and answers that are none."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import pytest
 
-import stages
 from stages.core.rows import Prompt
 from stages.rewards import accuracy, mathematics, selftest
 from stages.rewards.files import lines
@@ -41,12 +37,3 @@ def test_a_gold_that_nobody_understands_is_judged_by_its_text_and_reported() -> 
 def test_a_gold_that_is_only_a_place_holder_is_reported(gold: str) -> None:
     verdict = selftest.check_gold("accuracy", row(gold), {})
     assert verdict.value is None and "no answer" in verdict.reason
-
-
-def test_nothing_but_its_door_is_imported_from_the_folder() -> None:
-    house = Path(stages.__file__).parent
-    inside = house / "rewards" / "mathematics"
-    for path in house.rglob("*.py"):
-        if inside not in path.parents:
-            text = path.read_text(encoding="utf-8")
-            assert not re.findall(r"(?:from|import) stages\.rewards\.mathematics\.\w+", text), path

@@ -19,15 +19,24 @@ class Situation(NamedTuple):
     completion: str
     answer: str
     expected: float
+    verifier: str = "math"
+    language: str = "en"
 
 
-def kinds() -> list[str]:
-    """Return the names of the kinds there are."""
-    return sorted(path.stem for path in FOLDER.glob("*.jsonl"))
+def files() -> list[Path]:
+    """Return the files there are, one for each kind."""
+    return sorted(FOLDER.glob("*.jsonl"))
 
 
-def read(kind: str) -> list[Situation]:
-    """Return the situations of one kind."""
-    lines = (FOLDER / f"{kind}.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = map(json.loads, filter(None, lines))
-    return [Situation(row["id"], row["completion"], row["answer"], float(row["expected"])) for row in rows]
+def read(path: Path) -> list[Situation]:
+    """Return the situations of one kind; rows of code or without an answer are no situations of `accuracy`."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [
+        Situation(
+            *(row["id"], row["completion"], row["answer"], float(row["expected"])),
+            verifier=row.get("verifier", "math"),
+            language=row.get("language", "en"),
+        )
+        for row in rows
+        if "answer" in row and isinstance(row["expected"], (int, float))
+    ]
