@@ -20,7 +20,7 @@ CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
 
 _BOX_TOKEN = re.compile(r"\\{1,2}(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _PHRASE = re.compile(r"answer\s+is(?!n['’]t)|answer\s*[:：]|答案\s*[是为為:：]|####", re.IGNORECASE)
-SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？\n]")
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)(?!(?<=\b[A-Z]\.)\s[a-z])|[。！？\n]")  # not within E. coli
 _DOUBT = re.compile(
     r"\b(?:(?:do|does|did|could|would|is|are|was|ca|wo)n['’]t"
     r"|(?:do|does|did|can|could|would|will|is|are|was|am) not|cannot)"

@@ -20,6 +20,8 @@ from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
 _GOLDS = 32  # of a row that has several
+_WORDS = re.compile(r"(?<![\\A-Za-z])(?![A-J]+(?![^\W\d_]))[^\W\d_]{2,}")
+_CAPITALS = re.compile(r"(?<![A-Za-z])[A-J]{2,10}(?![A-Za-z])")
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
 
 
@@ -42,6 +44,8 @@ def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
+    if row.verifier == "choice":
+        found = found._replace(text=choice.unretracted(found, completion, contract))
     answer = committed(found, row)
     if answer is None:
         return Verdict(0.0, "no answer found")
@@ -107,18 +111,23 @@ def committed(found: Commitment, row: Prompt) -> str | None:
         return said(found.text)
     tail = found.text[-_TAIL:]
     if row.verifier == "math":
-        lettered = choice.option(row.answer) is not None
-        opened = choice.opening(tail) if lettered else None
-        last = opened or mathematics.last_answer(tail, mathematics.normal(mathematics.stated(row.answer)))
-        return choice.last_option(tail) if last is None and lettered else last
+        if wanted := choice.bare(row.answer):
+            return ", ".join(sorted(choice.letters(tail, runs=len(wanted) > 1, free=True))) or None
+        return mathematics.last_answer(tail, mathematics.normal(mathematics.stated(row.answer)))
     if row.verifier == "choice":
-        return choice.last_option(tail)
+        return ", ".join(sorted(choice.letters(tail, runs=len(choice.golds(row.answer)) > 1, free=True))) or None
     if row.verifier == "program":
         return program.last_segment(tail)
     return tail.rsplit("\n", 1)[-1]
 
 
 def _math(answer: str, row: Prompt) -> Verdict:
+    """Judge a mathematical answer; where the gold is an option letter, sentences are read as choice reads them."""
+    wanted = choice.bare(row.answer)
+    gold = row.answer.strip()
+    turned = any(sorted(run) == sorted(gold) and run != gold for run in _CAPITALS.findall(answer))
+    if wanted and not turned and (_WORDS.search(answer) or choice.letters(answer) == wanted):
+        return choice.judge(answer, row.answer)
     return mathematics.judge(answer, row.answer, worked=bool(row.problem.strip()))
 
 

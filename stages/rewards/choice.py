@@ -1,105 +1,122 @@
-r"""The choice reward: a completion and a row whose gold is an option letter enter; 1 for that letter, else 0, leaves.
+r"""The choice reward: a completion and a row whose gold is one or several option letters enter; 1 for those, else 0.
 
-The letter may be dressed: `(B)`, `**B**`, `\text{(B)}`, `Ｂ`, `option b`, `选B`, `B) 12`. Two letters are a hedge and
-score 0, wherever they stand in the answer; so does a letter that is only ruled out (`not B`). Where the answer stands
-is accuracy's rule: the answer tags, the last box, the sentence that says so, else the last letter after the thinking.
+The letter may be dressed: `(B)`, `**B**`, `\text{(B)}`, `Ｂ`, `Ⓑ`, `option b`, `选B`, `B) 12`. What a sentence says of
+its letters is read by `sentences.py`: `B, not C` and `B, since C ignores drag` are B, `B or C` is a hedge, `not B` is
+none, and in `vitamin C` or `A level` there is no option. Where the answer stands is accuracy's rule: the answer tags,
+the last box, the sentence that says so, else the last sentence after the thinking that settles on a letter.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
-from stages.core.text import last_committed
+from stages.core.text import Commitment, last_committed
+from stages.rewards import sentences
 from stages.rewards.declared import Reward
+from stages.rewards.sentence_words import Candidate
 from stages.rewards.verdict import Example, Verdict, shorten
 
 MAX_CHARACTERS = 2000
 """Longer answers are no option letter: what is read of them."""
+_TAIL = 4000  # characters of free text that are searched
 
-_LETTER = re.compile(r"(?<![A-Za-z0-9'’\\])([A-J])(?![A-Za-z0-9'’])")
+_ALNUM = "A-Za-z0-9À-ɏͰ-ӿ"
 _OPENING, _CLOSING = r"[\s(\[{<*_.:：（【「]*", r"[\s)\]}>*_.:：）】」。，,]*"
 _SAID = r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|答案[是为為]?|[应應]?[选選][择擇]?[项項]?"
 _WHOLE = re.compile(rf"{_OPENING}(?:(?:{_SAID}){_OPENING})?([A-J]){_CLOSING}", re.IGNORECASE)
-_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed)\s?\{([^{}]*)\}")
-_OPENS = re.compile(r"\s*\**(?:\(([A-J])\)|([A-J])[.):])\s+\S")
-_FULL_WIDTH = {0xFF21 + i: ord("A") + i for i in range(26)} | {0xFF41 + i: ord("a") + i for i in range(26)}
-_JOINT = re.compile(rf"{_CLOSING}(?:or|and|/|&|或者?|和|与|及)(?: option| choice)?{_OPENING}", re.IGNORECASE)
-_PRONOUN = re.compile(r"I(?=['’]| +[a-z])")  # "I think", "I'm"
-_RULED_OUT = re.compile(
-    r"(?:\b(?:not|isn['’]t|never|except|neither|nor|(?:any|every)thing but|(?:all|any) but)(?: the| option| choice)*"
-    r"|不[是选選会會]|非|除了?)[\s(\[*（]*$",
-    re.IGNORECASE,
+_LETTER = re.compile(
+    rf"(?<![{_ALNUM}\\])(?:\(\s?([A-Ja-hj])\s?\)"
+    r"|(?<![A-Za-z]['’])(?!I(?:['’]| +(?!(?:is|because|since|rather|instead|over)\b)[a-z]))([A-J]))"
+    rf"(?![{_ALNUM}]|['’][A-Za-z])"
 )
+_RUN = re.compile(rf"(?<![{_ALNUM}\\])(?=([A-J]{{2,10}})(?![{_ALNUM}]))(?!\w*(\w)\w*\2)[A-J]+")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed)\s?\{([^{}]*)\}")
+_SEVERAL = re.compile(r"[(\[{]*[A-J][)\]}]*(?:\s*(?:[,;、，&+]|and|和|与|及|以及|\s)?\s*[(\[{]*[A-J][)\]}]*){1,9}\.?")
 
 
-@Reward("choice", pays="the option letter is right", values="0 or 1", needs=("gold",), trials=("hacks.form:CHOICE",))
+@Reward(
+    "choice",
+    pays="the option letter is right",
+    values="0 or 1",
+    needs=("gold",),
+    trials=("hacks.form:CHOICE", "hacks.prose:CHOICE"),
+)
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
-    """Judge the letter (A to J) a completion commits to: 1 or 0; None for a row whose gold is no letter."""
+    """Judge the letters (A to J) a completion commits to: 1 or 0; None for a row whose gold is none."""
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
-    answer = found.text
-    if found.how == "open":
-        last = last_option(answer)
-        if last is None:
-            return Verdict(0.0, "no answer found")
-        answer = last
-    return judge(answer, row.answer)
+    text = unretracted(found, completion, contract)
+    return judge(text, row.answer, free=found.how == "open")
 
 
-def judge(answer: str, gold: str) -> Verdict:
-    """Judge an extracted answer against the gold letter: 1, 0, or None for a gold that is none."""
-    wanted = option(gold)
-    if wanted is None:
+def unretracted(found: Commitment, completion: str, contract: Contract) -> str:
+    """Return a committed answer, with what stands behind its tags where that names a letter: "Sorry, B"."""
+    rest = completion.rpartition(contract.answer_tags[1])[2] if found.how == "answer" else ""
+    return f"{found.text}\n{rest.strip()}" if rest.strip() and letters(rest) else found.text
+
+
+def judge(answer: str, gold: str, *, free: bool = False) -> Verdict:
+    """Judge an answer against the gold letter or letters: 1, 0, or None for a gold that is none. With `free` the answer
+    is a text that marks none: a later sentence replaces an earlier one."""
+    wanted = golds(gold)
+    if not wanted:
         return Verdict(None, "the gold answer is no option letter A to J")
-    given = option(answer)
-    if given is None:
+    given = letters(answer, runs=len(wanted) > 1, free=free)
+    named, expected = ("".join(sorted(each)) for each in (given, wanted))
+    if not given or (len(given) > 1 and len(wanted) == 1):
+        if free:
+            return Verdict(0.0, "no answer found")
         return Verdict(0.0, f"not one option letter: {shorten(answer, 30) or 'empty answer'}")
-    return Verdict(1.0, f"answer {wanted}") if given == wanted else Verdict(0.0, f"answer {given}, expected {wanted}")
+    return (
+        Verdict(1.0, f"answer {expected}") if given == wanted else Verdict(0.0, f"answer {named}, expected {expected}")
+    )
 
 
 def option(answer: str) -> str | None:
     """Return the one option letter (A to J) a text names, however dressed; None for none, for one that is ruled out and
     for two different ones.
     """
-    text = _plain(answer[:MAX_CHARACTERS])
-    whole = _WHOLE.fullmatch(text)
+    found = letters(answer)
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def golds(gold: str) -> frozenset[str]:
+    """Return the letters of a gold answer: those of which it consists, else the one that it commits to."""
+    return bare(gold) or letters(gold)
+
+
+def bare(text: str) -> frozenset[str]:
+    """Return the letters of a text that is nothing but one, however dressed, or several (`AD`, `A, D`, `A和D`); none
+    for any other."""
+    plain = _plain(text[:MAX_CHARACTERS]).strip()
+    found = re.findall("[A-J]", plain)
+    alone = _WHOLE.fullmatch(plain)
+    if alone or not _SEVERAL.fullmatch(plain):
+        return frozenset(alone[1].upper() if alone else "")
+    return frozenset(found) if len(found) == len({*found}) else frozenset()
+
+
+def letters(text: str, *, runs: bool = False, free: bool = False) -> frozenset[str]:
+    """Return the option letters (A to J) that a text commits to: several where it joins them, none where it names none,
+    offers a choice or rules them out. With `runs` letters in a row (`AD`) are several options; with `free` a later
+    sentence replaces an earlier one, and the last 4,000 characters are read.
+    """
+    plain = _plain(text[-_TAIL:] if free else text[:MAX_CHARACTERS])
+    whole = _WHOLE.fullmatch(plain)
     if whole:
-        return whole[1].upper()
-    letters = _letters(text)
-    if len({match[1] for match in letters}) != 1:
-        return None
-    ruled_out = any(_RULED_OUT.search(text[max(0, match.start() - 40) : match.start()]) for match in letters)
-    return None if ruled_out else letters[0][1]
-
-
-def opening(text: str) -> str | None:
-    """Return the letter that a text's last line opens with as an option, `(C) 24` or `C. 24`; None for any other."""
-    match = _OPENS.match(_plain(text).rstrip().rpartition("\n")[2])
-    return match and (match[1] or match[2])
-
-
-def last_option(text: str) -> str | None:
-    """Return the last standalone option letter of free text, of which the last 4000 characters are read; None where
-    there is none and where "or" or "and" joins it to another."""
-    text = _plain(text[-4000:])
-    letters = _letters(text)
-    if not letters:
-        return None
-    before = letters[-2] if len(letters) > 1 else None
-    if before and before[1] != letters[-1][1] and _JOINT.fullmatch(text[before.end() : letters[-1].start()]):
-        return None
-    return letters[-1][1]
+        return frozenset(whole[1].upper())
+    found = [Candidate(*match.span(), (match[1] or match[2]).upper()) for match in _LETTER.finditer(plain)]
+    if runs:
+        found = sorted(found + [Candidate(*match.span(), match.group()) for match in _RUN.finditer(plain)])
+    return frozenset("".join(sentences.committed(plain, found, last=free))) if found else frozenset()
 
 
 def _plain(text: str) -> str:
-    return _WRAPPED.sub(r" \1 ", text.translate(_FULL_WIDTH)).replace("$", " ")
-
-
-def _letters(text: str) -> list[re.Match[str]]:
-    return [match for match in _LETTER.finditer(text) if not _PRONOUN.match(text, match.start())]
+    return _WRAPPED.sub(r" \1 ", unicodedata.normalize("NFKC", text)).replace("$", " ")
 
 
 _B = {"answer": "B", "verifier": "choice"}

@@ -11,16 +11,19 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from stages.rewards import accuracy
+from stages.rewards import accuracy, choice
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import contract, row
 from tests.rewards.situations import Situation, files, read
 
 
 def judge(one: Situation) -> Verdict:
-    """Judge a situation by the accuracy reward."""
+    """Judge a situation by the accuracy reward; one of verifier `choice` also by that reward, where accuracy is right."""
     asked = row(one.answer, one.verifier, problem="", language=one.language)
-    return accuracy.reward(one.completion, asked, contract())
+    verdict = accuracy.reward(one.completion, asked, contract())
+    if one.verifier != "choice" or verdict.value != one.expected:
+        return verdict
+    return choice.reward(one.completion, asked, contract())
 
 
 def fault(one: Situation, verdict: Verdict) -> str:
