@@ -18,7 +18,7 @@ from tests.rewards.situations import Situation, files, read
 
 
 def judge(one: Situation) -> Verdict:
-    """Judge a situation by the accuracy reward; one of verifier `choice` also by that reward, where accuracy is right."""
+    """Judge a situation by the accuracy reward; one of `choice` also by that, where accuracy is right."""
     asked = row(one.answer, one.verifier, problem="", language=one.language)
     verdict = accuracy.reward(one.completion, asked, contract())
     if one.verifier != "choice" or verdict.value != one.expected:
