@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
@@ -76,11 +77,17 @@ def score(
     from stages.core.errors import RecipeError
     from stages.rewards.files.stream import Job
     from stages.rewards.processes.workers import cores
+    from stages.rewards.registry import behind
 
     rewards = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
     if not rewards:
         raise RecipeError(f"`{names}` names no reward", hint="`r1 rewards list` names them")
-    job = Job(rewards=rewards, options=_options(rewards, options or []), workers=workers or cores(), timeout_s=timeout)
+    job = Job(
+        rewards=rewards,
+        options=_options(rewards, options or [], behind(rewards)),
+        workers=workers or cores(),
+        timeout_s=timeout,
+    )
     job.check()
     screen = Screen(as_json=target == "-")  # stdout belongs to the rows
     began = time.monotonic()
@@ -139,21 +146,25 @@ def _table(screen: Screen, columns: list[str], rows: list[list[Any]]) -> None:
         screen.say(f"… and {len(rows) - _SHOWN} more")
 
 
-def _options(names: tuple[str, ...], settings: list[str]) -> dict[str, dict[str, Any]]:
-    """`key=value` (for every reward that has the key) and `NAME.key=value` -> reward name -> options, their values read
-    as a recipe's are, but text where the default is text."""
+def _options(
+    names: tuple[str, ...], settings: list[str], behind: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, dict[str, Any]]:
+    """`key=value` (for every reward that has the key, also those `behind` the ones asked for) and `NAME.key=value` ->
+    reward name -> options, their values read as a recipe's are, but text where the default is text."""
     from stages.core.errors import RecipeError, nearest
     from stages.core.recipe.yamlfile import COMMAND_LINE, parse, untyped
     from stages.rewards.registry import options_of
 
     known = {name: options_of(name) for name in names}
+    for name, reward in behind.items():
+        known[name] = {key: value for key, value in options_of(name).items() if key not in reward.aside}
     found: dict[str, dict[str, Any]] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
             raise RecipeError(f"`--set {setting}` is not KEY=VALUE", hint="write: --set key=value")
         owner, _, plain = key.rpartition(".")
-        takers = [owner] if owner in known else [name for name in names if key in known[name]]
+        takers = [owner] if owner in known else [name for name in known if key in known[name]]
         if (owner and owner not in known) or not takers:
             every = sorted({one for options in known.values() for one in options})
             told = f"{nearest(key, every)}they take: {', '.join(every) or 'no options'}"

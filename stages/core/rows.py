@@ -22,6 +22,12 @@ RULES = ("math", "choice", "program", "exact", "code")
 JUDGES = ("helpful", "safe")
 """Verifiers that are learned judges: R1's general prompts, each of which belongs to one of the two."""
 VERIFIERS = (*RULES, *JUDGES)
+TEST_FIELDS = (
+    *("tests", "input_output", "public_test_cases", "private_test_cases", "test_list", "test", "test_cases"),
+    *("verification_info", "entry_point", "prompt", "starter_code", "metadata", "fn_name", "tolerance"),
+    *("test_imports", "test_setup_code"),
+)
+"""Columns of public sets that say how a program is tested; a code row carries them in its `meta`."""
 
 
 @dataclass(frozen=True)

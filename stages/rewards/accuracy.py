@@ -16,6 +16,7 @@ from stages.core.rows import Prompt
 from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed
 from stages.rewards import choice, code, mathematics, program
 from stages.rewards.declared import Judged, Reward
+from stages.rewards.programs import forms
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
@@ -99,8 +100,8 @@ def said(answer: str) -> str:
 def check_gold(row: Prompt) -> Verdict:
     """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not."""
     if row.verifier == "code":
-        kind = code.kind_of(row.meta.get("tests"))
-        return Verdict(1.0, kind) if kind in ("cases", "asserts") else Verdict(None, kind)
+        fault = forms.read(row).fault
+        return Verdict(None, fault) if fault else Verdict(1.0, "tests")
     verdict = mathematics.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
     return judge(row.answer, row) if verdict.value == 1.0 and verdict.reason != mathematics.BY_TEXT else verdict
 

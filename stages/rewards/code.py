@@ -1,30 +1,30 @@
 """The code reward: does the program in the answer pass the row's tests? 1 or a fraction, 0, or None leaves.
 
-Tests are `row.meta["tests"]`: cases of `{"input", "output"}` (stdin and stdout) or assert lines. Programs run in the
-sandbox; what they should print or return never enters it. Output is compared whole: the same lines, free are blanks at
-the end of a line and newlines at the end of the text. A limit of CPU time, memory, processes, output or idleness is a
-failed test; the wall clock is no verdict.
+Tests are cases of stdin and stdout, assert lines or calls, in the form of this project or of a public set
+(`programs/forms.py`). Programs run in the sandbox; what they should print or return never enters it. Output is compared
+whole (`programs/comparing.py`). A limit of CPU time, memory, processes, output or idleness is a failed test; the wall
+clock is no verdict.
 """
 
 from __future__ import annotations
 
-from itertools import zip_longest
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.rows import Prompt
 from stages.rewards.declared import Reward
-from stages.rewards.programs import asserts, extraction
+from stages.rewards.programs import asserts, extraction, forms
+from stages.rewards.programs.comparing import same_output
 from stages.rewards.programs.extraction import Source
+from stages.rewards.programs.forms import Tests
 from stages.rewards.programs.sandbox import ISOLATIONS, OVER, Limits, Outcome, Sandbox
 from stages.rewards.verdict import Example, Verdict, shorten
 
 Mode = Literal["fraction", "all"]
 Isolation = Literal["bwrap", "rlimits"]
 STOP_AFTER = 3
-"""Cases over a limit after which the rest count as failed without being run."""
-_BLANKS = b" \t\r\x0b\x0c"
+"""Tests over a limit after which the rest count as failed without being run."""
 _ERRORS = 1000  # bytes at the end of stderr that are searched for what the program died of
 
 
@@ -36,7 +36,7 @@ _ERRORS = 1000  # bytes at the end of stderr that are searched for what the prog
     waits=True,
     remembers=True,
     aside={"mode": "all"},
-    trials=("hacks.code:TRIALS",),
+    trials=("hacks.code:TRIALS", "hacks.tests:FORMS"),
 )
 def reward(
     completion: str,
@@ -46,23 +46,27 @@ def reward(
     mode: Mode = "fraction",
     limits: tuple[float, int] = (4.0, 512),
     isolation: Isolation = "bwrap",
+    tolerance: float | None = None,
 ) -> Verdict:
     """Return the share of the row's tests that the completion's program passes, or 1 for all and else 0 (`mode`).
 
     `limits`: seconds of CPU for each case (for all asserts together) and MiB of memory. `isolation`: `rlimits` is
-    weaker and never taken by itself. None: no tests, unreadable ones, no compiler, no sandbox, or a kill by the wall
-    clock. Raises ValueError for an option out of its range.
+    weaker and never taken by itself. `tolerance`, from 0 to 1: how far a decimal may be off; a row's own goes first.
+    None: no tests, unreadable ones, no compiler, no sandbox, or a kill by the wall clock. Raises ValueError for an
+    option out of its range.
     """
     bounds = _limits(mode, limits, isolation)
-    tests: Any = row.meta.get("tests")
-    kind = kind_of(tests)
-    if kind not in ("cases", "asserts"):
-        return Verdict(None, kind)
+    if tolerance is not None and not 0 <= tolerance <= 1:
+        raise ValueError("`tolerance` is a number from 0 to 1")
+    tests = forms.read(row)
+    if tests.fault:
+        return Verdict(None, shorten(tests.fault, 190))
+    tests = tests if tests.tolerance is not None else tests._replace(tolerance=tolerance)
     try:
-        source = extraction.find(completion, row, contract)
+        source = extraction.find(completion, row, contract, called=bool(tests.checks))
         if source.fault:
             return Verdict(0.0, source.fault)
-        if kind == "cases":
+        if tests.cases:
             return _cases(source, tests, bounds, isolation, mode)
         return _asserts(source, tests, bounds, isolation, mode)
     except ValueError as error:
@@ -76,36 +80,6 @@ def every(verdict: Verdict) -> Verdict:
     return verdict if verdict.value in (None, 0.0, 1.0) else Verdict(0.0, verdict.reason)
 
 
-def kind_of(tests: Any) -> str:
-    """Return `cases` or `asserts`, or why these are no tests."""
-    if not isinstance(tests, list) or not tests:
-        return "the row has no tests: `tests` (in a prompt's `meta`) is a list of {input, output} or of assert lines"
-    if all(isinstance(test, str) for test in tests):
-        return "asserts"
-    for place, test in enumerate(tests):
-        if not isinstance(test, dict) or not all(isinstance(test.get(key), str) for key in ("input", "output")):
-            return f"test {place + 1} is neither {{input, output}} in text nor, as all others, an assert line"
-        if len(test["output"].encode("utf-8", "surrogatepass")) > Limits.output_bytes:
-            return f"test {place + 1} expects more output than a program may write"
-    return "cases"
-
-
-def same_output(printed: bytes, expected: bytes) -> int:
-    """Return 0 where the whole texts are the same, else the number of the first line that differs.
-
-    Free are blanks at the end of a line and empty lines at the end of the text.
-    """
-    pairs = zip_longest(_lines(printed), _lines(expected))
-    return next((number for number, (a, b) in enumerate(pairs, start=1) if a != b), 0)
-
-
-def _lines(text: bytes) -> list[bytes]:
-    lines = [line.rstrip(_BLANKS) for line in text.split(b"\n")]
-    while lines and not lines[-1]:
-        lines.pop()
-    return lines
-
-
 def _limits(mode: str, limits: tuple[float, int], isolation: str) -> Limits:
     cpu_s, memory_mb = limits
     if mode not in get_args(Mode):
@@ -117,9 +91,9 @@ def _limits(mode: str, limits: tuple[float, int], isolation: str) -> Limits:
     return Limits(cpu_s=cpu_s, memory_mb=int(memory_mb), idle_s=2 * cpu_s, wall_s=30 + 30 * cpu_s)
 
 
-def _cases(source: Source, tests: list[dict[str, str]], limits: Limits, isolation: str, mode: str) -> Verdict:
+def _cases(source: Source, tests: Tests, limits: Limits, isolation: str, mode: str) -> Verdict:
     """Run the program once for each input and compare what it prints here."""
-    given = [test["input"].encode("utf-8", "surrogatepass") for test in tests]
+    given = [each.encode("utf-8", "surrogatepass") for each, _ in tests.cases]
     job = extraction.job(source, given, stop_after=1 if mode == "all" else STOP_AFTER)
     if job is None:
         return Verdict(None, extraction.NO_COMPILER)
@@ -130,21 +104,22 @@ def _cases(source: Source, tests: list[dict[str, str]], limits: Limits, isolatio
             built = next(outcomes, Outcome("lost"))
             if not built.judged or built.status != "exit" or built.code:
                 return _unbuilt(built)
-        for outcome, test in zip(outcomes, tests, strict=False):
+        for outcome, (_, wanted) in zip(outcomes, tests.cases, strict=False):
             if not outcome.judged:
                 return Verdict(None, unjudged(outcome))
-            faults.append(_fault(outcome, test["output"].encode("utf-8", "surrogatepass")))
+            faults.append(_fault(outcome, wanted.encode("utf-8", "surrogatepass"), tests.tolerance))
             if mode == "all" and faults[-1]:
                 break
-    faults += ["not run, after others over a limit"] * (len(tests) - len(faults))
+    faults += ["not run, after others over a limit"] * (len(tests.cases) - len(faults))
     first = next((f"test {place}: {fault}" for place, fault in enumerate(faults, start=1) if fault), "")
     return _verdict([not fault for fault in faults], first, mode)
 
 
-def _asserts(source: Source, tests: list[str], limits: Limits, isolation: str, mode: str) -> Verdict:
+def _asserts(source: Source, tests: Tests, limits: Limits, isolation: str, mode: str) -> Verdict:
     if source.language != "python":
-        return Verdict(None, "assert lines test Python programs only")
-    results = asserts.judge(extraction.content(source), tests, limits, isolation)
+        return Verdict(None, "assert lines and calls test Python programs only")
+    stop_after = 1 if mode == "all" else STOP_AFTER
+    results = asserts.judge(source.text, tests, limits, isolation, stop_after=stop_after)
     if results.fault:
         return Verdict(None, shorten(f"cannot judge: {results.fault}", 190))
     return _verdict(results.passed, results.first, mode)
@@ -159,13 +134,13 @@ def _verdict(passed: list[bool], first: str, mode: str) -> Verdict:
     return Verdict(right / total, shorten(f"{right} of {total} tests pass; first failure: {first}", 190))
 
 
-def _fault(outcome: Outcome, expected: bytes) -> str:
+def _fault(outcome: Outcome, wanted: bytes, tolerance: float | None) -> str:
     """Say why a case fails, "" when it passes."""
     if outcome.status in OVER:
         return f"over the limit of {OVER[outcome.status]}"
     if outcome.code:
         return ended(outcome)
-    line = same_output(outcome.stdout, expected)
+    line = same_output(outcome.stdout, wanted, tolerance)
     return f"wrong output line {line}" if line else ""
 
 

@@ -22,6 +22,7 @@ from stages.core.rows import JUDGES, Prompt
 from stages.rewards import cache
 from stages.rewards.declared import JUDGED, LENGTH, Function
 from stages.rewards.processes import outside, workers
+from stages.rewards.programs import forms
 from stages.rewards.registry import ENTRIES, behind, load, takes_length, verdict_of, version
 from stages.rewards.verdict import Verdict
 
@@ -61,7 +62,7 @@ def applies(name: str, row: Prompt) -> bool:
     if name in JUDGES:
         return row.verifier == name
     if needs(name, "tests"):
-        return row.verifier == "code" or "tests" in row.meta
+        return row.verifier == "code" or forms.brings_tests(row.meta)
     return not needs(name, "gold") or row.verifier not in JUDGES
 
 

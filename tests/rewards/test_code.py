@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.rewards import code, compile
-from stages.rewards.programs.sandbox import compiler
+from stages.rewards.programs.sandbox import compiler, fault
 from stages.rewards.verdict import Example, Verdict
 from tests.rewards.contracts import contract, row
 
@@ -34,6 +34,7 @@ def judge(source: str, tests: list[Any], **options: Any) -> Verdict:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Any:
+    fault()  # what waits for jobs stays
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
     before = set(os.listdir(gettempdir())), len(os.listdir("/proc/self/fd")), children.read_text()
     yield

@@ -15,6 +15,7 @@ from stages.core.data import columns, messages
 from stages.core.data.columns import ABSENT
 from stages.core.data.messages import Message, Talk
 from stages.core.data.values import Unusable, parsed
+from stages.core.rows import TEST_FIELDS
 
 FIELDS = {
     "prompts": ("id", "problem", "answer", "verifier", "family", "split", "level", "language", "meta"),
@@ -74,7 +75,8 @@ class Layout:
         )
         pairs = [name for pair in _PAIRED for name in pair]
         scores = [score.format(side) for score in _SCORES for side in ("chosen", "rejected")]
-        self._read = {*own, *other, *pairs, *scores, "chosen", "rejected"} - set(mapped)
+        tests = TEST_FIELDS if kind == "prompts" else ()
+        self._read = {*own, *other, *pairs, *scores, *tests, "chosen", "rejected"} - set(mapped)
         self._read |= {name for path in mapped.values() for name in (path, columns.top(path))}
 
     def wanted(self, name: str) -> bool:

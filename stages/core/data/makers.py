@@ -19,9 +19,9 @@ from stages.core.data.files import Raw
 from stages.core.data.layouts import Lacks, Layout
 from stages.core.data.messages import Talk
 from stages.core.data.sifting import Candidate, digest
-from stages.core.data.values import Unusable, as_object, as_text, shown
+from stages.core.data.values import Unusable, as_json, as_object, as_text, shown
 from stages.core.language import scripts
-from stages.core.rows import JUDGES, VERIFIERS, Conversation, Preference, Prompt, fields_of
+from stages.core.rows import JUDGES, TEST_FIELDS, VERIFIERS, Conversation, Preference, Prompt, fields_of
 
 _CJK = re.compile(f"[{text.CJK}]")
 _NAMES = """
@@ -101,7 +101,7 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
         split=split_of(own, wishes.heldout_share),
         level=_level(layout.value(row, "level")),
         language=_language(row, layout, wishes, talk.problem),
-        meta=_meta(row, layout),
+        meta=_meta(row, layout) | (_tests(row, talk.problem) if verifier == "code" else {}),
         turns=talk.turns,
     )
     return Candidate(raw.where, fields_of(made), key=key[:16], gold=answer, form=form, split=made.split)
@@ -175,6 +175,14 @@ def _optional(row: dict[str, Any], layout: Layout, name: str) -> str:
 def _meta(row: dict[str, Any], layout: Layout) -> dict[str, Any]:
     value = layout.value(row, "meta")
     return {} if value is ABSENT else as_object(value)
+
+
+def _tests(row: dict[str, Any], problem: str) -> dict[str, Any]:
+    """What a row's own columns say of how a program is tested; a prompt that is the problem is not said twice."""
+    found = {name: as_json(row[name]) for name in TEST_FIELDS if row.get(name) is not None}
+    if isinstance(found.get("prompt"), str) and found["prompt"].strip() == problem.strip():
+        del found["prompt"]
+    return found
 
 
 def _known(row: dict[str, Any], layout: Layout) -> dict[str, str]:

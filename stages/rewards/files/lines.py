@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
+from stages.rewards.programs import forms
 from stages.rewards.verdict import Verdict, shorten
 
 LINE_BYTES = 16 * 2**20
@@ -144,7 +145,7 @@ def _text(answer: Any) -> str:
 
 def _verifier(meta: Mapping[str, Any], answer: str) -> str:
     """Return the verifier that a row's own fields make plain, else math."""
-    if "tests" in meta:
+    if forms.brings_tests(meta):
         return "code"
     options = meta.get("options") or meta.get("choices")
     if isinstance(options, list | dict) and len(answer.strip()) == 1 and answer.strip().upper() in _LETTERS:

@@ -2,7 +2,8 @@
 
 The program is the last fenced block of the final part (after the thinking; of the last answer span where there is
 one) that names a language we can run; where none does, the last that names no language. Blocks of other languages
-(output, shell) are passed over. An answer without any fence is the program itself. Linear time: one pass over lines.
+(output, shell) are passed over. A Python block that only uses what the block before it defines is the rest of it, or
+an example of its use. An answer without any fence is the program itself. Linear time: a few passes over lines.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import NamedTuple
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import final_part, spans
+from stages.rewards.programs.bubblewrap import PYTHON_FLAGS
 from stages.rewards.programs.sandbox import Job, Limits, compiler, interpreter
 
 LANGUAGES = ("python", "cpp")
@@ -24,9 +26,11 @@ _VERSION = re.compile(r"^(py|python)[\d.]+$")
 NO_COMPILER = "no C++ compiler here: install g++ or clang++"
 MAX_CHARACTERS = 2**20
 COMPILING = Limits(cpu_s=30.0, memory_mb=2048, output_bytes=2**20, idle_s=8.0, wall_s=600.0)
-# -P: the program's folder is no place to import from; -s: nor is the user's home. Not -I, which would make the order
-# of sets a matter of chance: PYTHONHASHSEED must be read.
-PYTHON_FLAGS = ("-s", "-P")
+_DEFINES = re.compile(r"^(?:async[ \t]+def|def|class)[ \t]+(\w+)", re.MULTILINE)
+_BINDS = re.compile(r"^(?:from[ \t]+\S+[ \t]+)?import[ \t].*|^(\w+)[ \t]*=(?!=)|^(?:for|with)[ \t].*", re.MULTILINE)
+_CALLS = re.compile(r"(?<![\w.])([A-Za-z_]\w*)[ \t]*\(")
+_INPUT = re.compile(r"\binput[ \t]*\(|\bstdin\b|\bopen[ \t]*\([ \t]*0")
+_ACTS = re.compile(r"^(?!(?:async|def|class|import|from)\b)[A-Za-z_](?!\w*[ \t]*(?::[^=\n]*)?=(?!=))", re.MULTILINE)
 _COMPILE_PYTHON = "import sys; compile(open(sys.argv[1], 'rb').read(), sys.argv[1], 'exec', dont_inherit=True)"
 
 
@@ -39,9 +43,10 @@ class Source(NamedTuple):
     standard: str = "c++17"
 
 
-def find(completion: str, row: Prompt, contract: Contract) -> Source:
+def find(completion: str, row: Prompt, contract: Contract, *, called: bool = False) -> Source:
     """Return the program a completion commits to, in the language of the row's `meta["code_language"]`, else of its
-    fence, else Python. Raises ValueError for a row's language that cannot be run.
+    fence, else Python. `called`: tests call its functions, and do not look at what it prints. Raises ValueError for a
+    row's language that cannot be run.
     """
     wanted = str(row.meta.get("code_language") or "")
     wanted = _FENCES.get(_VERSION.sub(r"\1", wanted.strip().lower().replace(" ", "")), wanted)
@@ -61,6 +66,8 @@ def find(completion: str, row: Prompt, contract: Contract) -> Source:
         return Source("", wanted, "no program: no fenced block in a language that can be run")
     name, text = usable[-1]
     spoken = _FENCES.get(name, wanted or "python")
+    if spoken == "python":
+        text = _joined([each for _, each in usable if _FENCES.get(_, "python") == "python"], called)
     if wanted and spoken != wanted:
         return Source("", wanted, f"the program is {NAMES[spoken]}, {NAMES[wanted]} was asked for")
     if not text.strip():
@@ -68,6 +75,23 @@ def find(completion: str, row: Prompt, contract: Contract) -> Source:
     if len(text) > MAX_CHARACTERS:
         return Source("", spoken, f"no program: longer than {MAX_CHARACTERS} characters")
     return Source(text, spoken, standard="c++20" if name.endswith("20") else "c++17")
+
+
+def _joined(blocks: list[str], called: bool) -> str:
+    """Return the program in Python blocks: the last; with the one before it where it calls what that one defines; that
+    one alone where the last shows how to use it."""
+    last = blocks[-1]
+    for before in reversed(blocks[:-1]):
+        if last.lstrip().startswith(">>>"):
+            return before
+        own = set(_DEFINES.findall(last))
+        if not (set(_CALLS.findall(last)) & set(_DEFINES.findall(before))) - own - set(_BINDS.findall(last)):
+            continue
+        acts, reads = _ACTS.search(before) is not None, _INPUT.search(last) is not None
+        if not own and not reads and (called or acts):
+            return before
+        return last if acts else f"{before}\n\n{last}"
+    return last
 
 
 def _blocks(text: str) -> tuple[list[tuple[str, str]], bool]:

@@ -3,8 +3,9 @@
 Names that neither the tests define nor Python has are the program's, which runs elsewhere; what comes from there is
 plain data or a proxy (`proxy.py`), so nothing of the program ever runs where the expected values are.
 
-In: `tests.json` (a list of sources). Out, on stdout: JSON lines, first ["tests", places of those that test something]
-or ["malformed", why], then [place, passed, reason] for every source, passed None where it cannot be judged.
+In: `tests.json` (sources or calls, those to be left out, a tolerance). Out, on stdout: JSON lines, first ["tests",
+places of those that test something] or ["malformed", why], then ["unloaded", why] or [place, passed, reason] for every
+test, passed None where it cannot be judged.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import types
 from typing import Any
 
 from stages.rewards.programs import pytest_standin
+from stages.rewards.programs.comparing import by_number, equal, same
 from stages.rewards.programs.names import MODULES, Owners, call_tests, runner
 from stages.rewards.programs.proxy import DataProxy, Proxy
 from stages.rewards.programs.wire import DATA, Peer, WireError, builtin, builtin_name, pack, put_back, unpack
 
 MAX_REASON = 300
+_EQUAL = "__equal__"
 _NEVER_LENT = (eval, exec, compile, open, getattr, setattr, delattr, vars, globals, locals, __import__, type)
 
 
@@ -43,6 +46,17 @@ class Names(dict[str, Any]):
             raise KeyError(name)
         known = self._owners.python_s(name)
         return self._judge.name(name) if known is None else known[0]
+
+
+class Nearly(ast.NodeTransformer):
+    """Lets `==` of the tests' own lines take decimals within the tolerance for equal."""
+
+    def visit_Compare(self, node: ast.Compare) -> ast.AST:
+        self.generic_visit(node)
+        if len(node.ops) != 1 or not isinstance(node.ops[0], ast.Eq):
+            return node
+        call = ast.Call(ast.Name(_EQUAL, ast.Load()), [node.left, *node.comparators], [])
+        return ast.copy_location(call, node)
 
 
 class Mirrored:
@@ -67,10 +81,11 @@ class Mirrored:
 class Judge:
     """The tests, and the pipe to the program."""
 
-    def __init__(self, trees: list[ast.Module], owners: Owners, reading: int, writing: int) -> None:
+    def __init__(self, tests: list[Any], owners: Owners, reading: int, writing: int) -> None:
         self._peer = Peer(reading, writing, self.serve)
-        self._trees, self._owners = trees, owners
+        self._tests, self._owners = tests, owners
         self._names = Names(self, owners)
+        self.tolerance: float | None = None
         self._broken: tuple[bool | None, str] | None = None  # what went wrong between the two in the test that runs
         self._proxies: dict[int, Proxy] = {}
         self._exceptions: dict[int, type[BaseException]] = {}
@@ -114,17 +129,42 @@ class Judge:
         program gone or a name it lacks, is no error that a test may catch and pass."""
         self._broken = None
         said: tuple[bool | None, str] = (True, "")
+        test = self._tests[place]
         try:
-            exec(compile(self._trees[place], "test", "exec", dont_inherit=True), self._names)
+            if isinstance(test, list):
+                self._call(*test)
+            else:
+                exec(compile(test, "test", "exec", dont_inherit=True), self._names)
         except BaseException as error:  # noqa: BLE001  SystemExit too is no pass
             said = (False, self.told(error))
             if isinstance(error, ModuleNotFoundError) and id(error) not in self._crossed:
                 said = (None, f"the tests need what is not there: {error}")
         return self._broken or said
 
+    def lenient(self, tolerance: float) -> None:
+        """Let decimals be off by as much, in the tests' own lines too."""
+        self.tolerance = tolerance
+        self._names[_EQUAL] = lambda given, wanted: equal(given, wanted, tolerance)
+        self._tests = [
+            ast.fix_missing_locations(Nearly().visit(test)) if isinstance(test, ast.AST) else test
+            for test in self._tests
+        ]
+
+    def _call(self, function: str, args: list[Any], wanted: Any, wrapped: bool, numbered: bool) -> None:
+        """Call what the program has under a name, of its class `Solution` where there is one, and compare."""
+        args = [by_number(each) for each in args] if numbered else args
+        name = function.rpartition(".")[2]
+        lone = self._ask(["name", "Solution", [], {}]) == ["missing"]
+        given = (self.name(name) if lone else getattr(self.name("Solution")(), name))(*args)
+        given = given._plain() if type(given) is DataProxy else given
+        golds = [wanted, wanted[0]] if wrapped else [wanted]
+        if not any(same(given, gold, self.tolerance) for gold in golds):
+            raise AssertionError
+
     def told(self, error: BaseException) -> str:
         """Say in words what a test or the program ended with."""
         said = type(error).__name__
+        sys.set_int_max_str_digits(4300)  # a text of a million digits takes time
         with contextlib.suppress(BaseException):  # a text that cannot be made: a number of a million digits
             said = f"{said}: {error}"[:MAX_REASON] if str(error) else said
         if id(error) in self._crossed:
@@ -238,9 +278,8 @@ class Judge:
         raise WireError("a message that cannot be read")
 
 
-def main() -> None:
-    """Judge the tests in the file named on the command line over the two pipe ends named after it."""
-    path, reading, writing = sys.argv[1:]
+def main(path: str, reading: str, writing: str) -> None:
+    """Judge the tests in a file over two pipe ends."""
     out = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what the tests print is no verdict
 
@@ -248,10 +287,12 @@ def main() -> None:
         os.write(out, json.dumps(what).encode() + b"\n")
 
     with open(path, encoding="utf-8") as file:
-        tests = json.load(file)
+        asked = json.load(file)
     os.unlink(path)  # before the program starts: in the weak isolation it could look here
-    trees = []
-    for place, test in enumerate(tests):
+    tests: list[Any] = asked["tests"]
+    sources = [test for test in tests if isinstance(test, str)]
+    trees: list[ast.Module] = []
+    for place, test in enumerate(sources):
         try:
             trees.append(ast.parse(test))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -262,18 +303,19 @@ def main() -> None:
         return tell("malformed", f"the tests need {absent}, which is not there")
     if started := runner(trees):
         return tell("malformed", f"the tests start a runner of their own: {started}")
-    if not owners.places:
+    places = owners.places if trees else list(range(len(tests)))
+    if not places:
         return tell("malformed", "no test tests the program")
-    tell("tests", owners.places)
-    judge = Judge(trees, owners, int(reading), int(writing))
+    tell("tests", places)
+    judge = Judge(trees or tests, owners, int(reading), int(writing))
+    if asked["tolerance"] is not None:
+        judge.lenient(asked["tolerance"])
     sys.modules["pytest"] = pytest_standin
-    fault = judge.load()
+    if fault := judge.load():
+        return tell("unloaded", fault)
     for name in MODULES:
         sys.modules[name] = judge.module(name)
-    for place in range(len(trees)):
-        tell(place, *((False, fault) if fault else judge.test(place)))
+    for place in range(len(tests)):
+        if place not in asked["skip"]:
+            tell(place, *judge.test(place))
     return None
-
-
-if __name__ == "__main__":
-    main()

@@ -159,6 +159,11 @@ def runner(trees: Iterable[ast.Module]) -> str:
     return next((f"{name}()" for call in calls if (name := ast.unparse(call.func)) in _RUNNERS), "")
 
 
+def load_all() -> None:
+    """Import what tests may use, before there are any."""
+    _library()
+
+
 @cache
 def _library() -> dict[str, Any]:
     modules = {importlib.import_module(module): names.split() for module, names in _LIBRARY.items()}

@@ -10,16 +10,11 @@ program may read what this user may read, has no sockets and no child processes.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
 import os
 import select
 import shutil
-import signal
-import site
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,22 +23,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from stages.core.errors import StageError
-from stages.rewards.programs import sandbox_syscalls
+from stages.rewards.programs import bubblewrap, sandbox_syscalls, standby
+from stages.rewards.programs.bubblewrap import INSTALL, interpreter
 from stages.rewards.programs.sandbox_runner import empty
+from stages.rewards.programs.standby import START_LIMIT_S, Gone, Server
 
 ISOLATIONS = ("bwrap", "rlimits")
 OVER = {"cpu": "CPU time", "memory": "memory", "processes": "processes", "output": "output", "idle": "idle time"}
 """Outcomes that are a limit of the program's own -> its name."""
-START_LIMIT_S = 60.0  # wall clock for bubblewrap and the runner to start on a busy machine
-_RUNNER = Path(__file__).with_name("sandbox_runner.py")
-_SYSTEM = ("/usr/bin", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/libexec", "/usr/include")
-_LINKS = ("/bin", "/lib", "/lib32", "/lib64")
-_SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives")
 _INSIDE = "/tmp/box"
-_NOBODY, _FIRST_UID, _SLOTS = 65534, 0x60000000, 64
+_FIRST_UID, _SLOTS = 0x60000000, 64
 _slot = itertools.count()
-_WEAKER = "or ask for the weaker isolation by name: isolation=rlimits"
-_INSTALL = f"apt-get install bubblewrap (0.7 or newer), {_WEAKER}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +66,7 @@ class Job:
     """What to run. File names are relative to the folder the command starts in."""
 
     command: Sequence[str]
+    """A program's path and arguments, or `judge` or `subject` with theirs, which run there without a new Python."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     cases: Sequence[bytes] = (b"",)
     """One run each, with these bytes as stdin, in a fresh process and fresh files."""
@@ -87,8 +78,8 @@ class Job:
     stop_after: int = 3
     """Cases over a limit after which the rest are not run."""
     fds: tuple[int, ...] = ()
-    """Pipe ends handed to the first case's program, under the same numbers. Reading the first one is not idle for
-    a while: there it waits for somebody else."""
+    """Pipe ends handed to the first case's program, whose numbers a `judge` or `subject` gets as its last arguments.
+    Reading the first one is not idle for a while: there it waits for somebody else."""
 
 
 class Outcome(NamedTuple):
@@ -125,23 +116,21 @@ class Sandbox:
             raise StageError("the sandbox knows the system calls of x86_64 and aarch64 only")
         self._limits, self._job = limits, job
         self._buffer = bytearray()
-        self._inner: int | None = None
-        self._folder, self._errors = "", os.memfd_create("errors")
-        told_reading, told_writing = os.pipe()
+        self._own: Server | None = None  # where it serves this job alone
+        self._folder = tempfile.mkdtemp(prefix="r1-sandbox-") if isolation == "rlimits" else ""
+        self._errors = os.memfd_create("errors")
+        self._results, writing = os.pipe()
+        feed = _feed(job, limits, self._folder)
         try:
-            command = _weak_command() if isolation == "rlimits" else _command(told_writing, limits.disk_mb)
-            self._folder = tempfile.mkdtemp(prefix="r1-sandbox-") if isolation == "rlimits" else ""
-            self._process = self._start(command, told_writing)
+            self._process = self._begin([feed, writing, self._errors, *job.fds])
         except BaseException:
-            os.close(told_reading)
             self._tidy()
             raise
         finally:
-            os.close(told_writing)
+            os.close(feed)
+            os.close(writing)
+        self._open = True
         self._deadline = time.monotonic() + START_LIMIT_S
-        if not self._folder:
-            self._inner = _inner_process(told_reading)
-        os.close(told_reading)
 
     def __enter__(self) -> Self:
         return self
@@ -155,7 +144,7 @@ class Sandbox:
         `patience_s`: seconds to wait for each, where not as long as its limits and a busy machine may take."""
         if self._line() != "ready":
             told = " ".join(self._said().split())[-200:] or "no word from it"
-            raise StageError(f"the sandbox cannot start: {told}", hint=_INSTALL)
+            raise StageError(f"the sandbox cannot start: {told}", hint=INSTALL)
         steps = [self._job.build_limits] if self._job.build else []
         for limits in [*steps, *[self._limits] * len(self._job.cases)]:
             usual_s = limits.wall_s + START_LIMIT_S
@@ -169,46 +158,43 @@ class Sandbox:
 
     def close(self) -> None:
         """End every process of the sandbox, wait until they are gone, remove its files."""
-        if self._inner is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._inner, signal.SIGKILL)
-            os.close(self._inner)
-            self._inner = None
-        elif self._process.returncode is None:
-            self._process.kill()
-        self._process.wait()
-        if self._process.stdout and not self._process.stdout.closed:
-            self._process.stdout.close()
+        if self._open:
+            self._open = False
+            standby.end(self._process)
             self._tidy()
 
     def _tidy(self) -> None:
+        if self._own is not None:
+            self._own.close()
+        os.close(self._results)
         os.close(self._errors)
         if self._folder:
             empty(self._folder)
             os.rmdir(self._folder)
 
-    def _start(self, command: list[str], told: int) -> subprocess.Popen[bytes]:
-        feed = _feed(self._job, self._limits, self._folder)
+    def _begin(self, fds: list[int]) -> int:
+        """Begin the job on standby, else in a sandbox started for it; returns a descriptor of its first process."""
+        environment = _environment(self._folder or "/tmp")
+        if not self._folder:
+            for _ in "ab":  # one that was killed is replaced
+                waiting = standby.server(bubblewrap.command(1, many=True), environment)
+                if waiting.fault:
+                    break
+                try:
+                    return waiting.begin(fds)
+                except Gone:
+                    standby.drop(waiting)
+        command = bubblewrap.weak_command() if self._folder else bubblewrap.command(self._limits.disk_mb, many=False)
+        self._own = Server(command, environment, many=False)
         try:
-            return subprocess.Popen(
-                command,
-                stdin=feed,
-                stdout=subprocess.PIPE,
-                stderr=self._errors,
-                cwd=self._folder or "/",
-                env=_environment(self._folder or "/tmp"),
-                pass_fds=(*self._job.fds, told),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise StageError(f"the sandbox cannot start: {error}", hint=_INSTALL) from error
-        finally:
-            os.close(feed)
+            return self._own.begin(fds)
+        except Gone as error:
+            raise StageError("the sandbox cannot start: it is gone", hint=INSTALL) from error
 
     def _outcome(self) -> Outcome | None:
         """Return the next outcome, None when the runner ended as it should."""
         line = self._line()
-        if line == "" and self._process.wait() == 0:
+        if line == "end":
             return None
         if line:
             status, *numbers = line.split()
@@ -237,12 +223,11 @@ class Sandbox:
 
     def _more(self) -> bool | None:
         """Read what is there: True, False at the end of the stream, None when the deadline passed."""
-        assert self._process.stdout is not None
         poll = select.poll()
-        poll.register(self._process.stdout, select.POLLIN)
+        poll.register(self._results, select.POLLIN)
         if not poll.poll(1000 * max(0.0, self._deadline - time.monotonic())):
             return None
-        block = os.read(self._process.stdout.fileno(), 65536)
+        block = os.read(self._results, 65536)
         self._buffer += block
         return bool(block)
 
@@ -267,68 +252,20 @@ def fault(isolation: str = "bwrap") -> str:
     return "" if done and done[0].stdout == b"42\n" else "the sandbox runs, but a program in it does not"
 
 
-def interpreter() -> str:
-    """Return the path of the Python outside any virtual environment, which programs are run with."""
-    return os.path.realpath(getattr(sys, "_base_executable", "") or sys.executable)
-
-
 def compiler() -> str | None:
     """Return the path of the C++ compiler found now, or None."""
     return next((path for name in ("g++", "clang++") if (path := shutil.which(name, path="/usr/bin"))), None)
 
 
-def _weak_command() -> list[str]:
-    return [interpreter(), "-I", str(_RUNNER)]
-
-
-def _command(told: int, disk_mb: int) -> list[str]:
-    """Return bubblewrap's command line, up to and with the runner."""
-    tool = shutil.which("bwrap")
-    if tool is None:
-        raise StageError("bubblewrap is not installed", hint=_INSTALL)
-    command = [tool, "--die-with-parent", "--new-session", "--as-pid-1", "--info-fd", str(told)]
-    command += ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try"]
-    if os.geteuid() == 0:  # the runner stays root, without power over the system, and programs get another user
-        command += ["--cap-drop", "ALL"]
-        for power in ("SETUID", "SETGID", "KILL", "CHOWN", "FOWNER", "DAC_OVERRIDE", "SYS_PTRACE"):
-            command += ["--cap-add", f"CAP_{power}"]
-    else:
-        command += ["--unshare-user", "--uid", str(_NOBODY), "--gid", str(_NOBODY)]
-    for path in _LINKS:
-        if os.path.islink(path):
-            command += ["--symlink", os.readlink(path), path]
-        elif os.path.isdir(path):
-            command += ["--ro-bind", path, path]
-    parents = [str(parent) for parent in reversed(Path(sys.base_prefix, "lib").parents)]
-    for path in dict.fromkeys(("/usr", "/etc", *parents[1:])):
-        command += ["--perms", "0755", "--dir", path]  # else only its owner could look into it
-    for path in (*_SYSTEM, *_python_folders(), *_SETTINGS):
-        command += ["--ro-bind-try", path, path]
-    for path in _package_folders():
-        command += ["--tmpfs", path, "--remount-ro", path]
-    room = ["--perms", "1777", "--size", str(disk_mb * 2**20), "--tmpfs"]
-    command += ["--proc", "/proc", "--dev", "/dev", *room, "/tmp", *room, "/dev/shm", "--remount-ro", "/dev"]
-    command += ["--ro-bind", str(_RUNNER), "/runner.py", "--remount-ro", "/", "--chdir", "/tmp"]
-    return [*command, interpreter(), "-I", "/runner.py"]
-
-
-def _python_folders() -> list[str]:
-    """The folders of Python itself that the system's do not hold."""
-    prefix = sys.base_prefix
-    folders = [os.path.join(prefix, name) for name in ("bin", "lib", "lib64")]
-    return [path for path in folders if prefix != "/usr" and os.path.isdir(path)]
-
-
-def _package_folders() -> list[str]:
-    """Where installed packages lie: hidden, so that a verdict does not hang on what is installed here."""
-    found = {*site.getsitepackages([sys.base_prefix, "/usr"]), "/usr/lib/python3/dist-packages"}
-    shown = (*_SYSTEM, *_python_folders())
-    return sorted(path for path in found if os.path.isdir(path) and path.startswith(tuple(f"{one}/" for one in shown)))
-
-
 def _environment(folder: str) -> dict[str, str]:
     home = {"HOME": folder, "TMPDIR": folder, "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
-    return {**home, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
+    return {
+        **home,
+        "PYTHONHASHSEED": "0",
+        "PYTHONINTMAXSTRDIGITS": "0",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
 
 
 def _feed(job: Job, limits: Limits, folder: str) -> int:
@@ -344,11 +281,10 @@ def _feed(job: Job, limits: Limits, folder: str) -> int:
         "files": [[name, len(content)] for name, content in job.files.items()],
         "sizes": [len(blob) for blob in blobs],
         "stop_after": job.stop_after,
-        "fds": list(job.fds),
         "folder": os.path.join(folder, "box") if weak else _INSIDE,
         "writable": [folder] if weak else ["/tmp", "/dev/shm"],
         "environment": _environment(folder or "/tmp"),
-        "waits": sandbox_syscalls.reading(job.fds[0]) if job.fds else "",
+        "reads": sandbox_syscalls.reading(),
         "uid": _user() if os.geteuid() == 0 and not weak else 0,
         "seccomp": sandbox_syscalls.filter_program(may_fork=not weak).hex(),
         "build_seccomp": sandbox_syscalls.filter_program(may_fork=True).hex(),
@@ -367,19 +303,3 @@ def _user() -> int:
     number = (os.getpid() * _SLOTS + next(_slot) % _SLOTS) % 0x10000000
     known = int(Path("/proc/self/uid_map").read_text().split()[2])
     return _FIRST_UID + number if known > _FIRST_UID + 0x10000000 else 40000 + number % 20000
-
-
-def _inner_process(told: int) -> int | None:
-    """Return a pidfd of the sandbox's process 1, from what bubblewrap says about it; None when it never started."""
-    said = b""
-    poll = select.poll()
-    poll.register(told, select.POLLIN)
-    while b"}" not in said and poll.poll(1000 * START_LIMIT_S):
-        block = os.read(told, 4096)
-        if not block:
-            return None
-        said += block
-    try:
-        return os.pidfd_open(json.loads(said)["child-pid"])
-    except (ValueError, KeyError, ProcessLookupError):
-        return None

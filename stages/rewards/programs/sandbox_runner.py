@@ -1,35 +1,46 @@
-"""The first process inside a sandbox: a job enters on stdin, one framed outcome for each case leaves on stdout.
+"""The first process inside a sandbox: a job enters, one framed outcome for each case leaves on a pipe, at last `end`.
 
-Run by path with a bare Python, importing nothing of this project. It lays out the files, runs the command once for
-each case, watches the whole tree of processes (everything in its process namespace; in the weak mode its own
-descendants), kills what goes over a limit, and wipes the files before the next case. CPU time is what the kernel
-reports for every process of the tree once all are dead, so that verdict does not hang on when one looked.
+Begun by `sandbox_server.py`. It lays out the files, runs the command once for each case, watches the whole tree of
+processes (everything in its process namespace; in the weak mode its own descendants), kills what goes over a limit, and
+wipes the files before the next case. CPU time is what the kernel reports for every process of the tree once all are
+dead, so that verdict does not hang on when one looked.
 
-Job: a JSON line, then the bytes of files and cases. Outcome: `status exit cpu_ms memory_kb stdout stderr`, a line,
-the last two as lengths, then their bytes. It never sees what a program should print.
+Outcome: `status exit cpu_ms memory_kb stdout stderr`, a line, the last two as lengths, then their bytes. It never sees
+what a program should print.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import resource
 import select
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
+
+from stages.rewards.programs.sandbox_looking import (
+    PAGE,
+    TICKS,
+    begins,
+    busy_s,
+    forks,
+    proportional,
+    reaped_s,
+    stat_of,
+    threads_of,
+)
 
 KEPT_ERRORS = 2000  # bytes of stderr, the last ones
 _FIRST_LOOK_S, _LOOK_S = 0.01, 0.04
 _MANY_CASES = 2.5  # times what one case may idle: what all of a job's may together
-_FORKS = {"x86_64": (b"56 ", b"58 "), "aarch64": (b"220 ",)}.get(os.uname().machine, ())
+_MOST_FILES = 4096
 _IDLE_SHARE = 0.9  # of an interval; below it the tree worked or waited for a core
-_TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-_SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _NO_NEW_PRIVILEGES, _SET_SUBREAPER = 1, 4, 22, 38, 36
+SET_DUMPABLE = 4  # of prctl, as the next
+_SET_DEATH_SIGNAL, _SET_SECCOMP, _NO_NEW_PRIVILEGES = 1, 22, 38
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -73,8 +84,18 @@ class Captured:
 class Runner:
     """A job being done: its files, its limits, its cases."""
 
-    def __init__(self, job: dict[str, Any], blobs: list[bytes]) -> None:
+    def __init__(
+        self,
+        job: dict[str, Any],
+        blobs: list[bytes],
+        results: int,
+        pipes: list[int],
+        sides: Mapping[str, Callable[..., None]],
+    ) -> None:
+        """`results`: where outcomes go; `pipes`: for the first case's program; `sides`: what a job may run by name."""
         self.job, self.folder = job, str(job["folder"])
+        self.results, self.pipes, self.sides = results, pipes, sides
+        self.waits = f"{job['reads']}{pipes[0]:#x} ".encode() if pipes else b""
         names = [name for name, _ in job["files"]]
         self.files = dict(zip(names, blobs, strict=False))
         self.cases = blobs[len(names) :]
@@ -88,6 +109,7 @@ class Runner:
             built = self.case(self.job["build"], b"", self.job["build_limits"])
             self.report(*built)
             if built[0] != "exit" or built[1] != 0:
+                os.write(self.results, b"end\n")
                 return
             self.building = False
             for name in self.job["keep"]:
@@ -101,12 +123,13 @@ class Runner:
             if over >= self.job["stop_after"]:
                 break
         self.wipe()
+        os.write(self.results, b"end\n")
 
     def report(self, status: str, code: int, cpu_s: float, resident: int, out: bytes, err: bytes) -> None:
         head = f"{status} {code} {int(cpu_s * 1000)} {resident // 1024} {len(out)} {len(err)}\n"
         left = memoryview(head.encode() + out + err)
         while left:
-            left = left[os.write(1, left) :]
+            left = left[os.write(self.results, left) :]
 
     def case(
         self, command: list[str], given: bytes, limits: dict[str, Any]
@@ -114,38 +137,58 @@ class Runner:
         """Run the command on one input; (status, exit code, CPU seconds, peak bytes, stdout, last of stderr)."""
         self.wipe()
         self.lay(given)
-        before = _reaped_s()
+        before = reaped_s()
         out, err = Captured(limits["output_bytes"], last=False), Captured(KEPT_ERRORS, last=True)
         with open(os.path.join(self.folder, ".stdin"), "rb") as stdin:
             os.unlink(stdin.name)
-            child = subprocess.Popen(
-                command,
-                stdin=stdin,
-                stdout=out.writing,
-                stderr=err.writing,
-                cwd=self.folder,
-                env=self.job["environment"],
-                pass_fds=self.job["fds"],
-                preexec_fn=lambda: self.confine(limits),
-            )
-        for fd in (out.writing, err.writing, *self.job["fds"]):
+            ends = (stdin.fileno(), out.writing, err.writing)
+            child = self.begin(command, ends, limits)
+        for fd in (out.writing, err.writing, *self.pipes):
             os.close(fd)
-        self.job["fds"] = []
-        status, peak = self.watch(child.pid, (out, err), limits, before)
-        code = self.kill_all(child.pid)
-        child.returncode = code
+        self.pipes = []
+        status, peak = self.watch(child, (out, err), limits, before)
+        code = self.kill_all(child)
         for pipe in (out, err):
             had = -1
             while had < pipe.came <= limits["output_bytes"]:
                 had = pipe.came
                 pipe.read()
             os.close(pipe.reading)
-        cpu_s = _reaped_s() - before
+        cpu_s = reaped_s() - before
         if cpu_s > limits["cpu_s"]:
             status = "cpu"
         elif status == "exit" and out.came + err.came > limits["output_bytes"]:
             status = "output"
         return status, code, cpu_s, peak, bytes(out.kept), bytes(err.kept)
+
+    def begin(self, command: list[str], ends: tuple[int, int, int], limits: dict[str, Any]) -> int:
+        """Fork the program's first process, which becomes the command, or one of the `sides`; returns its id."""
+        child = os.fork()
+        if child:
+            return child
+        code = 127
+        try:
+            for number, fd in enumerate(ends):
+                os.dup2(fd, number)
+            start = 3
+            for fd in [*sorted(self.pipes), _MOST_FILES]:
+                os.closerange(start, fd)
+                start = fd + 1
+            os.chdir(self.folder)
+            self.confine(limits)
+            side = self.sides.get(command[0])
+            if side is None:
+                for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+                    signal.signal(number, signal.SIG_DFL)
+                for fd in self.pipes:
+                    os.set_inheritable(fd, True)
+                os.execve(command[0], command, self.job["environment"])
+            control(SET_DUMPABLE, 1)  # as after exec: its own /proc is its own
+            code = _run(side, [*command[1:], *map(str, self.pipes)])
+        except OSError as error:
+            os.write(2, f"{command[0]}: {error.strerror}\n".encode())
+        finally:
+            os._exit(code)
 
     def lay(self, given: bytes) -> None:
         """Write the job's files and the case's input, readable by the program."""
@@ -186,14 +229,14 @@ class Runner:
             os.setresgid(*[self.job["uid"]] * 3)
             os.setresuid(*[self.job["uid"]] * 3)
         if not self.alone:
-            _control(_SET_DEATH_SIGNAL, signal.SIGKILL)
-        _control(_NO_NEW_PRIVILEGES, 1)
+            control(_SET_DEATH_SIGNAL, signal.SIGKILL)
+        control(_NO_NEW_PRIVILEGES, 1)
         calls = bytes.fromhex(self.job["build_seccomp" if self.building else "seccomp"])
         code = ctypes.create_string_buffer(calls, len(calls))
         program = (ctypes.c_ushort * 8)()  # struct sock_fprog: a count, padding, a pointer
         program[0] = len(calls) // 8
         ctypes.memmove(ctypes.addressof(program) + 8, ctypes.byref(ctypes.c_void_p(ctypes.addressof(code))), 8)
-        _control(_SET_SECCOMP, 2, ctypes.addressof(program))
+        control(_SET_SECCOMP, 2, ctypes.addressof(program))
 
     def watch(
         self, main: int, pipes: tuple[Captured, Captured], limits: dict[str, Any], before: float
@@ -227,7 +270,7 @@ class Runner:
                     self.idle_s += min(gap, 0.1) * (not look.waits)
                 last, idle_s = look, self.idle_s - idle_before_s
                 longest = max(idle_s, self.idle_s / _MANY_CASES, waited_s * limits["idle_s"] / limits["patience_s"])
-                over = _over(look, limits, _reaped_s() - before, longest, now - start)
+                over = _over(look, limits, reaped_s() - before, longest, now - start)
                 if over:
                     return over, peak
         finally:
@@ -236,19 +279,19 @@ class Runner:
     def look(self, limits: dict[str, Any]) -> Look:
         """Sum up the tree as it is now."""
         tree = self.tree()
-        stats = [stat for pid in tree if (stat := _stat(f"/proc/{pid}/stat"))]
-        resident = sum(int(stat[21]) for stat in stats) * _PAGE
+        stats = [stat for pid in tree if (stat := stat_of(f"/proc/{pid}/stat"))]
+        resident = sum(int(stat[21]) for stat in stats) * PAGE
         if resident > limits["memory_mb"] * 2**20:
-            resident = sum(_proportional(pid) for pid in tree)  # forked processes share pages: count each once
-        cpu_s = sum(int(ticks) for stat in stats for ticks in stat[11:15]) / _TICKS  # and of children it waited for
-        threads = [thread for pid in tree[:64] for thread in _threads(pid)] if limits["idle_s"] else []
-        states = [(stat[0], thread) for thread in threads if (stat := _stat(f"{thread}/stat"))]
-        busy = [_busy(thread) for thread in threads]
+            resident = sum(proportional(pid) for pid in tree)  # forked processes share pages: count each once
+        cpu_s = sum(int(ticks) for stat in stats for ticks in stat[11:15]) / TICKS  # and of children it waited for
+        threads = [thread for pid in tree[:64] for thread in threads_of(pid)] if limits["idle_s"] else []
+        states = [(stat[0], thread) for thread in threads if (stat := stat_of(f"{thread}/stat"))]
+        busy = [busy_s(thread) for thread in threads]
         known = bool(busy) and all(each is not None for each in busy)
-        still = [state in ("S", "Z", "X", "T") or (state == "D" and _forks(each)) for state, each in states]
+        still = [state in ("S", "Z", "X", "T") or (state == "D" and forks(each)) for state, each in states]
         asleep = known and all(still)
-        pipe = self.job["waits"].encode() if asleep else b""
-        waits = bool(pipe) and any(_begins(f"{thread}/syscall", pipe) for thread in threads)
+        pipe = self.waits if asleep else b""
+        waits = bool(pipe) and any(begins(f"{thread}/syscall", pipe) for thread in threads)
         return Look(len(stats), cpu_s, resident, asleep, waits, sum(each or 0.0 for each in busy))
 
     def tree(self) -> list[int]:
@@ -259,7 +302,7 @@ class Runner:
             return [pid for pid in everyone if pid != me]
         children: dict[int, list[int]] = {}
         for pid in everyone:
-            if stat := _stat(f"/proc/{pid}/stat"):
+            if stat := stat_of(f"/proc/{pid}/stat"):
                 children.setdefault(int(stat[1]), []).append(pid)
         found = list(children.get(me, ()))
         for pid in found:  # grows as it goes
@@ -312,62 +355,7 @@ def _over(look: Look, limits: dict[str, Any], reaped_s: float, idle_s: float, wa
     return "wall" if wall_s > limits["wall_s"] else ""
 
 
-def _reaped_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def _stat(path: str) -> list[str]:
-    """Return the fields of a stat file from the third on (the state), [] when the process is gone."""
-    try:
-        with open(path, "rb") as file:
-            return file.read().rsplit(b")", 1)[1].decode().split()
-    except (OSError, IndexError):
-        return []
-
-
-def _threads(pid: int) -> list[str]:
-    try:
-        return [f"/proc/{pid}/task/{thread}" for thread in os.listdir(f"/proc/{pid}/task")]
-    except OSError:
-        return []
-
-
-def _busy(thread: str) -> float | None:
-    try:
-        with open(f"{thread}/schedstat", "rb") as file:
-            running, waiting, _ = file.read().split()
-        return (int(running) + int(waiting)) / 1e9
-    except (OSError, ValueError):
-        return None
-
-
-def _forks(thread: str) -> bool:
-    """Say whether a thread that cannot be interrupted waits for a child of vfork, and not for a disk."""
-    return any(_begins(f"{thread}/syscall", number) for number in _FORKS)
-
-
-def _begins(path: str, start: bytes) -> bool:
-    """Say whether a file begins so, or cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(len(start)) == start
-    except OSError:
-        return True
-
-
-def _proportional(pid: int) -> int:
-    """Return a process's bytes with shared pages divided among those who share them; resident bytes where the kernel
-    does not say."""
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-        for line in file:
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    stat = _stat(f"/proc/{pid}/stat")
-    return int(stat[21]) * _PAGE if stat else 0
-
-
-def _control(option: int, *values: int) -> None:
+def control(option: int, *values: int) -> None:
     """Call prctl; raises OSError."""
     given = [ctypes.c_ulong(value) for value in (*values, 0, 0, 0, 0)[:4]]
     if _libc.prctl(option, *given) != 0:
@@ -375,18 +363,20 @@ def _control(option: int, *values: int) -> None:
         raise OSError(error, os.strerror(error))
 
 
-def main() -> None:
-    """Read the job, say `ready`, do it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _control(_SET_DUMPABLE, 0)  # a program of the same user may not open this process's memory
-    if os.getpid() != 1:
-        _control(_SET_SUBREAPER, 1)
-        _control(_SET_DEATH_SIGNAL, signal.SIGKILL)
-    job = json.loads(sys.stdin.buffer.readline())
-    blobs = [sys.stdin.buffer.read(size) for size in job["sizes"]]
-    os.write(1, b"ready\n")
-    Runner(job, blobs).run()
-
-
-if __name__ == "__main__":
-    main()
+def _run(side: Callable[..., None], given: list[str]) -> int:
+    """Run a function as a program of its own would: its frames, its exit code."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    depth, frame = 0, sys._getframe()
+    while frame.f_back is not None:
+        depth, frame = depth + 1, frame.f_back
+    sys.setrecursionlimit(sys.getrecursionlimit() + depth)
+    try:
+        side(*given)
+    except BaseException as error:  # noqa: BLE001  as at the top of a program
+        sys.excepthook(type(error), error, error.__traceback__)
+        return 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+    return 0

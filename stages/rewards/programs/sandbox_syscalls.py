@@ -73,9 +73,9 @@ def known_machine() -> bool:
     return platform.machine() in _MACHINES
 
 
-def reading(fd: int) -> str:
-    """Return how /proc/PID/syscall begins while a thread waits to read from `fd`."""
-    return f"{_READ[_MACHINES[platform.machine()][0]]} {fd:#x} "
+def reading() -> str:
+    """Return how /proc/PID/syscall begins while a thread waits to read, before the number of what it reads from."""
+    return f"{_READ[_MACHINES[platform.machine()][0]]} "
 
 
 def filter_program(*, may_fork: bool) -> bytes:

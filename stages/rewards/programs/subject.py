@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import builtins
 import copy
+import json
 import operator
 import sys
 import types
 from collections.abc import Callable
 from typing import Any
 
+from stages.rewards.programs.assembling import assembled, lend_usual_names
 from stages.rewards.programs.wire import DATA, MUTABLE, Peer, WireError, builtin, builtin_name, pack, unpack
 
 _MIXED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and_", "or_", "xor")
@@ -103,8 +105,12 @@ class Subject:
 
     def _load(self) -> list[Any]:
         sys.modules["program"] = self._module
-        with open(self._path, "rb") as file:
-            code = compile(file.read(), "main.py", "exec", dont_inherit=True)
+        with open(self._path, encoding="utf-8", errors="surrogatepass") as file:
+            asked = json.load(file)
+        if asked["prelude"]:
+            lend_usual_names()
+        source = assembled(asked["program"], asked["prompt"], asked["entry"])
+        code = compile(source.encode("utf-8", "surrogatepass"), "main.py", "exec", dont_inherit=True)
         exec(code, vars(self._module))
         return ["ok", None, []]
 
@@ -176,12 +182,6 @@ class Subject:
         raise WireError("a message that cannot be read")
 
 
-def main() -> None:
-    """Serve the program named on the command line over the two pipe ends named after it."""
-    path, reading, writing = sys.argv[1:]
-    sys.argv[1:] = []
+def main(path: str, reading: str, writing: str) -> None:
+    """Serve the program in a file over two pipe ends."""
     Subject(path, int(reading), int(writing)).run()
-
-
-if __name__ == "__main__":
-    main()

@@ -15,7 +15,7 @@ from tempfile import gettempdir
 import pytest
 
 from stages.core.errors import StageError
-from stages.rewards.programs import sandbox
+from stages.rewards.programs import bubblewrap, sandbox, standby
 from stages.rewards.programs.sandbox import Job, Limits, Outcome, Sandbox, compiler, fault, interpreter, run
 from stages.rewards.programs.sandbox_runner import empty
 
@@ -44,6 +44,7 @@ def files() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left() -> Iterator[None]:
+    standby.server(bubblewrap.command(1, many=True), sandbox._environment("/tmp"))  # stays
     before = running(), files(), len(os.listdir("/proc/self/fd")), threading.active_count()
     yield
     assert (running(), files(), len(os.listdir("/proc/self/fd")), threading.active_count()) == before
@@ -181,7 +182,8 @@ def test_a_program_finds_no_environment_and_nobody_else() -> None:
     outcome = python(
         "import os\nprint(sorted(os.environ), [p for p in os.listdir('/proc') if p.isdigit()], os.listdir('.'))"
     )
-    names = ["HOME", "LANG", "LC_ALL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED", "TMPDIR"]
+    names = ["HOME", "LANG", "LC_ALL", "MALLOC_ARENA_MAX", "OMP_NUM_THREADS", "PATH", "PYTHONHASHSEED"]
+    names += ["PYTHONINTMAXSTRDIGITS", "TMPDIR"]
     assert outcome.stdout.decode() == f"{names} ['1', '2'] ['main.py']\n"
 
 
@@ -276,7 +278,7 @@ def test_a_sandbox_dies_with_its_owner() -> None:
     source = (
         "import os, sys\nfrom stages.rewards.programs.sandbox import *\n"
         "box = Sandbox(Job(command=[interpreter(), '-c', 'import time; time.sleep(1000)']), Limits())\n"
-        "print(box._process.pid, flush=True); os.kill(os.getpid(), 9)"
+        "print(standby.server(bubblewrap.command(1, many=True), {}).process.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", source], cwd=ROOT, capture_output=True, text=True, check=False)
     pid = int(done.stdout)
