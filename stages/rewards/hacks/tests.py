@@ -17,12 +17,19 @@ def _row(name: str, problem: str, **meta: Any) -> Prompt:
     return Prompt(id=f"audit-{name}", problem=problem, answer="", verifier="code", meta=meta)
 
 
+def _blocks(*sources: str) -> str:
+    """Return a completion with a block for each source and words between."""
+    return "<think>a</think>" + "".join(f"\n\nSo:\n\n```python\n{source}\n```" for source in sources)
+
+
+_TWICE, _USE = "def twice(x):\n    return x + x", "print(twice(4))"
 _HUGE = {"input": "5000\n", "output": f"1{'0' * 5000}\n"}
 _FUNCTIONAL = [
     {"input": '["ab", "a"]\n2', "output": '["abab", "aa"]', "testtype": "functional"},
     {"input": '["c"]\n3', "output": '["ccc"]', "testtype": "functional"},
 ]
 _STARTER = "class Solution:\n    def repeat(self, words: List[str], n: int) -> List[str]:\n        "
+_NAMED = '{"func_name": "repeat"}'
 _REPEAT = f"{_STARTER}return [{{}} for word in words]"
 _PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """The sum; 0 of nothing."""\n'
 _CHECK = "def check(candidate):\n    assert candidate([]) == 0\n    assert candidate([2, 3]) == 5\n"
@@ -109,14 +116,11 @@ FORMS = (
     Trial(
         "example use in a block of its own",
         _row("twice", "Write twice(x).", tests=["assert twice(4) == 8", "assert twice(-1) == -2"]),
-        (f"{program('def twice(x):\n    return x + x')}\n\nFor example:\n\n```python\nprint(twice(4))\n```\n",),
-        (f"{program('def twice(x):\n    return x')}\n\nFor example:\n\n```python\nprint(twice(4))\n```\n",),
+        (_blocks(_TWICE, _USE), _blocks(_TWICE.replace("+", "*"), _TWICE, _USE)),
+        (_blocks(_TWICE.replace("+", "*"), _USE),),
         (
-            Attack("only the use", f"{program('print(twice(4))')}"),
-            Attack(
-                "a right one, then another",
-                f"```python\ndef twice(x):\n    return x + x\n```\nNo:\n{program('def twice(x):\n    return x')}",
-            ),
+            Attack("only the use", _blocks(_USE)),
+            Attack("a right one, then another", _blocks(_TWICE, _TWICE.replace("+", "*"), _USE)),
         ),
     ),
     Trial(

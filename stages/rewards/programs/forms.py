@@ -8,6 +8,7 @@ judged: a test that is half read fails every right program or passes every wrong
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -25,6 +26,8 @@ _TOLD = ("id", "name", "description", "explanation")  # of a test, to people
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\(\)\.[A-Za-z_]\w*)?", re.ASCII)
 _METHOD = re.compile(r"^ +def ([A-Za-z]\w*)\(self\b", re.MULTILINE | re.ASCII)
 _DEFINES_CHECK = re.compile(r"^def check\(", re.MULTILINE)
+_CHECKED = re.compile(r"^check\(([A-Za-z_]\w*)\)", re.MULTILINE | re.ASCII)
+_FENCED = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CALLS_CHECK = re.compile(r"^[ \t]*check\(", re.MULTILINE)
 _DIGITS = 4000  # of a whole number in JSON
 
@@ -91,8 +94,9 @@ def _read(meta: Mapping[str, Any], problem: str) -> Tests:
             raise Unread("the tests define `check` and never call it: name the function in `entry_point`")
         texts[-1] += f"\n\ncheck({entry})\n"
         found = found._replace(checks=tuple(texts))
-    if texts and entry:
-        found = found._replace(entry=re.split(r"\W", entry)[0], prompt=_prompt(meta, problem))
+    checked = [name for text in texts for name in _CHECKED.findall(text)] if not entry else [entry]
+    if checked and (prompt := _prompt(meta, problem, root := re.split(r"\W", checked[-1])[0])):
+        found = found._replace(entry=root, prompt=prompt)
     solution = "class Solution" in str(meta.get("starter_code") or "") or any("Solution" in each for each in texts)
     tolerance = _tolerance(meta.get("tolerance"))
     tolerance = found.tolerance if tolerance is None else tolerance
@@ -195,8 +199,9 @@ def _kind(test: Mapping[str, Any], place: int) -> str:
 def _function_of(fields: Mapping[str, Any]) -> str:
     """Return the function that a row's or a test's own fields name, "" for none."""
     told = fields.get("metadata")
-    if isinstance(told, str) and told.strip().startswith("{"):
-        told = _json(told, "metadata")
+    if isinstance(told, str):
+        with contextlib.suppress(Unread):  # it may be about anything
+            told = _json(told, "metadata")
     places = (fields, told) if isinstance(told, dict) else (fields,)
     name = next((str(each[key]) for each in places for key in ("fn_name", "func_name") if each.get(key)), "")
     if not name:
@@ -255,11 +260,17 @@ def _sources(meta: Mapping[str, Any], name: str) -> list[str]:
     return [each for each in value if each.strip()]
 
 
-def _prompt(meta: Mapping[str, Any], problem: str) -> str:
-    """Return the Python that the program continues: the row's `prompt`, else its problem; "" where neither is any."""
+def _prompt(meta: Mapping[str, Any], problem: str, entry: str) -> str:
+    """Return the Python that the program continues: the row's `prompt`, else its problem, or the last block of one that
+    defines what is tested; "" where there is none."""
     for text in (meta.get("prompt"), problem):
-        if isinstance(text, str) and re.search(r"^\s*(?:def|class|import|from)\b", text, re.MULTILINE):
-            return text.strip("\n") + "\n"
+        if not isinstance(text, str):
+            continue
+        blocks = [
+            block for block in _FENCED.findall(text) if re.search(rf"^(?:def|class) {entry}\b", block, re.MULTILINE)
+        ]
+        if blocks or re.search(r"^\s*(?:def|class|import|from)\b", text, re.MULTILINE):
+            return (blocks or [text])[-1].strip("\n") + "\n"
     return ""
 
 

@@ -2,8 +2,8 @@
 
 Starting bubblewrap and two Pythons costs more than most programs run; so one bubblewrap stays, and a job costs a fork.
 Every job gets a process namespace, mounts, System V IPC and, where we are no root, a user namespace for itself, and
-a fresh `/tmp`, `/dev/shm`, `/dev/pts` and `/proc`; the forked process reads it, does it and is gone. What waits here never
-reads a job, so that nothing of one can reach the next, and no program can see or signal it.
+a fresh `/tmp`, `/dev/shm`, `/dev/pts` and `/proc`; the forked process reads it, does it and is gone. What waits here
+never reads a job, so that nothing of one can reach the next, and no program can see or signal it.
 
 `once` in the place of `many`: the process does its only job itself, in the namespaces it already has.
 """
