@@ -77,6 +77,20 @@ def test_output_is_compared_whole(printed: str, expected: str, line: int) -> Non
     assert code.same_output(printed.encode(), expected.encode()) == line
 
 
+def test_whole_numbers_of_any_size_are_read_and_printed() -> None:
+    huge = "7" * 6000
+    assert judge("print(int(input()) + 1)", [{"input": huge, "output": f"{huge[:-1]}8"}]).value == 1.0
+    assert judge("print(10 ** 5000 + 1)", [{"input": "", "output": f"1{'0' * 5000}"}]).value == 0.0
+
+
+def test_the_recipe_gives_a_tolerance_and_the_row_goes_first() -> None:
+    third = [{"input": "", "output": "0.3333"}]
+    assert judge("print(1 / 3)", third).value == 0.0
+    assert judge("print(1 / 3)", third, tolerance=1e-3).value == 1.0
+    assert judge("print(1 / 3)", [{**third[0], "tolerance": 1e-9}], tolerance=1e-3).value == 0.0
+    assert judge("print(1 / 3)", [{**third[0], "tolerance": 1e-3}]).value == 1.0
+
+
 HACKS = {
     "only the first line": "print(1)",
     "all and more": "print(1, 2, 3, sep='\\n')\nprint(4)",
@@ -151,7 +165,8 @@ def test_tests_that_cannot_be_read_are_no_verdict(tests: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"mode": "some"}, {"isolation": "none"}, {"limits": (0.0, 128)}, {"limits": (1.0, 1)}]
+    "options",
+    [{"tolerance": 2.0}, {"mode": "some"}, {"isolation": "none"}, {"limits": (0.0, 128)}, {"limits": (1.0, 1)}],
 )
 def test_an_option_out_of_range_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="|".join(options)):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from stages.rewards.programs.forms import Tests
 from stages.rewards.programs.sandbox import OVER, Job, Limits, Outcome, Sandbox
-from stages.rewards.programs.wire import GONE
+from stages.rewards.programs.wire import GONE, TOO_MUCH
 
 JUDGE_CPU_S = 10.0  # of the tests themselves, at least
 PATIENCE_S = 20.0  # for word of how the program's side ended, which comes at once
@@ -111,7 +111,7 @@ def _read(said: Outcome, ended: Outcome | None, skip: list[int]) -> _Said:
         if passed is None:
             return _Said([], {}, None, reason)
         heard[place] = (passed, reason.replace(GONE, ending))
-        if GONE in reason:
+        if GONE in reason or TOO_MUCH in reason:
             return _Said(places, heard, place if place in places else None)
     lost = [place for place in places if place not in heard and place not in skip]
     if not lost:

@@ -23,6 +23,7 @@ MAX_BYTES = 16 * 2**20  # of one message
 MAX_MESSAGES = 200_000
 MAX_DEPTH = 100
 GONE = "the other end is gone"
+TOO_MUCH = "too much was said"
 _EXACT = 2**53
 _SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
@@ -228,7 +229,7 @@ class Peer:
         self._count += 1
         line = self._lines.readline(MAX_BYTES + 1)
         if not line.endswith(b"\n") or self._count > MAX_MESSAGES:
-            raise WireError("too much was said" if line else GONE)
+            raise WireError(TOO_MUCH if line else GONE)
         try:
             kind, body = json.loads(line)
         except (ValueError, TypeError, RecursionError) as error:

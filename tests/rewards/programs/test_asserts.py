@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stages.rewards import code
+from stages.rewards.programs import asserts
 from stages.rewards.verdict import Verdict
 from tests.rewards.contracts import contract, row
 
@@ -253,6 +254,34 @@ def test_a_right_program_passes(source: str, test: str) -> None:
 def test_lines_before_a_test_are_no_tests_and_their_names_stay() -> None:
     verdict = judge("def f(x): return x", "import math", "big = 10", "assert f(big) == 10", "assert f(1) == 2")
     assert verdict == Verdict(0.5, "1 of 2 tests pass; first failure: test 4: the assertion fails")
+
+
+def test_a_test_that_never_ends_or_ends_the_program_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asserts, "JUDGE_CPU_S", 0.5)
+    loop = "def f(x):\n  while x == 2: pass\n  return x"
+    four = [f"assert f({n}) == {n}" for n in (1, 2, 3, 4)]
+    verdict = judge(loop, *four)
+    assert verdict.value == 0.75 and "first failure: test 2: over the limit of CPU time" in verdict.reason
+    assert judge(loop.replace("while x == 2: pass", "if x % 2: __import__('os')._exit(0)"), *four).value == 0.5
+    assert judge(loop, "n = f(1)", four[1], "assert f(3) == n + 2").value == 0.5, "what prepares is done again"
+    assert judge("def f(x): return x", "while f(1): assert True", "assert f(3) == 3").value == 0.5
+    assert judge(loop, *four, mode="all").value == 0.0
+
+
+def test_after_three_such_tests_the_rest_are_not_run() -> None:
+    verdict = judge(
+        "import os\ndef f(x):\n  if x < 4: os._exit(0)\n  return x", *(f"assert f({n}) == {n}" for n in range(6))
+    )
+    assert verdict.value == 0.0
+
+
+def test_a_tolerance_holds_for_assert_lines_where_it_is_given() -> None:
+    test, near = "assert f(1) == [0.333333333, 7]", "def f(x): return [x / 3, 7]"
+    assert judge(near, test).value == 0.0
+    assert judge(near, test, tolerance=1e-6).value == 1.0
+    assert judge(near.replace("7", "8"), test, tolerance=0.5).value == 0.0
+    object_equal = "class Y:\n  __eq__ = lambda s, o: True\n  __float__ = lambda s: 0.333\ndef f(x): return Y()"
+    assert judge(object_equal, "assert f(1) == 0.333", tolerance=0.1).value == 0.0
 
 
 def test_the_reason_says_what_the_program_did() -> None:

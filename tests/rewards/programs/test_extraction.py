@@ -44,6 +44,32 @@ FOUND = {
 }
 
 
+DEFINES, USES, READS = "def f(x):\n    return x", "print(f(1))", "print(f(int(input())))"
+WHOLE = f"{DEFINES}\n{READS}"
+BLOCKS: dict[str, tuple[tuple[str, ...], bool, str]] = {
+    "tests call it": ((DEFINES, USES), True, DEFINES),
+    "a whole program, and its use": ((WHOLE, USES), False, WHOLE),
+    "the rest of the program": ((DEFINES, READS), False, f"{DEFINES}\n\n{READS}"),
+    "a helper before what is asked for": (
+        (DEFINES, "def g(x):\n    return f(x)"),
+        True,
+        f"{DEFINES}\n\ndef g(x):\n    return f(x)",
+    ),
+    "a session": ((DEFINES, ">>> f(1)\n1"), True, DEFINES),
+    "a second try": ((DEFINES, "def f(x):\n    return 2 * x\nf(1)"), True, "def f(x):\n    return 2 * x\nf(1)"),
+    "a program of its own": ((WHOLE, "print(7)"), False, "print(7)"),
+    "two uses": ((DEFINES, USES, "print(f(2))"), True, DEFINES),
+}
+
+
+@pytest.mark.parametrize(("blocks", "called", "source"), BLOCKS.values(), ids=BLOCKS.keys())
+def test_a_block_that_uses_another_is_its_rest_or_an_example(
+    blocks: tuple[str, ...], called: bool, source: str
+) -> None:
+    text = "\n\n".join(f"So:\n\n```python\n{block}\n```" for block in blocks)
+    assert extraction.find(text, row("", "code"), contract(), called=called).text == source
+
+
 @pytest.mark.parametrize(("completion", "source"), FOUND.values(), ids=FOUND.keys())
 def test_the_program_is_found(completion: str, source: str) -> None:
     assert find(completion) == (source, "python")
