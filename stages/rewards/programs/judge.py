@@ -164,9 +164,8 @@ class Judge:
     def told(self, error: BaseException) -> str:
         """Say in words what a test or the program ended with."""
         said = type(error).__name__
-        sys.set_int_max_str_digits(4300)  # a text of a million digits takes time
-        with contextlib.suppress(BaseException):  # a text that cannot be made: a number of a million digits
-            said = f"{said}: {error}"[:MAX_REASON] if str(error) else said
+        with contextlib.suppress(BaseException):  # a text that cannot be made
+            said = f"{said}: {_text(error)}"[:MAX_REASON] if _text(error) else said
         if id(error) in self._crossed:
             return f"the program raised {said}"
         if isinstance(error, AssertionError):
@@ -276,6 +275,16 @@ class Judge:
         if kind == "builtin":
             return builtin(body)
         raise WireError("a message that cannot be read")
+
+
+def _text(error: BaseException) -> str:
+    """Return the text of an error; ValueError where it would hold a number of many digits, which takes time."""
+    usual = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(4300)
+    try:
+        return str(error)
+    finally:
+        sys.set_int_max_str_digits(usual)
 
 
 def main(path: str, reading: str, writing: str) -> None:
