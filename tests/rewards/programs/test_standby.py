@@ -6,11 +6,11 @@ import os
 import signal
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
-from stages.rewards.programs import asserts, bubblewrap, sandbox, standby
-from stages.rewards.programs.forms import Tests
+from stages.rewards.programs import asserts, bubblewrap, forms, sandbox, standby
 from stages.rewards.programs.sandbox import Job, Limits, Outcome, interpreter, run
 
 LIMITS = Limits(cpu_s=1.0, memory_mb=128, processes=12, output_bytes=100_000, disk_mb=16, idle_s=2.0, wall_s=60)
@@ -98,7 +98,7 @@ SEARCH = (
 
 
 def test_a_program_finds_no_trace_of_the_last_one_in_its_memory() -> None:
-    tests = Tests(checks=("assert f() == 0",))
+    tests = forms.Tests(checks=("assert f() == 0",))
     first = SEARCH.replace("return len(found)", "return int('secret=12345' not in repr(found))")
     for source in (first, SEARCH):  # the search finds what is there; of the first program nothing is
         assert asserts.judge(source, tests, LIMITS, "bwrap", stop_after=1).passed == [True]
@@ -106,7 +106,8 @@ def test_a_program_finds_no_trace_of_the_last_one_in_its_memory() -> None:
 
 def test_a_server_that_was_killed_is_replaced() -> None:
     before = waiting()
-    os.kill(before.process.pid, signal.SIGKILL)
+    pid = before.process.pid
+    os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text()), signal.SIGKILL)
     before.process.wait()
     assert python("print(7)").stdout == b"7\n" and waiting() is not before
 
