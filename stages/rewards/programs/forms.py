@@ -21,6 +21,7 @@ MAX_OUTPUT = 8 * 2**20
 """Bytes that a program may write, and a test may want."""
 _STDIN = ("", "stdin", "stdin_stdout", "stdio", "standard_input")
 _FUNCTIONAL = ("functional", "function_call", "call_based", "function")
+_COLUMNS = ("test", "test_list", "input_output", "public_test_cases", "private_test_cases")
 _CASE = ("input", "output", "testtype", "type", "fn_name", "func_name", "metadata", "tolerance")
 _TOLD = ("id", "name", "description", "explanation")  # of a test, to people
 _NAME = re.compile(r"[A-Za-z_]\w*(?:\(\)\.[A-Za-z_]\w*)?", re.ASCII)
@@ -81,6 +82,7 @@ def read(row: Prompt) -> Tests:
 
 
 def _read(meta: Mapping[str, Any], problem: str) -> Tests:
+    meta = _spread(meta)
     entry = str(meta.get("entry_point") or "")
     if entry and not _NAME.fullmatch(entry):
         raise Unread(f"`entry_point` is no name of a function: {entry[:40]}")
@@ -101,6 +103,17 @@ def _read(meta: Mapping[str, Any], problem: str) -> Tests:
     tolerance = _tolerance(meta.get("tolerance"))
     tolerance = found.tolerance if tolerance is None else tolerance
     return found._replace(prelude=solution or len(texts) < len(found.checks), tolerance=tolerance)
+
+
+def _spread(meta: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a row's fields; where `tests` is an object that holds a public set's columns, with those."""
+    value = meta.get("tests")
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        value = _json(value, "tests")
+    if not isinstance(value, dict) or not value.keys() & set(_COLUMNS):
+        return meta
+    _known(value, (*TEST_FIELDS, "task_id", "canonical_solution"), "the object of tests")
+    return {name: each for name, each in meta.items() if name != "tests"} | value
 
 
 def _stored(meta: Mapping[str, Any], function: str) -> Tests:

@@ -118,6 +118,16 @@ FORMS: dict[str, tuple[dict[str, Any], str, str]] = {
     "HumanEval, the body alone": (HUMAN, "    ys = list(xs)\n    return [y + 1 for y in ys]", "    pass"),
     "HumanEval, a body that lost its indent": (HUMAN, "ys = list(xs)\nreturn [y + 1 for y in ys]", "return xs"),
     "HumanEval, a body that lost its first indent": (HUMAN, "ys = list(xs)\n    return [y + 1 for y in ys]", "x = 1"),
+    "HumanEval, its columns in one object": (
+        {"tests": HUMAN},
+        "    return [x + 1 for x in xs]",
+        "    return xs",
+    ),
+    "MBPP, its columns as text": (
+        {"tests": json.dumps({"test_list": ["assert half(2) == 1"]})},
+        "def half(x): return x / 2",
+        "def half(x): return x",
+    ),
     "HumanEval, a lambda": (HUMAN, "inc = lambda xs: [x + 1 for x in xs]", "inc = 3"),
 }
 
