@@ -129,7 +129,7 @@ def _math(answer: str, row: Prompt) -> Verdict:
     turned = any(sorted(run) == sorted(gold) and run != gold for run in _CAPITALS.findall(answer))
     if wanted and not turned and (_WORDS.search(answer) or choice.letters(answer) == wanted):
         return choice.judge(answer, row.answer)
-    return mathematics.judge(answer, row.answer, worked=bool(row.problem.strip()))
+    return mathematics.judge(answer, row.answer, worked=bool(row.problem.strip()), language=row.language)
 
 
 def _choice(answer: str, row: Prompt) -> Verdict:

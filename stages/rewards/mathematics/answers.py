@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from stages.rewards.mathematics import notation, regions, statements
 from stages.rewards.mathematics.expression_exact import is_worked, worked_out
-from stages.rewards.mathematics.expression_node import Node, integer, substituted, walk
+from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import proportional, same, symbols
 from stages.rewards.mathematics.listing import is_name, is_rational, is_set, items, named
 
 _MAX_ITEMS = 40
-_PI = Node("symbol", text="pi")
+_PI = Node(Kind.SYMBOL, text="pi")
 _INTERVALS = frozenset(("()", "[]", "(]", "[)"))
 _ORDERS = frozenset(("<", ">", "<=", ">="))
 _FLIPPED = {
@@ -46,7 +46,7 @@ def agree(wanted: Node, given: Node) -> bool | None:
         return _in_domains(condition, domain, other, theirs)
     if _set_and_tuple(named(wanted)[1], named(given)[1]):
         return False
-    offered = given.parts if given.kind == "list" and given.text == "or" and wanted.kind != "list" else ()
+    offered = given.parts if given.kind == Kind.LIST and given.text == "or" and wanted.kind != Kind.LIST else ()
     if any(map(is_set, offered)) or any(agree(wanted, one) for one in offered):
         return False  # {1} or {2} is a hedge, for {1, 2} too; so is [3, 5) or (3, 5) for one of them
     if regions.is_region(wanted) or regions.is_region(given):
@@ -83,23 +83,23 @@ def _in_domains(wanted: Node, domain: str, given: Node, other: str) -> bool | No
 
 def is_unworked(node: Node) -> bool:
     """Say whether a sum of plain numbers is left standing anywhere in a formula, as in √((12 + 5)²)."""
-    return any(one.kind == "+" and one.text != "mixed" and is_rational(one) for one in walk(node))
+    return any(one.kind == Kind.SUM and one.text != "mixed" and is_rational(one) for one in walk(node))
 
 
 def _set_and_tuple(first: Node, second: Node) -> bool:
     """Say whether one is a set and the other a pair or an interval: {1, 2} is neither (1, 2) nor [1, 2]."""
-    kinds = [node.kind == "group" and len(node.parts) > 1 and node.text for node in (first, second)]
+    kinds = [node.kind == Kind.GROUP and len(node.parts) > 1 and node.text for node in (first, second)]
     return all(kinds) and (kinds[0] == "{}") != (kinds[1] == "{}")
 
 
 def _distributed(node: Node) -> Node:
     """Return a number times a matrix, or a matrix over a number, as the matrix."""
-    if node.kind not in ("*", "/") or len(node.parts) != 2:
+    if node.kind not in (Kind.PRODUCT, Kind.QUOTIENT) or len(node.parts) != 2:
         return node
     left, right = map(_distributed, node.parts)
-    if right.kind == "matrix" and left.kind != "matrix" and node.kind == "*":
+    if right.kind == Kind.MATRIX and left.kind != Kind.MATRIX and node.kind == Kind.PRODUCT:
         left, right = right, left
-    if left.kind != "matrix" or right.kind == "matrix":
+    if left.kind != Kind.MATRIX or right.kind == Kind.MATRIX:
         return node
     rows = [
         row._replace(parts=tuple(worked_out(Node(node.kind, (cell, right))) for cell in row.parts))
@@ -110,14 +110,14 @@ def _distributed(node: Node) -> Node:
 
 def scalar(wanted: Node, given: Node) -> bool | None:
     """Compare two values: equal, and no arithmetic left unworked where the gold is a plain number."""
-    based = [part for part in (wanted, given) if part.kind == "number" and "_" in part.text]
+    based = [part for part in (wanted, given) if part.kind == Kind.NUMBER and "_" in part.text]
     if based:
         (digits, base), (written, other) = (_digits(node) for node in (wanted, given))
         if len(based) == 2 or digits != written:
             return len(based) == 2 and base == other and digits == written
         return (base or other) == "10" or ((base or other) == "2" and set(digits) <= set("01"))
-    if given.kind != wanted.kind and "percent" in (wanted.kind, given.kind):
-        stripped = [node.parts[0] if node.kind == "percent" else node for node in (wanted, given)]
+    if given.kind != wanted.kind and Kind.PERCENT in (wanted.kind, given.kind):
+        stripped = [node.parts[0] if node.kind == Kind.PERCENT else node for node in (wanted, given)]
         if scalar(*stripped):
             return True
     verdict = same(wanted, given)
@@ -138,10 +138,10 @@ def _one(wanted: Node, given: Node) -> bool | None:
     """Compare two single answers, with or without a name."""
     if wanted == given:
         return True
-    if given.kind == "relation" and given.text == "->" and wanted.text != "->" and given.parts[1].kind == "relation":
+    if given.text == "->" != wanted.text and given.parts[1].kind == Kind.RELATION:
         given = given.parts[1]  # 3x = 6 \\implies x = 2
     for one, two in ((wanted, given), (given, wanted)):
-        if one.kind == "relation" and one.text == "equiv" and two.kind != "relation" and is_name(one.parts[0]):
+        if one.kind == Kind.RELATION and one.text == "equiv" and two.kind != Kind.RELATION and is_name(one.parts[0]):
             return _one(one.parts[1], given) if one is wanted else _one(wanted, one.parts[1])
     wanted_name, wanted_value = named(wanted)
     given_name, given_value = named(given)
@@ -156,13 +156,11 @@ def _one(wanted: Node, given: Node) -> bool | None:
             return False
         if {wanted_name.text, given_name.text} & (symbols(wanted_value) | symbols(given_value)):
             return False
-    elif (
-        wanted.kind == "symbol" and given_name is not None and given_name.kind == "symbol" and given_name.text.islower()
-    ):
+    elif given_name is not None and wanted.kind == given_name.kind == Kind.SYMBOL and given_name.text.islower():
         return False  # y = x relates two unknowns, where the gold is one
-    elif wanted.kind != "relation" and given_value.kind == "relation" and _only_names(given_value, wanted):
+    elif wanted.kind != Kind.RELATION and given_value.kind == Kind.RELATION and _only_names(given_value, wanted):
         return _one(wanted, given_value.parts[1])
-    elif (wanted_name is None) != (given_name is None) and "relation" in (wanted_value.kind, given_value.kind):
+    elif (wanted_name is None) != (given_name is None) and Kind.RELATION in (wanted_value.kind, given_value.kind):
         return _relations(wanted, given)
     return _values(wanted_value, given_value)
 
@@ -170,9 +168,10 @@ def _one(wanted: Node, given: Node) -> bool | None:
 def _same_function(first: Node | None, second: Node | None) -> bool:
     """Say whether two names are of one function of other letters: f(x) and f(t)."""
     return (
-        first is not None and second is not None and first.kind == second.kind == "call" and first.text == second.text
-        and first != second and len(first.parts) == len(second.parts)
-        and all(part.kind == "symbol" for part in (*first.parts, *second.parts))
+        first is not None and second is not None and first != second
+        and first.kind == second.kind == Kind.CALL
+        and first.text == second.text and len(first.parts) == len(second.parts)
+        and all(part.kind == Kind.SYMBOL for part in (*first.parts, *second.parts))
     )  # fmt: skip
 
 
@@ -180,60 +179,60 @@ def _only_names(equation: Node, wanted: Node) -> bool:
     """Say whether an equation's left side speaks of what the gold does not, as in `cos A = 1/2` and `a + bi = 2 + i`:
     then it only names its right side."""
     left, right = equation.parts[0], equation.parts[-1]
-    spoken = set() if left.kind == "negate" else symbols(left)
+    spoken = set() if left.kind == Kind.NEGATIVE else symbols(left)
     return (
         equation.text == "="
         and bool(spoken)
         and not spoken & (symbols(right) | symbols(wanted))
-        and not any(one.kind == "number" for one in walk(left))
+        and not any(one.kind == Kind.NUMBER for one in walk(left))
     )
 
 
 def _clash(first: Node, second: Node) -> bool:
     """Say whether two names are of different things: x and y, a_n and a_{n+1}, f(4) and f(5), f(x) and f(f(x));
     capitals are labels that anyone may choose."""
-    if first.kind == second.kind == "symbol":
+    if first.kind == second.kind == Kind.SYMBOL:
         letters = [node.text.partition("_")[0] for node in (first, second)]
         if len({node.text.partition("\\")[0] for node in (first, second)}) == 1:
             return False
         return not any(letter[0].isupper() for letter in letters)
-    if not first.kind == second.kind == "call" or first.text != second.text:
+    if not first.kind == second.kind == Kind.CALL or first.text != second.text:
         return False
-    return first.parts != second.parts and any(part.kind != "symbol" for part in (*first.parts, *second.parts))
+    return first.parts != second.parts and any(part.kind != Kind.SYMBOL for part in (*first.parts, *second.parts))
 
 
 def _in_degrees(node: Node, other: Node) -> Node:
     """Return 60° as π/3 where the other side speaks of π."""
-    if node.kind != "degree" or other.kind == "degree" or _PI not in walk(other):
+    if node.kind != Kind.DEGREE or other.kind == Kind.DEGREE or _PI not in walk(other):
         return node
-    return Node("/", (Node("*", (node.parts[0], _PI)), integer(180)))
+    return Node(Kind.QUOTIENT, (Node(Kind.PRODUCT, (node.parts[0], _PI)), integer(180)))
 
 
 def _values(wanted: Node, given: Node) -> bool | None:
     """Compare two values without names by their shape."""
     wanted, given = _in_degrees(wanted, given), _in_degrees(given, wanted)
-    if "modulo" in (wanted.kind, given.kind):
+    if Kind.MODULO in (wanted.kind, given.kind):
         return statements.congruent(wanted, given)
-    if wanted.kind == "cap" and given.kind == "*":
-        given = given._replace(kind="cap")
+    if wanted.kind == Kind.INTERSECTION and given.kind == Kind.PRODUCT:
+        given = given._replace(kind=Kind.INTERSECTION)
     if (
         wanted != given
-        and given.kind == "+"
-        and given.parts[1] == Node("symbol", text="C")
+        and given.kind == Kind.SUM
+        and given.parts[1] == Node(Kind.SYMBOL, text="C")
         and "C" not in symbols(wanted)
     ):
         given = given.parts[0]  # a constant of integration
-    if wanted.kind == "relation" or given.kind == "relation":
+    if wanted.kind == Kind.RELATION or given.kind == Kind.RELATION:
         return _relations(wanted, given)
     if is_set(wanted) and is_set(given):
         return _several(items(wanted), items(given))
-    if wanted.kind in ("matrix", "group") or given.kind in ("matrix", "group"):
+    if wanted.kind in (Kind.MATRIX, Kind.GROUP) or given.kind in (Kind.MATRIX, Kind.GROUP):
         return _sequences(wanted, given)
     if wanted.text == given.text == ":":
         return _ordered(wanted.parts, given.parts) or _ordered(_reduced(wanted), _reduced(given))
-    if wanted.kind in ("cup", "cap", "minus", "ratio"):
+    if wanted.kind in (Kind.UNION, Kind.INTERSECTION, Kind.DIFFERENCE, Kind.RATIO):
         return wanted.kind == given.kind and _ordered(wanted.parts, given.parts)
-    if given.kind in ("cup", "cap", "minus", "ratio"):
+    if given.kind in (Kind.UNION, Kind.INTERSECTION, Kind.DIFFERENCE, Kind.RATIO):
         return False
     return scalar(wanted, given)
 
@@ -241,7 +240,7 @@ def _values(wanted: Node, given: Node) -> bool | None:
 def _reduced(ratio: Node) -> list[Node]:
     """Return the parts of a : b : c, each over the last; a time such as 12:00 keeps its own."""
     last = ratio.parts[-1]
-    return list(ratio.parts) if not last.number else [Node("/", (part, last)) for part in ratio.parts]
+    return list(ratio.parts) if not last.number else [Node(Kind.QUOTIENT, (part, last)) for part in ratio.parts]
 
 
 def _several(wanted: list[Node], given: list[Node]) -> bool:
@@ -292,7 +291,7 @@ def _grouped(pairs: Sequence[tuple[Node | None, Node]]) -> list[Node]:
     if None in names or not 1 < size < len(names) or names != names[:size] * (len(names) // size):
         return []
     values = [value for _, value in pairs]
-    return [Node("group", tuple(values[at : at + size]), "()") for at in range(0, len(values), size)]
+    return [Node(Kind.GROUP, tuple(values[at : at + size]), "()") for at in range(0, len(values), size)]
 
 
 def _are_roots(names: list[Node]) -> bool:
@@ -302,7 +301,7 @@ def _are_roots(names: list[Node]) -> bool:
 
 
 def _is_tuple(node: Node) -> bool:
-    return node.kind == "group" and node.text != "{}" and len(node.parts) > 1
+    return node.kind == Kind.GROUP and node.text != "{}" and len(node.parts) > 1
 
 
 def _ordered(wanted: Sequence[Node], given: Sequence[Node]) -> bool:
@@ -311,11 +310,12 @@ def _ordered(wanted: Sequence[Node], given: Sequence[Node]) -> bool:
 
 def _sequences(wanted: Node, given: Node) -> bool:
     """Compare tuples, vectors and matrices, piece by piece; (1, 2) and [1, 2] differ, as intervals do."""
-    if wanted.kind != given.kind and "matrix" in (wanted.kind, given.kind):
+    if wanted.kind != given.kind and Kind.MATRIX in (wanted.kind, given.kind):
         wanted, given = _unlined(wanted), _unlined(given)
     if wanted.kind != given.kind:
         return False
-    if wanted.kind == "group" and wanted.text != given.text and (len(wanted.parts) == 2 or given.text in ("(]", "[)")):
+    pairs = wanted.kind == Kind.GROUP and (len(wanted.parts) == 2 or given.text in ("(]", "[)"))
+    if pairs and wanted.text != given.text:
         both = wanted.text in _INTERVALS and given.text in _INTERVALS
         if both and not any(_is_tuple(part) for part in (*wanted.parts, *given.parts)):
             return False
@@ -324,17 +324,17 @@ def _sequences(wanted: Node, given: Node) -> bool:
 
 def _unlined(node: Node) -> Node:
     """Return a matrix of one column or row as a tuple, a larger one as a list of its rows."""
-    if node.kind != "matrix":
+    if node.kind != Kind.MATRIX:
         return node._replace(text="()")
     if len(node.parts) == 1:
         return node.parts[0]._replace(text="()")
     if all(len(row.parts) == 1 for row in node.parts):
-        return Node("group", tuple(row.parts[0] for row in node.parts), "()")
-    return Node("group", node.parts, "()")
+        return Node(Kind.GROUP, tuple(row.parts[0] for row in node.parts), "()")
+    return Node(Kind.GROUP, node.parts, "()")
 
 
 def _is_equation(node: Node) -> bool:
-    return node.kind == "relation" and node.text == "="
+    return node.kind == Kind.RELATION and node.text == "="
 
 
 def _relations(wanted: Node, given: Node) -> bool | None:
@@ -367,9 +367,9 @@ def _two_sided(wanted: Node, given: Node) -> bool | None:
         return False
     first, second = _difference(wanted), _difference(given)
     if wanted.text[0] != given.text[0]:
-        second = Node("negate", (second,))
+        second = Node(Kind.NEGATIVE, (second,))
     return proportional(first, second, positive=True)
 
 
 def _difference(relation: Node) -> Node:
-    return Node("+", (relation.parts[0], Node("negate", (relation.parts[1],))))
+    return Node(Kind.SUM, (relation.parts[0], Node(Kind.NEGATIVE, (relation.parts[1],))))

@@ -13,6 +13,7 @@ from fractions import Fraction
 from stages.rewards.mathematics.expression_brackets import Brackets
 from stages.rewards.mathematics.expression_cursor import MAX_NODES
 from stages.rewards.mathematics.expression_node import (
+    Kind,
     Node,
     is_plain,
     is_unit,
@@ -30,6 +31,8 @@ _RELATIONS = frozenset(
     ("=", "<", ">", "<=", ">=", "!=", "in", "~", "subset", "subseteq", "supset", "supseteq", "ni", "notin", "perp")
 ) | {"parallel", "cong", "propto", "<<", ">>", "equiv"}
 _MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
+_CASES = frozenset(("cases", "dcases"))
+_CONDITIONED = frozenset(("if", "for", "when", "where"))
 _APPLIED = frozenset("fghFGHPQW")  # letters read as functions in f(x)
 _STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word", "accent"))
 
@@ -65,9 +68,9 @@ class _Parser(Brackets):
             rows[-1].append(self.arrows())
         self.depth -= 1
         if len(rows) > 1 and all(len(row) > 1 for row in rows):
-            return self.node("list", *(self.node("group", *row, text="()") for row in rows), text=";")
+            return self.node(Kind.LIST, *(self.node(Kind.GROUP, *row, text="()") for row in rows), text=";")
         items = [item for row in rows for item in row]
-        return items[0] if len(items) == 1 else self.node("list", *items, text=joint or ";")
+        return items[0] if len(items) == 1 else self.node(Kind.LIST, *items, text=joint or ";")
 
     def arrows(self) -> Node:
         """Implications and reactions: statements with arrows between."""
@@ -75,7 +78,7 @@ class _Parser(Brackets):
         while self.kind == "sign" and self.value in _ARROWS:
             signs.append(self.advance())
             sides.append(self.joined(0))
-        return self.node("relation", *sides, text=" ".join(signs)) if signs else sides[0]
+        return self.node(Kind.RELATION, *sides, text=" ".join(signs)) if signs else sides[0]
 
     def joined(self, level: int) -> Node:
         """Statements joined by "or" and "xor" (level 0) or, closer, by "and" (level 1); conditions are a list."""
@@ -84,10 +87,9 @@ class _Parser(Brackets):
         while self.sign(*joints):
             joint = self.advance()
             right = self.relation() if level else self.joined(1)
-            condition = all(side.kind in ("relation", "list", "group") for side in (left, right)) and joint != "xor"
-            left = self.node(
-                "list" if condition else "logic", *(listed(left) if left.text == joint else (left,)), right, text=joint
-            )
+            conditions = all(side.kind in (Kind.RELATION, Kind.LIST, Kind.GROUP) for side in (left, right))
+            kind = Kind.LIST if conditions and joint != "xor" else Kind.LOGIC
+            left = self.node(kind, *(listed(left) if left.text == joint else (left,)), right, text=joint)
         return left
 
     def relation(self) -> Node:
@@ -95,7 +97,7 @@ class _Parser(Brackets):
         while self.kind == "sign" and self.value in _RELATIONS:
             signs.append(self.advance())
             sides.append(self.ratio())
-        return self.node("relation", *sides, text=" ".join(signs)) if signs else sides[0]
+        return self.node(Kind.RELATION, *sides, text=" ".join(signs)) if signs else sides[0]
 
     def ratio(self) -> Node:
         sides = [self.union()]
@@ -103,12 +105,12 @@ class _Parser(Brackets):
             sides.append(self.union())
         if len(sides) == 1:
             return sides[0]
-        return self.node("/" if len(sides) == 2 else "ratio", *sides, text=":")
+        return self.node(Kind.QUOTIENT if len(sides) == 2 else Kind.RATIO, *sides, text=":")
 
     def union(self) -> Node:
         left = self.sum()
         while self.sign("cup", "cap", "minus"):
-            left = self.node(self.advance(), left, self.sum())
+            left = self.node(Kind(self.advance()), left, self.sum())
         return left
 
     def sum(self) -> Node:
@@ -116,11 +118,11 @@ class _Parser(Brackets):
         while self.sign("+", "-", "pm", "mp"):
             operation = self.advance()
             right = self.term()
-            if operation == "-" and right.kind == "group" and right.text == "{}":
+            if operation == "-" and right.kind == Kind.GROUP and right.text == "{}":
                 operation = "minus"
             elif operation == "-":
-                right, operation = self.node("negate", right), "+"
-            left = self.node(operation, left, right)
+                right, operation = self.node(Kind.NEGATIVE, right), "+"
+            left = self.node(Kind(operation), left, right)
         return left
 
     def term(self) -> Node:
@@ -131,19 +133,19 @@ class _Parser(Brackets):
                 operation, right = self.advance(), self.unary()
                 left = left if unit and is_unit(right) else self.multiplied(operation, left, right)
             elif self.take("mod"):
-                left = self.node("call", left, self.unary(), text="mod")
+                left = self.node(Kind.CALL, left, self.unary(), text="mod")
             elif self.sign("pmod") or (self.sign("(") and self.tokens[self.at + 1] == ("sign", "mod")):
                 closed = self.advance() == "(" and self.advance()
-                left = self.node("modulo", left, self.unary())
+                left = self.node(Kind.MODULO, left, self.unary())
                 if closed:
                     self.expect(")")
-            elif self.sign("angle") and left.kind == "number":
+            elif self.sign("angle") and left.kind == Kind.NUMBER:
                 self.advance()
-                left = self.node("*", left, self.node("call", self.unary(), text="cis"))
+                left = self.node(Kind.PRODUCT, left, self.node(Kind.CALL, self.unary(), text="cis"))
             elif self.starts_factor():
                 worded = self.kind == "word"
                 right = self.factor()
-                worded = worded or (right.kind == "/" and right.parts[0].kind == "word")
+                worded = worded or (right.kind == Kind.QUOTIENT and right.parts[0].kind == Kind.WORD)
                 unit = unit or (worded and is_unit(right))
                 left = left if worded and unit else self.product(left, right)
             else:
@@ -153,17 +155,17 @@ class _Parser(Brackets):
         """Two factors with a sign between; × and · of vectors differ."""
         if operation in "×·" and is_vector(left) and (is_vector(right) or left.text == "nabla"):
             parts = (left, right) if operation == "×" or left.text == "nabla" else sorted((left, right), key=str)
-            return self.node("call", *parts, text="cross" if operation == "×" else "dot")
-        return self.node("/" if operation == "/" else "*", left, right)
+            return self.node(Kind.CALL, *parts, text="cross" if operation == "×" else "dot")
+        return self.node(Kind.QUOTIENT if operation == "/" else "*", left, right)
 
     def product(self, left: Node, right: Node) -> Node:
         """Two factors side by side: a product, or a mixed number such as 1 1/2."""
-        if right.kind == "number" and (left.kind in ("number", "/") or "_" in right.text):
+        if right.kind == Kind.NUMBER and (left.kind in (Kind.NUMBER, Kind.QUOTIENT) or "_" in right.text):
             raise Unreadable("two numbers")
-        whole = left.kind == "number" and left.number.denominator == 1 and "." not in left.text
-        if whole and right.kind == "/" and right.text == "frac" and is_plain(right):
-            return self.node("+", left, right, text="mixed")
-        return self.node("*", left, right)
+        whole = left.kind == Kind.NUMBER and left.number.denominator == 1 and "." not in left.text
+        if whole and right.kind == Kind.QUOTIENT and right.text == "frac" and is_plain(right):
+            return self.node(Kind.SUM, left, right, text="mixed")
+        return self.node(Kind.PRODUCT, left, right)
 
     def starts_factor(self) -> bool:
         if self.kind in _STARTS_FACTOR:
@@ -173,14 +175,14 @@ class _Parser(Brackets):
     def unary(self) -> Node:
         self.deeper()
         if self.take("-"):
-            node = self.node("negate", self.unary())
+            node = self.node(Kind.NEGATIVE, self.unary())
         elif self.take("+"):
             node = self.unary()
         elif self.sign("pm", "mp"):
-            node = self.node(self.advance(), self.unary())
+            node = self.node(Kind(self.advance()), self.unary())
         elif self.sign("not", "~"):
             self.advance()
-            node = self.node("logic", self.unary(), text="not")
+            node = self.node(Kind.LOGIC, self.unary(), text="not")
         else:
             node = self.factor()
         self.depth -= 1
@@ -190,14 +192,14 @@ class _Parser(Brackets):
         base = self.atom()
         while True:
             if self.take("!"):
-                base = self.node("call", base, text="factorial")
+                base = self.node(Kind.CALL, base, text="factorial")
             elif self.take("percent"):
-                base = self.node("percent", base)
+                base = self.node(Kind.PERCENT, base)
             elif self.take("degree"):
-                base = self.node("degree", base)
+                base = self.node(Kind.DEGREE, base)
             elif self.take("^"):
                 base = self.raised(base)
-            elif self.sign("_") and base.kind == "number" and "_" not in base.text:
+            elif self.sign("_") and base.kind == Kind.NUMBER and "_" not in base.text:
                 base = self.based(base)
             else:
                 return base
@@ -208,15 +210,15 @@ class _Parser(Brackets):
         if braced:
             self.advance()
         if not self.take("degree"):
-            return self.node("^", base, self.exponent())
+            return self.node(Kind.POWER, base, self.exponent())
         if braced:
             self.expect("}")
-        return self.node("degree", base)
+        return self.node(Kind.DEGREE, base)
 
     def exponent(self) -> Node:
         self.deeper()
         if self.take("-"):
-            node = self.node("negate", self.exponent())
+            node = self.node(Kind.NEGATIVE, self.exponent())
         elif self.take("+"):
             node = self.exponent()
         elif self.sign("{"):
@@ -231,10 +233,10 @@ class _Parser(Brackets):
         self.expect("_")
         base = self.argument()
         written = digits.text.split("_")[0]
-        if base.kind != "number" or not 2 <= base.number <= 36 or not written.isdecimal():
+        if base.kind != Kind.NUMBER or not 2 <= base.number <= 36 or not written.isdecimal():
             raise Unreadable("base")
         try:
-            return Node("number", text=f"{written}_{base.number}", number=Fraction(int(written, int(base.number))))
+            return Node(Kind.NUMBER, text=f"{written}_{base.number}", number=Fraction(int(written, int(base.number))))
         except ValueError:
             raise Unreadable("base") from None
 
@@ -246,7 +248,7 @@ class _Parser(Brackets):
         elif kind == "symbol":
             node = self.symbol()
         elif kind == "word":
-            node = self.node("word", text=self.advance())
+            node = self.node(Kind.WORD, text=self.advance())
         elif kind == "function":
             node = self.function(self.advance())
         elif kind == "accent":
@@ -265,44 +267,40 @@ class _Parser(Brackets):
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise Unreadable("too long")
-        return Node("number", text=text, number=written(text))
+        return Node(Kind.NUMBER, text=text, number=written(text))
 
     def accented(self, accent: str) -> Node:
         r"""What stands under a mark, which is kept: \dot{x} is another name than x; a font alone changes no formula."""
         inside = self.argument()
         name = lettered(inside)
         name = "".join(sorted(name)) if accent == "bar" and name.isupper() else name  # a segment
-        if accent in ("bf", "cal", "frak") and inside.kind != "symbol":
+        if accent in ("bf", "cal", "frak") and inside.kind != Kind.SYMBOL:
             return inside
-        return self.symbol(f"{name}\\{accent}") if name else self.node("call", inside, text=accent)
+        return self.symbol(f"{name}\\{accent}") if name else self.node(Kind.CALL, inside, text=accent)
 
     def symbol(self, name: str = "") -> Node:
         name = name or self.advance()
         while self.sign("_", "'"):
             name += "'" if self.advance() == "'" else "_" + spelled(self.argument())
         applied = (name[0] in _APPLIED or name == "C") and self.sign("(")
-        node = self.node("symbol", text=name)
+        node = self.node(Kind.SYMBOL, text=name)
         if not applied:
             return node
         argument = self.atom()
-        if name[0] in "fgh" or (argument.kind in ("number", "symbol", "call", "cap", "cup") and name != "C"):
-            return self.node("call", *unpacked(argument), text=name)
-        if (
-            argument.kind == "group"
-            and argument.text == "()"
-            and (len(argument.parts) == 2 or argument.parts[0].text == "|")
-        ):
-            return self.node("call", *unpacked(argument), text=name)
-        return self.node("*", node, argument)
+        single = (Kind.NUMBER, Kind.SYMBOL, Kind.CALL, Kind.INTERSECTION, Kind.UNION)
+        pair = argument.text == "()" and (len(argument.parts) == 2 or argument.parts[0].text == "|")
+        if name[0] in "fgh" or (argument.kind in single and name != "C") or pair:
+            return self.node(Kind.CALL, *unpacked(argument), text=name)
+        return self.node(Kind.PRODUCT, node, argument)
 
     def argument(self) -> Node:
         """A LaTeX argument: a braced formula, or the next letter, number or command."""
         if self.kind == "number" or self.sign("{"):
             return self.atom()
-        if self.kind in ("symbol", "word"):
-            return self.node("symbol", text=self.advance())
+        if self.kind in (Kind.SYMBOL, Kind.WORD):
+            return self.node(Kind.SYMBOL, text=self.advance())
         if self.kind == "function":
-            return self.node("symbol", text=self.advance())  # k_{\\max}
+            return self.node(Kind.SYMBOL, text=self.advance())  # k_{\\max}
         if self.kind == "command":
             return self.atom()
         raise Unreadable("argument")
@@ -313,7 +311,7 @@ class _Parser(Brackets):
             first, rest = self.value[0], self.value[1:]
             self.value = rest
             self.tokens[self.at] = Token("number", rest)
-            return Node("number", text=first, number=Fraction(int(first)))
+            return Node(Kind.NUMBER, text=first, number=Fraction(int(first)))
         return self.argument()
 
     def command(self, name: str) -> Node:
@@ -321,16 +319,16 @@ class _Parser(Brackets):
             above = self.digit()
             below = self.digit()
             if name == "frac":
-                return self.node("/", above, below, text="frac")
-            return self.node("call", above, below, text="binom")
+                return self.node(Kind.QUOTIENT, above, below, text="frac")
+            return self.node(Kind.CALL, above, below, text="binom")
         if name == "sqrt":
             degree = None
             if self.take("["):
                 degree = self.sum()
                 self.expect("]")
             inside = self.atom() if self.sign("(") else self.argument()
-            return self.node("call", inside, *((degree,) if degree else ()), text="root")
-        if name.startswith("begin ") and name.removeprefix("begin ") in _MATRICES:
+            return self.node(Kind.CALL, inside, *((degree,) if degree else ()), text="root")
+        if name.startswith("begin ") and name.removeprefix("begin ") in _MATRICES | _CASES:
             return self.matrix(name.removeprefix("begin "))
         raise Unreadable(name)
 
@@ -339,13 +337,17 @@ class _Parser(Brackets):
         while not (self.kind == "command" and self.value == f"end {environment}"):
             if self.take("row"):
                 rows.append([])
+            elif self.kind in ("word", "joint") and environment in _CASES and self.value in (*_CONDITIONED, ",", ";"):
+                self.advance()
             elif not self.take("&"):
                 rows[-1].append(self.relation())
         self.advance()
         rows = [row for row in rows if row]
-        if not rows or len({len(row) for row in rows}) != 1:
+        if not rows or len({len(row) for row in rows}) != 1 or (environment in _CASES and len(rows[0]) != 2):
             raise Unreadable("matrix")
-        return self.node("matrix", *(self.node("group", *row, text="[]") for row in rows))
+        if environment in _CASES:  # values and their conditions, in any order
+            return self.node(Kind.LIST, *(self.node(Kind.GROUP, *row, text="()") for row in rows), text="cases")
+        return self.node(Kind.MATRIX, *(self.node(Kind.GROUP, *row, text="[]") for row in rows))
 
     def function(self, name: str) -> Node:
         base = power = None
@@ -353,7 +355,7 @@ class _Parser(Brackets):
             if self.advance() == "_":
                 base = self.argument()
             else:
-                power = self.node("negate", self.argument()) if self.take("-") else self.argument()
+                power = self.node(Kind.NEGATIVE, self.argument()) if self.take("-") else self.argument()
         if self.sign("(", "{", "["):
             arguments = unpacked(self.atom())
         else:
@@ -363,26 +365,27 @@ class _Parser(Brackets):
                 name += "_" + spelled(base)
             else:
                 arguments, name = (*arguments, base), "log"
-        if power is not None and power.kind == "negate" and power.parts[0].number == 1 and f"arc{name}" in FUNCTIONS:
-            return self.node("call", *arguments, text=f"arc{name}")
+        inverse = power is not None and power.kind == Kind.NEGATIVE and power.parts[0].number == 1
+        if inverse and f"arc{name}" in FUNCTIONS:
+            return self.node(Kind.CALL, *arguments, text=f"arc{name}")
         if name == "diag":
-            zero = Node("number", text="0")
+            zero = Node(Kind.NUMBER, text="0")
             rows = [
                 [one if at == place else zero for at in range(len(arguments))] for place, one in enumerate(arguments)
             ]
-            return self.node("matrix", *(self.node("group", *row, text="[]") for row in rows))
+            return self.node(Kind.MATRIX, *(self.node(Kind.GROUP, *row, text="[]") for row in rows))
         if name == "cbrt":
-            return self.node("call", *arguments, Node("number", text="3", number=Fraction(3)), text="root")
+            return self.node(Kind.CALL, *arguments, Node(Kind.NUMBER, text="3", number=Fraction(3)), text="root")
         if name == "Eq" and len(arguments) == 2:
-            return self.node("relation", *arguments, text="=")
-        call = self.node("call", *arguments, text=name)
-        return call if power is None else self.node("^", call, power)
+            return self.node(Kind.RELATION, *arguments, text="=")
+        call = self.node(Kind.CALL, *arguments, text=name)
+        return call if power is None else self.node(Kind.POWER, call, power)
 
     def run(self) -> Node:
         r"""An argument without brackets: \sin 2x, up to a sign or the next function."""
         if self.kind == "function":
             return self.function(self.advance())
-        left = self.node("negate", self.factor()) if self.take("-") else self.factor()
-        while self.kind not in ("word", "function") and not self.sign("(", "{", "\\{", "[") and self.starts_factor():
+        left = self.node(Kind.NEGATIVE, self.factor()) if self.take("-") else self.factor()
+        while self.kind not in (Kind.WORD, "function") and not self.sign("(", "{", "\\{", "[") and self.starts_factor():
             left = self.product(left, self.factor())
         return left

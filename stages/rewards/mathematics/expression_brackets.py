@@ -3,7 +3,7 @@ r"""What stands between brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|,
 from __future__ import annotations
 
 from stages.rewards.mathematics.expression_cursor import Cursor
-from stages.rewards.mathematics.expression_node import Node, listed
+from stages.rewards.mathematics.expression_node import Kind, Node, listed
 from stages.rewards.mathematics.expression_tokens import Token, Unreadable
 
 _CLOSERS = {"(": ")]", "[": ")]["}
@@ -24,11 +24,11 @@ class Brackets(Cursor):
             inside = self.answer()
             self.bars -= 1
             self.expect("|")
-            return self.node("call", inside, text="abs")
+            return self.node(Kind.CALL, inside, text="abs")
         if opening in ("lfloor", "lceil"):
             inside = self.sum()
             self.expect("r" + opening[1:])
-            return self.node("call", inside, text=opening[1:])
+            return self.node(Kind.CALL, inside, text=opening[1:])
         if opening in ("angle", "triangle"):
             letters = ""
             while self.kind == "symbol":
@@ -36,7 +36,7 @@ class Brackets(Cursor):
             if not letters:
                 raise Unreadable(opening)
             letters = "".join(sorted(letters)) if opening == "triangle" else min(letters, letters[::-1])
-            return self.node("symbol", text=f"{letters}\\{opening}")
+            return self.node(Kind.SYMBOL, text=f"{letters}\\{opening}")
         if opening in ("{", "\\{"):
             return self.braces(opening, "}" if opening == "{" else "\\}")
         if opening not in ("(", "[", "]"):
@@ -44,17 +44,17 @@ class Brackets(Cursor):
         bars, self.bars = self.bars, int(opening == "]" or self.odd_bars())  # no "[" opens inside ]a, b[
         items = listed(self.answer())
         if opening == "(" and self.take("|"):  # P(A | B)
-            items = (self.node("call", *items, text="|"), *listed(self.answer()))  # never one item alone
+            items = (self.node(Kind.CALL, *items, text="|"), *listed(self.answer()))  # never one item alone
         self.bars = bars
         if self.kind != "sign" or self.value not in _CLOSERS.get(opening, "[]"):
             raise Unreadable(self.value)
         closing = self.advance()
         if len(items) == 1 and (opening, closing) in (("(", ")"), ("[", "]")):
-            whole = opening == "[" and items[0].kind == "symbol" and len(items[0].text) == 1
-            return self.node("call", items[0], text="[]") if whole else items[0]
+            whole = opening == "[" and items[0].kind == Kind.SYMBOL and len(items[0].text) == 1
+            return self.node(Kind.CALL, items[0], text="[]") if whole else items[0]
         if "[" in closing or opening == "]":  # ]a, b[ is the French (a, b)
             opening, closing = ("(" if opening == "]" else opening), (")" if closing == "[" else closing)
-        return self.node("group", *items, text=opening + closing)
+        return self.node(Kind.GROUP, *items, text=opening + closing)
 
     def odd_bars(self) -> bool:
         """Say whether an odd number of bars stands before the bracket in front closes: P(A | B)."""
@@ -70,20 +70,20 @@ class Brackets(Cursor):
     def braces(self, opening: str, closing: str) -> Node:
         r"""A LaTeX group {…}, which shows nothing, or a set \{…\}; { x | x > 5 } is its condition."""
         if self.take(closing):
-            return self.node("symbol", text="∅")
+            return self.node(Kind.SYMBOL, text="∅")
         bars, self.bars = self.bars, 1
         place = self.at + (3 if self.tokens[self.at + 1] == ("sign", "in") else 1)
         if opening == "\\{" and self.tokens[place : place + 1] == [("sign", ":")]:
             self.tokens[place] = Token("sign", "|")  # { x : x > 5 }
         inside = self.answer()
         if opening == "\\{" and self.take("|"):
-            domain = inside.parts[1] if inside.kind == "relation" and inside.text == "in" else inside
+            domain = inside.parts[1] if inside.kind == Kind.RELATION and inside.text == "in" else inside
             inside = self.answer()
             self.bars = bars
             self.expect(closing)
-            return self.node("domain", inside, domain) if domain.text in ("ℤ", "ℕ", "ℚ", "Z", "N", "Q") else inside
+            return self.node(Kind.DOMAIN, inside, domain) if domain.text in ("ℤ", "ℕ", "ℚ", "Z", "N", "Q") else inside
         self.bars = bars
         self.expect(closing)
-        if opening == "{" and inside.kind != "list":
+        if opening == "{" and inside.kind != Kind.LIST:
             return inside
-        return self.node("group", *listed(inside), text="{}")
+        return self.node(Kind.GROUP, *listed(inside), text="{}")

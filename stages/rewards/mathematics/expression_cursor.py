@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stages.rewards.mathematics.expression_node import Node
+from stages.rewards.mathematics.expression_node import Kind, Node
 from stages.rewards.mathematics.expression_tokens import Token, Unreadable
 
 MAX_DEPTH, MAX_NODES = 90, 600
@@ -35,7 +35,7 @@ class Cursor:
         if not self.take(value):
             raise Unreadable(value)
 
-    def node(self, kind: str, *parts: Node, text: str = "") -> Node:
+    def node(self, kind: Kind, *parts: Node, text: str = "") -> Node:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise Unreadable("too long")

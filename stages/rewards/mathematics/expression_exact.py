@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from stages.rewards.mathematics.expression_node import Node, integer, substituted
+from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, integer, substituted
 
 MIN_DIGITS = 6
 """Significant digits that a rounded decimal must show: 0.333333 is 1/3, 0.333 is not (math-verify's precision)."""
 
-_ARITHMETIC = frozenset(("number", "+", "*", "/", "^", "negate", "percent", "degree"))
 _MAX_BITS = 50_000  # of an exact number
 _SPELLED = 10_000  # … of one that is written out in digits
 
@@ -24,9 +23,9 @@ class NoValue(ValueError):
 
 def rational(node: Node) -> Fraction | None:
     """Return the exact value of arithmetic on numbers, None where the formula holds more; raises NoValue for x/0."""
-    if node.kind == "number":
+    if node.kind == Kind.NUMBER:
         return node.number
-    if node.kind not in _ARITHMETIC or (node.text == ":" and len(node.parts) > 2):
+    if node.kind not in ARITHMETIC or (node.text == ":" and len(node.parts) > 2):
         return None
     values = [rational(part) for part in node.parts]
     if any(value is None for value in values):
@@ -37,19 +36,19 @@ def rational(node: Node) -> Fraction | None:
 
 def _arithmetic(kind: str, values: list[Fraction]) -> Fraction | None:
     first, last = values[0], values[-1]
-    if kind == "+":
+    if kind == Kind.SUM:
         return first + last
-    if kind == "*":
+    if kind == Kind.PRODUCT:
         return first * last
-    if kind == "/":
+    if kind == Kind.QUOTIENT:
         if last == 0:
             raise NoValue("division by zero")
         return first / last
-    if kind == "^":
+    if kind == Kind.POWER:
         return _power(first, last)
-    if kind == "negate":
+    if kind == Kind.NEGATIVE:
         return -first
-    return first / 100 if kind == "percent" else first
+    return first / 100 if kind == Kind.PERCENT else first
 
 
 def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
@@ -66,13 +65,13 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction | None:
 def is_worked(node: Node) -> bool:
     """Say whether a formula is more than arithmetic left unworked: one number or fraction in any clothes, or one that
     holds roots, functions or names."""
-    if node.kind in ("negate", "percent", "degree"):
+    if node.kind in (Kind.NEGATIVE, Kind.PERCENT, Kind.DEGREE):
         return is_worked(node.parts[0])
-    if node.kind == "number" or node.text == "mixed":
+    if node.kind == Kind.NUMBER or node.text == "mixed":
         return True
-    if node.kind == "/" and all(_literal(part) for part in node.parts):
+    if node.kind == Kind.QUOTIENT and all(_literal(part) for part in node.parts):
         return True
-    if node.kind == "*" and _literal(node.parts[0]) and node.parts[1].kind == "^":
+    if node.kind == Kind.PRODUCT and _literal(node.parts[0]) and node.parts[1].kind == Kind.POWER:
         return node.parts[1].parts[0].number == 10  # 2.5 * 10^3
     try:
         return rational(node) is None
@@ -119,22 +118,22 @@ def affine(node: Node, name: str) -> tuple[Node, Node] | None:
 
 
 def fraction(value: Fraction) -> Node:
-    return Node("number", text=str(value), number=value)
+    return Node(Kind.NUMBER, text=str(value), number=value)
 
 
 def _literal(node: Node) -> bool:
-    return node.kind == "number" or (node.kind == "negate" and node.parts[0].kind == "number")
+    return node.kind == Kind.NUMBER or (node.kind == Kind.NEGATIVE and node.parts[0].kind == Kind.NUMBER)
 
 
 def last_place(node: Node) -> Fraction | None:
     """Return the unit of a decimal's last place, None for what is no decimal of six digits or more."""
-    if node.kind == "negate":
+    if node.kind == Kind.NEGATIVE:
         return last_place(node.parts[0])
-    if node.kind == "*" and node.parts[1].kind == "^":  # 2.5 * 10^3
+    if node.kind == Kind.PRODUCT and node.parts[1].kind == Kind.POWER:  # 2.5 * 10^3
         unit, scale = last_place(node.parts[0]), rational(node.parts[1])
         return None if unit is None or scale is None else unit * scale
     text, _, power = node.text.lower().partition("e")
-    if node.kind != "number" or "." not in text or not text.replace(".", "").replace(",", "").isdecimal():
+    if node.kind != Kind.NUMBER or "." not in text or not text.replace(".", "").replace(",", "").isdecimal():
         return None
     digits = text.replace(",", "")
     places = len(digits.partition(".")[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -12,15 +13,29 @@ _NO_UNITS = frozenset(
 )
 
 
+class Kind(StrEnum):
+    """What a piece of a formula is; every kind has a bound on its value's cost (tests/rewards/…/test_bounds.py)."""
+
+    NUMBER, SYMBOL, WORD = "number", "symbol", "word"
+    SUM, PRODUCT, QUOTIENT, POWER, NEGATIVE = "+", "*", "/", "^", "negate"
+    PLUS_MINUS, MINUS_PLUS = "pm", "mp"  # one part, or two
+    CALL, PERCENT, DEGREE, MODULO = "call", "percent", "degree", "modulo"  # a call's text is its function
+    GROUP = "group"  # its text are its brackets: "()", "[)", "{}"
+    LIST, RELATION, LOGIC = "list", "relation", "logic"  # their text: "," and "or"; signs with blanks between; "and"
+    UNION, INTERSECTION, DIFFERENCE, DOMAIN = "cup", "cap", "minus", "domain"
+    MATRIX, RATIO = "matrix", "ratio"  # a matrix has groups as its rows
+
+
+ARITHMETIC = frozenset(
+    (Kind.NUMBER, Kind.SUM, Kind.PRODUCT, Kind.QUOTIENT, Kind.POWER, Kind.NEGATIVE, Kind.PERCENT, Kind.DEGREE)
+)
+OF_SETS = frozenset((Kind.UNION, Kind.INTERSECTION, Kind.DIFFERENCE))
+
+
 class Node(NamedTuple):
-    """A piece of a formula.
+    """A piece of a formula: its kind, its parts, and what it says."""
 
-    Kinds: number, symbol, word, + * / ^ negate (arithmetic), call (text = function), percent, degree, pm, mp (the
-    signs ± and ∓: one part or two), group (text = its brackets: "()", "[)", "{}"), list (text = "," or "and" or "or"),
-    relation (text = its signs, one blank between), cup, cap, minus (sets), matrix (parts = groups), ratio.
-    """
-
-    kind: str
+    kind: Kind
     parts: tuple[Node, ...] = ()
     text: str = ""
     number: Fraction = Fraction(0)
@@ -28,7 +43,7 @@ class Node(NamedTuple):
 
 def integer(value: int) -> Node:
     """Return a number node."""
-    return Node("number", text=str(value), number=Fraction(value))
+    return Node(Kind.NUMBER, text=str(value), number=Fraction(value))
 
 
 def walk(node: Node) -> Iterator[Node]:
@@ -42,48 +57,48 @@ def walk(node: Node) -> Iterator[Node]:
 
 def substituted(node: Node, names: Mapping[str, Node]) -> Node:
     """Return a formula with other nodes in place of some of its symbols."""
-    if node.kind == "symbol" and node.text in names:
+    if node.kind == Kind.SYMBOL and node.text in names:
         return names[node.text]
     return node._replace(parts=tuple(substituted(part, names) for part in node.parts))
 
 
 def has_words(node: Node) -> bool:
     """Say whether any part of a formula is a word."""
-    return any(one.kind == "word" for one in walk(node))
+    return any(one.kind == Kind.WORD for one in walk(node))
 
 
 def unpacked(node: Node) -> tuple[Node, ...]:
-    return node.parts if node.kind == "group" and node.text == "()" else (node,)
+    return node.parts if node.kind == Kind.GROUP and node.text == "()" else (node,)
 
 
 def listed(node: Node) -> tuple[Node, ...]:
-    return node.parts if node.kind == "list" else (node,)
+    return node.parts if node.kind == Kind.LIST else (node,)
 
 
 def is_vector(node: Node) -> bool:
     """Say whether a factor is a vector by its marks: an arrow, bold, the sign nabla."""
-    return node.kind == "symbol" and ("\\vec" in node.text or "\\bf" in node.text or node.text == "nabla")
+    return node.kind == Kind.SYMBOL and ("\\vec" in node.text or "\\bf" in node.text or node.text == "nabla")
 
 
 def lettered(node: Node) -> str:
     """Return the letters of a symbol or of a product of symbols in their order, "" for anything else."""
-    if node.kind == "symbol":
+    if node.kind == Kind.SYMBOL:
         return node.text
-    if node.kind != "*" or any(not lettered(part) for part in node.parts):
+    if node.kind != Kind.PRODUCT or any(not lettered(part) for part in node.parts):
         return ""
     return "".join(map(lettered, node.parts))
 
 
 def is_unit(node: Node) -> bool:
     """Say whether a factor after a quantity can be its unit: words, a letter after a slash, their powers."""
-    if node.kind in ("^", "/"):
+    if node.kind in (Kind.POWER, Kind.QUOTIENT):
         node = node.parts[0]
-    return node.kind == "symbol" or (node.kind == "word" and node.text.lower() not in _NO_UNITS)
+    return node.kind == Kind.SYMBOL or (node.kind == Kind.WORD and node.text.lower() not in _NO_UNITS)
 
 
 def is_plain(fraction: Node) -> bool:
     """Say whether a fraction is one whole number over another."""
-    return all(part.kind == "number" and part.number.denominator == 1 for part in fraction.parts)
+    return all(part.kind == Kind.NUMBER and part.number.denominator == 1 for part in fraction.parts)
 
 
 def written(text: str) -> Fraction:

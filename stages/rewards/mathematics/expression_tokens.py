@@ -35,23 +35,7 @@ FUNCTIONS = frozenset(
         *("abs", "floor", "ceil", "Re", "Im", "Eq", "cbrt", "diag", "cis"),
     )
 )
-_OPERATORS = (
-    "sup",
-    "inf",
-    "det",
-    "dim",
-    "ker",
-    "arg",
-    "tr",
-    "rank",
-    "sgn",
-    "Var",
-    "Cov",
-    "Pr",
-    "erf",
-    "argmax",
-    "argmin",
-)
+_OPERATORS = frozenset("sup inf det dim ker arg tr rank sgn Var Cov Pr erf argmax argmin".split())  # noqa: SIM905
 _NAMES = (
     {name: name for name in FUNCTIONS}
     | {"nCr": "C", "nPr": "P"}
@@ -127,7 +111,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 
 _TOKEN = re.compile(
     r"(?P<space>[\s$~`\"]+|\\[ ,;:!()\[\]>/]|\\\$|[€£¥￥])"
-    r"|(?P<row>\\\\)"
+    r"|(?P<row>\\\\(?:\[\d[^\]]{0,9}\])?)"
     r"|(?P<environment>\\(?:begin|end)\s?\{[a-zA-Z]{1,12}\*?\}(?:\{[clr|@ ]{0,20}\})?)"
     r"|(?P<escaped>\\[{}%&|#])"
     r"|\\(?P<command>[A-Za-z]+)\*?"
@@ -289,7 +273,7 @@ def _wrapped(text: str, cursor: int, found: list[Token]) -> int:
                 found.append(Token("sign", _SIGNS.get(part, part)))
             elif part in ",;":
                 found.append(Token("joint", part))
-            elif part not in ".'":
+            elif part not in ".'$":
                 found.append(Token("word", part))
     return match.end()
 

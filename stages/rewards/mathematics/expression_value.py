@@ -17,10 +17,10 @@ from functools import cache, lru_cache
 from typing import Any
 
 from stages.rewards.mathematics.expression_exact import NoValue, fraction, last_place, rational, rounds
-from stages.rewards.mathematics.expression_node import Node, walk
+from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, walk
 
 _MAX_EXPONENT = 10**12  # of any power; beyond, it has no value here
-_NUMERIC = frozenset(("number", "symbol", "word", "+", "*", "/", "^", "negate", "call", "percent", "degree"))
+_NUMERIC = ARITHMETIC | {Kind.SYMBOL, Kind.WORD, Kind.CALL}
 _ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "cis"))
 _PERIODIC = _ANGULAR | {f"{name}h" for name in _ANGULAR} | {"exp"}  # their cost grows with the argument, not its digits
 _MAX_ARGUMENT = 10**300
@@ -47,13 +47,13 @@ def same(wanted: Node, given: Node) -> bool | None:
 
 def symbols(node: Node) -> set[str]:
     """Return the names of the free symbols."""
-    return {one.text for one in walk(node) if one.kind in ("symbol", "word") and one.text not in _CONSTANTS}
+    return {one.text for one in walk(node) if one.kind in (Kind.SYMBOL, Kind.WORD) and one.text not in _CONSTANTS}
 
 
 def constant(node: Node) -> float | None:
     """Return the value of a real constant, +-inf for infinity, None for everything else."""
-    sign, bare = (-1, node.parts[0]) if node.kind == "negate" else (1, node)
-    if bare == Node("symbol", text="∞"):
+    sign, bare = (-1, node.parts[0]) if node.kind == Kind.NEGATIVE else (1, node)
+    if bare == Node(Kind.SYMBOL, text="∞"):
         return sign * math.inf
     try:
         exact = rational(node)
@@ -137,7 +137,7 @@ def _close(first: Any, second: Any, wanted: Node, given: Node) -> bool:
 def _beyond_kinks(*nodes: Node) -> int:
     """Return a number beyond which no |x - 3| turns, 0 where nothing turns."""
     parts = [one for node in nodes for one in walk(node)]
-    if not any(one.kind == "call" and one.text in ("abs", "max", "min", "floor", "ceil") for one in parts):
+    if not any(one.kind == Kind.CALL and one.text in ("abs", "max", "min", "floor", "ceil") for one in parts):
         return 0
     return 10 + 4 * min(10**9, math.ceil(max((abs(one.number) for one in parts), default=Fraction(0))))
 
@@ -197,28 +197,28 @@ def _precise(digits: int = 50) -> _Field:
 def _evaluate(node: Node, point: dict[str, Any], field: _Field) -> Any:
     """Compute a formula at a point; raises NoValue, ArithmeticError or ValueError where it has no value."""
     kind = node.kind
-    if kind == "number":
+    if kind == Kind.NUMBER:
         return field.number(node.number)
-    if kind in ("symbol", "word"):
+    if kind in (Kind.SYMBOL, Kind.WORD):
         return _named(node.text, point, field)
     if kind not in _NUMERIC:
         raise NoValue(kind)
     parts = map(_radians, node.parts) if node.text in _ANGULAR else node.parts
     values = [_evaluate(part, point, field) for part in parts]
     first, last = values[0], values[-1]
-    if kind == "+":
+    if kind == Kind.SUM:
         return first + last
-    if kind == "*":
+    if kind == Kind.PRODUCT:
         return first * last
-    if kind == "/":
+    if kind == Kind.QUOTIENT:
         return first / last
-    if kind == "^":
+    if kind == Kind.POWER:
         return _raised(first, last, node, field)
-    if kind == "negate":
+    if kind == Kind.NEGATIVE:
         return 0 - first  # -(1 + 0i) is -1 - 0i, and its root -i
-    if kind == "percent":
+    if kind == Kind.PERCENT:
         return first / 100
-    if kind == "degree":
+    if kind == Kind.DEGREE:
         return first
     return _called(node, values, field)
 
@@ -283,9 +283,9 @@ def _called(node: Node, values: list[Any], field: _Field) -> Any:
 def _radians(node: Node) -> Node:
     """Return an angle with every x° in it as x * pi / 180."""
     parts = tuple(_radians(part) for part in node.parts)
-    if node.kind != "degree":
+    if node.kind != Kind.DEGREE:
         return node._replace(parts=parts)
-    return Node("*", (parts[0], Node("/", (Node("symbol", text="pi"), fraction(Fraction(180))))))
+    return Node(Kind.PRODUCT, (parts[0], Node(Kind.QUOTIENT, (Node(Kind.SYMBOL, text="pi"), fraction(Fraction(180))))))
 
 
 def _root(inside: Any, node: Node, field: _Field) -> Any:

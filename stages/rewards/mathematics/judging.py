@@ -22,7 +22,6 @@ from stages.core.text import marked
 from stages.rewards.mathematics import (
     answers,
     beside,
-    cases,
     chemistry,
     expression,
     moments,
@@ -32,15 +31,17 @@ from stages.rewards.mathematics import (
     wording,
 )
 from stages.rewards.mathematics.expression_exact import fraction, worked_out
-from stages.rewards.mathematics.expression_node import Node
+from stages.rewards.mathematics.expression_node import Kind, Node
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, GREEK
 from stages.rewards.mathematics.expression_value import symbols
 from stages.rewards.mathematics.numbers import (
+    COMMA_LANGUAGES,
     HEDGE,
     MAX_CHARACTERS,
     UNCLEAR,
     Number,
     decimal_comma,
+    in_points,
     literal,
     normal,
     plain,
@@ -56,6 +57,7 @@ _PROGRAM = re.compile(
     r"|del|raise|repr|range|sorted|sympify|println|echo)\s?[(:]"
     r"|\b(?:yield|return|lambda|await|assert|import|print|def|del|raise|async|global|echo|puts)\s+[-\w]"
 )
+_DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,3})?", re.ASCII)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
 _LAST_WORD = re.compile(r"(?<=\d)\s[A-Za-z]{2,}$")
@@ -75,74 +77,14 @@ _NAME = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _KEPT_SIGN = re.compile(r"[A-Za-z]['′]|[^\x00-\x7f∫∑∏π√∞≤≥±]")
-_UNDERSTOOD = (
-    FUNCTIONS
-    | GREEK
-    | frozenset(
-        [
-            "frac",
-            "sqrt",
-            "int",
-            "iint",
-            "oint",
-            "sum",
-            "prod",
-            "lim",
-            "partial",
-            "begin",
-            "end",
-            "matrix",
-            "pmatrix",
-            "bmatrix",
-            "vmatrix",
-            "cases",
-            "to",
-            "infty",
-            "pi",
-            "left",
-            "right",
-            "le",
-            "leq",
-            "ge",
-            "geq",
-            "lt",
-            "gt",
-            "pm",
-            "cdot",
-            "times",
-            "div",
-            "limits",
-            "binom",
-            "lfloor",
-            "rfloor",
-            "lceil",
-            "rceil",
-            "mid",
-            "in",
-            "cup",
-            "cap",
-            "dx",
-            "dy",
-            "dt",
-            "dz",
-            "det",
-            "degrees",
-            "dots",
-            "ldots",
-            "cdots",
-            "mod",
-            "pmod",
-            "bmod",
-            "ne",
-            "neq",
-            "quad",
-            "displaystyle",
-            "array",
-            "cr",
-            "sqrt",
-        ]
-    )
-)
+_UNDERSTOOD = FUNCTIONS | GREEK | frozenset((
+    "frac", "sqrt", "int", "iint", "oint", "sum", "prod", "lim", "partial", "begin", "end", "matrix", "pmatrix",
+    "bmatrix", "vmatrix", "cases", "to", "infty", "pi", "left", "right", "le", "leq", "ge", "geq", "lt", "gt", "pm",
+    "cdot", "times", "div", "limits", "binom", "lfloor", "rfloor", "lceil", "rceil", "mid", "in", "cup", "cap", "dx",
+    "dy", "dt", "dz", "det", "degrees", "dots", "ldots", "cdots", "mod", "pmod", "bmod", "ne", "neq", "quad",
+    "displaystyle", "array", "cr",
+))  # fmt: skip
+"""Commands and words that math-verify reads as they are meant."""
 _SIGNS_ONLY = re.compile(r"\\(?:lt|gt|neq?)|[<>=≤≥≠≈]{1,2}")
 _CALLED = re.compile(r"\b[a-zA-Z]{3,6}\s?\(")
 _OPTION = re.compile(r"\(?([A-J])\)?\.?")
@@ -179,11 +121,23 @@ class _Question(NamedTuple):
         return self.right if same else self.wrong
 
 
-def judge(answer: str, gold: str, *, worked: bool = True) -> Verdict:
+def judge(answer: str, gold: str, *, worked: bool = True, language: str = "") -> Verdict:
     """Compare an answer with the gold answer: 1 equal, 0 not, None where the gold or the pair cannot be judged.
 
     With `worked`, arithmetic must have been carried out: 48+24 is not 72, because the problem may have said 48+24.
+    The row's `language` settles what 1.234 may mean: 1234 too where a comma is the decimal sign.
     """
+    if _DECIMAL.fullmatch(answer) and _DECIMAL.fullmatch(gold):  # most rows of most sets
+        verdict = Verdict(float(Fraction(answer) == Fraction(gold)), "")
+        verdict = verdict._replace(reason=f"answer {answer}" + (f", expected {gold}" if not verdict.value else ""))
+    else:
+        verdict = _judge(answer, gold, worked)
+    if verdict.value == 0.0 and language.partition("-")[0] in COMMA_LANGUAGES and (other := in_points(answer)):
+        return _judge(other, gold, worked)
+    return verdict
+
+
+def _judge(answer: str, gold: str, worked: bool) -> Verdict:
     gold = beside.merged(stated(gold))
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
@@ -233,12 +187,7 @@ def check_gold(gold: str) -> Verdict:
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
     wanted = normal(gold)
-    if (
-        isinstance(_number(wanted), Number)
-        or wording.is_words(wanted)
-        or read(gold) is not None
-        or cases.same(gold, gold)
-    ):
+    if isinstance(_number(wanted), Number) or wording.is_words(wanted) or read(gold) is not None:
         return Verdict(1.0, "gold can be judged")
     if moments.same(wanted, wanted) or chemistry.same(plain(gold), plain(gold)):
         return Verdict(1.0, "gold can be judged")
@@ -316,7 +265,7 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
         return Verdict(0.0, f"{reason}: {shorten(given)}")
     form = read(asked.gold) or expression.read(asked.wanted)
     value = form if form is not None else fraction(target.value)
-    value = Node("percent", (value,)) if target.percent and form is None else value
+    value = Node(Kind.PERCENT, (value,)) if target.percent and form is None else value
     return asked.told(answers.agree(value, _prepared(node, asked)))
 
 
@@ -325,11 +274,9 @@ def _against_formula(asked: _Question) -> Verdict:
     given, wanted = asked.given, asked.wanted
     if (comma := decimal_comma(wanted)) is not None and isinstance(number := read_number(given), Number):
         return asked.told(number.value == comma)
-    if "cases}" in asked.gold:
-        return asked.told(cases.same(plain(asked.answer), plain(asked.gold)))
     first, second = _read_both(asked)
     if symbol := wording.meaning(given):
-        second = Node("symbol", text=symbol)
+        second = Node(Kind.SYMBOL, text=symbol)
     if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
         hedged = wording.lists(given) and not wording.lists(wanted)
         return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
@@ -338,7 +285,7 @@ def _against_formula(asked: _Question) -> Verdict:
     if (
         (regions.is_region(first) or regions.is_region(second))
         and _members(given) != _members(wanted)
-        and "relation" in (first.kind, second.kind)
+        and Kind.RELATION in (first.kind, second.kind)
     ):
         return asked.wrong  # the integers between 1 and 3 are no interval
     same = answers.agree(first, _prepared(second, asked))
@@ -357,7 +304,7 @@ def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
         return first, second
     if len(letters) == len(others):
         second = renamed(second, dict(zip(others, letters, strict=True)))
-    if {"relation", "matrix"} & {first.kind, second.kind} or "I" not in symbols(first) | symbols(second):
+    if {Kind.RELATION, Kind.MATRIX} & {first.kind, second.kind} or "I" not in symbols(first) | symbols(second):
         return first, second
     return renamed(first, {"I": "i"}), renamed(second, {"I": "i"})  # as computer algebra writes it
 
@@ -365,8 +312,8 @@ def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
 def _prepared(node: Node, asked: _Question) -> Node:
     """Return an answer's formula in the gold's unit and, where that is allowed, with its arithmetic carried out."""
     if asked.scale != beside.SAME:
-        node = Node("*", (fraction(asked.scale.factor), node))
-        node = Node("+", (node, fraction(asked.scale.offset))) if asked.scale.offset else node
+        node = Node(Kind.PRODUCT, (fraction(asked.scale.factor), node))
+        node = Node(Kind.SUM, (node, fraction(asked.scale.offset))) if asked.scale.offset else node
     return node if asked.worked else worked_out(node)
 
 

@@ -48,7 +48,7 @@ _REMAINDER = re.compile(r"(\d+)\s?(?:R|r|余|余数|remainder|rem\.?|…{2}|\.{6
 
 def same(given: str, wanted: str) -> bool | None:
     """Compare an answer with a gold that is a time, a date, a weekday or a quotient with remainder; None for others."""
-    if not any(letter.isalpha() or letter in ":-/…" for letter in wanted) or len(wanted) > 60:
+    if "\\" in wanted or len(wanted) > 60 or not any(letter.isalpha() or letter in ":-/…" for letter in wanted):
         return None
     for read in (_weekday, _remainder, _date):
         gold = read(wanted)

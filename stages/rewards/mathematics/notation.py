@@ -7,10 +7,10 @@ Fonts and arrows (\\mathbf{v}, \\vec{v}), unit vectors and tuples, C(n, k) and b
 from __future__ import annotations
 
 from stages.rewards.mathematics.expression_exact import worked_out
-from stages.rewards.mathematics.expression_node import Node, integer, substituted, walk
+from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import symbols
 
-_PI = Node("symbol", text="pi")
+_PI = Node(Kind.SYMBOL, text="pi")
 _BASES = tuple(
     tuple(f"{letter}\\{accent}" for letter in letters) for letters in ("ijk", "xyz") for accent in ("bf", "hat", "vec")
 )
@@ -25,26 +25,26 @@ def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
         if (names | others) & {base for bases in _BASES for base in bases}:
             wanted, given = _components(wanted), _components(given)
     if ("hbar" in names) != ("hbar" in others):
-        planck = Node("/", (Node("symbol", text="h"), Node("*", (integer(2), _PI))))
+        planck = Node(Kind.QUOTIENT, (Node(Kind.SYMBOL, text="h"), Node(Kind.PRODUCT, (integer(2), _PI))))
         wanted, given = (substituted(node, {"hbar": planck}) for node in (wanted, given))
     if names == set() and others == {"j"}:
-        given = substituted(given, {"j": Node("symbol", text="i")})
-    if wanted.kind == "matrix" and given == Node("symbol", text="I"):
+        given = substituted(given, {"j": Node(Kind.SYMBOL, text="i")})
+    if wanted.kind == Kind.MATRIX and given == Node(Kind.SYMBOL, text="I"):
         size = len(wanted.parts)
         rows = (tuple(integer(int(row == column)) for column in range(size)) for row in range(size))
-        given = Node("matrix", tuple(Node("group", row, "[]") for row in rows))
-    calls = [{one.text for one in walk(node) if one.kind == "call"} & {"C", "P"} for node in (wanted, given)]
+        given = Node(Kind.MATRIX, tuple(Node(Kind.GROUP, row, "[]") for row in rows))
+    calls = [{one.text for one in walk(node) if one.kind == Kind.CALL} & {"C", "P"} for node in (wanted, given)]
     return (_chosen(wanted), _chosen(given)) if calls[0] != calls[1] else (wanted, given)
 
 
 def _paired(node: Node) -> Node:
     """Return (y, x) = (1, 2) as the list y = 1, x = 2."""
-    if node.kind != "relation" or node.text != "=" or any(part.kind != "group" for part in node.parts):
+    if node.kind != Kind.RELATION or node.text != "=" or any(part.kind != Kind.GROUP for part in node.parts):
         return node
     names, values = (part.parts for part in node.parts)
-    if len(names) != len(values) or any(name.kind != "symbol" for name in names):
+    if len(names) != len(values) or any(name.kind != Kind.SYMBOL for name in names):
         return node
-    return Node("list", tuple(node._replace(parts=pair) for pair in zip(names, values, strict=True)), ",")
+    return Node(Kind.LIST, tuple(node._replace(parts=pair) for pair in zip(names, values, strict=True)), ",")
 
 
 def _plain_font(node: Node, others: set[str]) -> Node:
@@ -54,25 +54,25 @@ def _plain_font(node: Node, others: set[str]) -> Node:
     plain = {name: other if other in others else name.replace("\\bf", "") for name, other in arrows.items()}
     if any(name[0] in "ijk" for name in bold) or not bold:
         return node
-    return substituted(node, {name: Node("symbol", text=other) for name, other in plain.items()})
+    return substituted(node, {name: Node(Kind.SYMBOL, text=other) for name, other in plain.items()})
 
 
 def _components(node: Node) -> Node:
     """Return 2i - 3j in unit vectors as the tuple (2, -3)."""
     found = next((bases for bases in _BASES if set(bases) & symbols(node)), None)
-    if found is None or node.kind in ("relation", "list", "group"):
+    if found is None or node.kind in (Kind.RELATION, Kind.LIST, Kind.GROUP):
         return node
     used = found if found[2] in symbols(node) else found[:2]
     parts = (substituted(node, {base: integer(int(base == one)) for base in found}) for one in used)
-    return Node("group", tuple(worked_out(part) for part in parts), "()")
+    return Node(Kind.GROUP, tuple(worked_out(part) for part in parts), "()")
 
 
 def _chosen(node: Node) -> Node:
     """Return a formula with C(n, k) and P(n, k) as a binomial and as n!/(n-k)!."""
     parts = tuple(map(_chosen, node.parts))
-    if node.kind != "call" or node.text not in ("C", "P") or len(parts) != 2:
+    if node.kind != Kind.CALL or node.text not in ("C", "P") or len(parts) != 2:
         return node._replace(parts=parts)
     if node.text == "C":
-        return Node("call", parts, "binom")
-    below = Node("call", (Node("+", (parts[0], Node("negate", (parts[1],)))),), "factorial")
-    return Node("/", (Node("call", parts[:1], "factorial"), below))
+        return Node(Kind.CALL, parts, "binom")
+    below = Node(Kind.CALL, (Node(Kind.SUM, (parts[0], Node(Kind.NEGATIVE, (parts[1],)))),), "factorial")
+    return Node(Kind.QUOTIENT, (Node(Kind.CALL, parts[:1], "factorial"), below))

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from stages.core.text import boxed
 from stages.rewards.mathematics.lexicon import WORDS
+from stages.rewards.mathematics.numerals import TABLES, chinese
 from stages.rewards.steps import evaluate
 
 MAX_CHARACTERS = 1000
@@ -91,17 +92,10 @@ _SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+[⁻⁺]?|(?<
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")
 _ESCAPED_TWICE = re.compile(r"\\\\(?=[A-Za-z]{2})")
-_NUMERALS = {numeral: str(value) for value, numeral in enumerate("零一二三四五六七八九")} | {"两": "2", "百": "100"}
 _CHINESE_RATIO = re.compile(
     r"(\d{1,9}|[一二三四五六七八九十百两]{1,3})分之(\d{1,9}(?:\.\d{1,9})?|[一二三四五六七八九十两]{1,3})"
 )
-NUMBER_WORDS = {
-    word: str(value)
-    for value, word in enumerate(
-        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
-    )
-}
-_BASES = {**NUMBER_WORDS, "sixteen": "16"}
+_BASES = {word: str(value) for word, (value, _) in TABLES["en"].items() if value <= 36}
 _BASE_NAME = rf"(\d+|{'|'.join(_BASES)})"
 _BASE = re.compile(
     r"(?<=[\dA-F])\s{0,3}"
@@ -110,6 +104,8 @@ _BASE = re.compile(
 _TRANSPOSED = re.compile(r"([)\]])\s?\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?|\\top|\\intercal|T)\s?\}?")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|\S)")
 _SPACED = re.compile(r"\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
+_AMBIGUOUS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.,]\d?)|(?<![\d.,])\d{1,3},\d{3}(?![\d,.]\d?)", re.ASCII)
+COMMA_LANGUAGES = frozenset("de fr es pt it ru nl pl tr sv da nb fi cs uk id vi el ro hu".split())  # noqa: SIM905
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,20}),(\d{1,20})", re.ASCII)
 _DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d*)?|\.\d+"
 _FRACTION = rf"\\frac\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}"
@@ -251,6 +247,17 @@ def decimal_comma(text: str) -> Fraction | None:
     return Fraction(f"{match[1]}.{match[2]}") if match else None
 
 
+def in_points(text: str) -> str:
+    """Return an answer with its one ambiguous number as it is read where a comma is the decimal sign: 1.234 as 1234,
+    1,234 as 1.234; "" where there is none."""
+    found = [*_AMBIGUOUS.finditer(text)]
+    if len(found) != 1:
+        return ""
+    number = found[0].group()
+    spelled = number.replace(".", "") if "." in number else number.replace(",", ".")
+    return text[: found[0].start()] + spelled + text[found[0].end() :]
+
+
 def _unsigned(text: str) -> tuple[Fraction | None, str]:
     """Read the forms of an unsigned number."""
     if text.endswith(")") and (match := _PERIODIC.fullmatch(text)):
@@ -346,17 +353,8 @@ def _based(match: re.Match[str]) -> str:
 
 def _ratio(match: re.Match[str]) -> str:
     """Spell 三分之二 as 2/3 and 百分之五 as 5%."""
-    below, above = (_numeral(part) for part in match.groups())
+    below, above = (part if part[0].isdigit() else chinese(part) for part in match.groups())
     return f"{above}%" if below == "100" else f"{above}/{below}"
-
-
-def _numeral(text: str) -> str:
-    """Return digits, or the Chinese numeral of a whole number up to 99, as digits."""
-    if text[0].isdigit() or text in _NUMERALS:
-        return _NUMERALS.get(text, text)
-    tens, ten, ones = text.partition("十")
-    digits = [_NUMERALS.get(part, "") for part in (tens or "一", ones or "零")]
-    return str(int("".join(digits))) if ten and all(len(digit) == 1 for digit in digits) else text
 
 
 def _unboxed(text: str) -> str:

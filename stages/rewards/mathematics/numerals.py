@@ -12,16 +12,16 @@ from functools import cache
 
 from stages.rewards.mathematics.lexicon import WORDS
 
-_TABLES: dict[str, dict[str, tuple[int, bool]]] = {
+TABLES: dict[str, dict[str, tuple[int, bool]]] = {
     name: {
         word: (int(value.lstrip("*")), value[0] == "*")
         for word, value in zip(text.split()[::2], text.split()[1::2], strict=True)
     }
     for name, text in WORDS["numerals"].items()
 }
-_EN, _PARTS = _TABLES["en"], _TABLES["parts"]
-_CJK = re.compile(rf"[点點.{''.join(_TABLES['zh'])}]*[{''.join(_TABLES['zh'])}][点點.{''.join(_TABLES['zh'])}]*")
-_ONE_WORD = "|".join(sorted(_EN | _TABLES["ordinals"], key=len, reverse=True))
+_EN, _PARTS = TABLES["en"], TABLES["parts"]
+_CJK = re.compile(rf"[点點.{''.join(TABLES['zh'])}]*[{''.join(TABLES['zh'])}][点點.{''.join(TABLES['zh'])}]*")
+_ONE_WORD = "|".join(sorted(_EN | TABLES["ordinals"], key=len, reverse=True))
 _NUMBER = rf"(?:{_ONE_WORD})(?:(?:[\s-]+(?:and\s+)?|,\s)(?:{_ONE_WORD}))*"
 _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 _SPOKEN = re.compile(
@@ -41,7 +41,7 @@ def as_digits(text: str) -> str:
         return text
     if _ROMAN.fullmatch(text):
         return str(_roman(text))
-    if not text.isascii() and len(runs := _CJK.findall(text)) == 1 and (value := _chinese(runs[0])):
+    if not text.isascii() and len(runs := _CJK.findall(text)) == 1 and (value := chinese(runs[0])):
         return text.replace(runs[0], value)
     found = [*_SPOKEN.finditer(text)]
     if len(found) == 1 and (digits := _spoken(found[0])) is not None:
@@ -61,7 +61,7 @@ def _spoken(match: re.Match[str]) -> str | None:
     else:
         if whole:
             number = f"{whole} and {number}"
-        value = _combined(re.sub(r"^an?\s+", "", number, flags=re.IGNORECASE), _EN | _TABLES["ordinals"])
+        value = _combined(re.sub(r"^an?\s+", "", number, flags=re.IGNORECASE), _EN | TABLES["ordinals"])
     if value is None:
         return None
     digits = "".join(str(_EN[word][0]) for word in (match["point"] or "").lower().split())
@@ -97,9 +97,9 @@ def _room(value: int) -> int:
     return size if value else 0
 
 
-def _chinese(run: str) -> str:
+def chinese(run: str) -> str:
     """Return the digits of 一百二十, 二十三点五 and 二〇二五; "" for what is no number."""
-    table = _TABLES["zh"]
+    table = TABLES["zh"]
     whole, point, rest = run.replace("點", "点").partition("点")
     if any(letter not in table for letter in whole + rest) or (point and not rest) or not whole:
         return ""
@@ -116,7 +116,7 @@ def _foreign(text: str) -> str:
     """Return the digits of a text that is a number of another language from end to end."""
     plain = text.strip(" .。!").lower()
     for name in ("de", "fr", "es", "pt", "it", "ru", "ko"):
-        table, words = _TABLES[name], plain
+        table, words = TABLES[name], plain
         if pattern := _glued(name):
             if not pattern.fullmatch(plain.replace(" ", "")):
                 continue
@@ -131,7 +131,7 @@ def _foreign(text: str) -> str:
 
 @cache
 def _words(name: str) -> str:
-    return "|".join(sorted((*_TABLES[name], *(["und"] if name == "de" else [])), key=len, reverse=True))
+    return "|".join(sorted((*TABLES[name], *(["und"] if name == "de" else [])), key=len, reverse=True))
 
 
 @cache

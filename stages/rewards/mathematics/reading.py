@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from stages.rewards.mathematics import expression
-from stages.rewards.mathematics.expression_node import Node, has_words, substituted
+from stages.rewards.mathematics.expression_node import Kind, Node, has_words, substituted
 from stages.rewards.mathematics.numbers import plain
 
 SEGMENT = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]")
@@ -97,7 +97,7 @@ def same_numbers(first: str, second: str) -> bool:
 
 def renamed(node: Node, names: Mapping[str, str]) -> Node:
     """Return a formula with some letters in place of others."""
-    return substituted(node, {name: Node("symbol", text=other) for name, other in names.items()})
+    return substituted(node, {name: Node(Kind.SYMBOL, text=other) for name, other in names.items()})
 
 
 def joint(between: str) -> bool:

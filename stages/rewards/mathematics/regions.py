@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stages.rewards.mathematics.expression_exact import affine
-from stages.rewards.mathematics.expression_node import Node, integer
+from stages.rewards.mathematics.expression_node import OF_SETS, Kind, Node, integer
 from stages.rewards.mathematics.expression_value import constant, same, symbols
 
 _INTERVALS = frozenset(("()", "[]", "(]", "[)"))
@@ -38,16 +38,16 @@ class _Set(NamedTuple):
 def is_region(node: Node) -> bool:
     """Say whether a formula can only mean a set of real numbers: an inequality, a union, a half-open or endless
     interval."""
-    if node.kind == "relation":
+    if node.kind == Kind.RELATION:
         return any(sign in _ORDERED or sign in ("in", "!=") for sign in node.text.split()) or is_region(node.parts[-1])
-    if node.kind == "group":
+    if node.kind == Kind.GROUP:
         endless = any(abs(constant(part) or 0) == math.inf for part in node.parts)
         return node.text in ("(]", "[)") or (len(node.parts) == 2 and node.text in _INTERVALS and endless)
-    if node.kind in ("cup", "cap", "minus") and any(part.text in _INTERVALS for part in node.parts):
+    if node.kind in OF_SETS and any(part.text in _INTERVALS for part in node.parts):
         return True
-    if node.kind in ("list", "cup", "cap", "minus"):
-        return any(is_region(part) for part in node.parts)
-    return node == Node("symbol", text="ℝ")
+    if node.kind in OF_SETS or node.kind == Kind.LIST:
+        return any(map(is_region, node.parts))
+    return node == Node(Kind.SYMBOL, text="ℝ")
 
 
 def agree(wanted: Node, given: Node) -> bool | None:
@@ -100,25 +100,25 @@ class _Reader:
         self.variable = ""
 
     def read(self, node: Node) -> _Set:
-        if node.kind == "group" and node.text in _INTERVALS and len(node.parts) == 2:
+        if node.kind == Kind.GROUP and node.text in _INTERVALS and len(node.parts) == 2:
             if constant(node.parts[0]) == math.inf or constant(node.parts[1]) == -math.inf:
                 raise _NoRegion("ends")
             low, high = (self.end(part) for part in node.parts)
             if low is not None and high is not None and self.ends[low][0] > self.ends[high][0]:
                 raise _NoRegion("ends")
             return _Set("between", (), low, high, (node.text[0] == "[", node.text[1] == "]"))
-        if node.kind == "group" and node.text == "{}":
+        if node.kind == Kind.GROUP and node.text == "{}":
             return self.points(node.parts)
-        if node.kind == "symbol" and node.text in ("ℝ", "∅"):
+        if node.kind == Kind.SYMBOL and node.text in ("ℝ", "∅"):
             return _Set("between") if node.text == "ℝ" else _Set("points")
-        if node.kind in ("cup", "cap", "minus"):
+        if node.kind in (Kind.UNION, Kind.INTERSECTION, Kind.DIFFERENCE):
             left, right = (self.read(part) for part in node.parts)
-            if node.kind == "minus":
+            if node.kind == Kind.DIFFERENCE:
                 return _Set("and", (left, _Set("not", (right,))))
-            return _Set("or" if node.kind == "cup" else "and", (left, right))
-        if node.kind == "relation":
+            return _Set("or" if node.kind == Kind.UNION else "and", (left, right))
+        if node.kind == Kind.RELATION:
             return self.relation(node)
-        if node.kind == "list":
+        if node.kind == Kind.LIST:
             return self.several(node)
         raise _NoRegion(node.kind)
 
@@ -141,7 +141,7 @@ class _Reader:
         ranks, count = _ranked([self.ends])
         together = _Set("and", parts)
         possible = any(_holds(together, at, ranks[0]) for at in range(-1, 2 * count))
-        plain = all(part.kind == "group" for part in node.parts)  # "(1,2), (3,4)" lists intervals
+        plain = all(part.kind == Kind.GROUP for part in node.parts)  # "(1,2), (3,4)" lists intervals
         return _Set("or", parts) if node.text == "or" or plain or (not possible and node.text != "and") else together
 
     def relation(self, node: Node) -> _Set:
@@ -172,8 +172,8 @@ class _Reader:
 
     def bound(self, node: Node, sign: str, limit: Node) -> _Set:
         """The condition `node sign limit`, solved for the variable where node is a*x + b or |a*x + b|."""
-        if node.kind == "call" and node.text == "abs":
-            inside, below = node.parts[0], Node("negate", (limit,))
+        if node.kind == Kind.CALL and node.text == "abs":
+            inside, below = node.parts[0], Node(Kind.NEGATIVE, (limit,))
             if (constant(limit) or 0) < 0:
                 raise _NoRegion("absolute value")
             low, high = self.bound(inside, _FLIPPED[sign], below), self.bound(inside, sign, limit)
@@ -182,11 +182,11 @@ class _Reader:
         line = affine(node, next(iter(names))) if len(names) == 1 else None
         if line is not None and line[0].number:
             name = next(iter(names))
-            self.about(Node("symbol", text=name))
+            self.about(Node(Kind.SYMBOL, text=name))
             if line != (integer(1), integer(0)):
-                limit = Node("/", (Node("+", (limit, Node("negate", (line[1],)))), line[0]))
+                limit = Node(Kind.QUOTIENT, (Node(Kind.SUM, (limit, Node(Kind.NEGATIVE, (line[1],)))), line[0]))
             sign = _FLIPPED[sign] if line[0].number < 0 else sign
-        elif node.kind == "call":
+        elif node.kind == Kind.CALL:
             self.about(node)
         else:
             raise _NoRegion("not linear")

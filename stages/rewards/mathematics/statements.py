@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise, product
 
 from stages.rewards.mathematics.expression_exact import NoValue, fraction, rational
-from stages.rewards.mathematics.expression_node import Node, integer, substituted, walk
+from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import constant, symbols
 
 _ARROWS = frozenset(("->", "<-", "<->"))
@@ -24,14 +24,15 @@ _Matrix = tuple[Fraction, Fraction, Fraction, Fraction]
 
 def is_statement(node: Node) -> bool:
     """Say whether a formula holds a sign of logic between letters: p \\land q, p \\to q."""
-    return node.kind == "logic" or (
-        node.kind == "relation" and node.text in _ARROWS and all(map(_is_boolean, node.parts))
+    return node.kind == Kind.LOGIC or (
+        node.kind == Kind.RELATION and node.text in _ARROWS and all(map(_is_boolean, node.parts))
     )
 
 
 def same_statement(wanted: Node, given: Node) -> bool | None:
     """Compare two formulas by their truth tables; None where one is no formula of at most six letters."""
-    letters = sorted({one.text for node in (wanted, given) for one in walk(node) if one.kind == "symbol"})  # e, i too
+    both = (*walk(wanted), *walk(given))
+    letters = sorted({one.text for one in both if one.kind == Kind.SYMBOL})  # e and i too
     if not _is_boolean(wanted) or not _is_boolean(given) or len(letters) > _MAX_LETTERS:
         return None
     tables = (dict(zip(letters, row, strict=True)) for row in product((False, True), repeat=len(letters)))
@@ -39,14 +40,14 @@ def same_statement(wanted: Node, given: Node) -> bool | None:
 
 
 def _is_boolean(node: Node) -> bool:
-    if node.kind == "symbol":
+    if node.kind == Kind.SYMBOL:
         return True
-    known = node.kind in ("logic", "+", "*") or (node.kind == "relation" and node.text in _ARROWS)
+    known = node.kind in (Kind.LOGIC, Kind.SUM, Kind.PRODUCT) or (node.kind == Kind.RELATION and node.text in _ARROWS)
     return known and all(map(_is_boolean, node.parts))
 
 
 def _true(node: Node, table: dict[str, bool]) -> bool:
-    if node.kind == "symbol":
+    if node.kind == Kind.SYMBOL:
         return table[node.text]
     values = [_true(part, table) for part in node.parts]
     if node.text == "not":
@@ -59,13 +60,13 @@ def _true(node: Node, table: dict[str, bool]) -> bool:
         return values[0] or not values[1]
     if node.text == "<->":
         return values[0] == values[1]
-    return any(values) if node.text == "or" or node.kind == "+" else all(values)
+    return any(values) if node.text == "or" or node.kind == Kind.SUM else all(values)
 
 
 def congruent(wanted: Node, given: Node) -> bool | None:
     """Compare two values of which at least one is modulo a number; the modulus of one side alone may be absent."""
     (first, modulus), (second, other) = (
-        node.parts if node.kind == "modulo" else (node, None) for node in (wanted, given)
+        node.parts if node.kind == Kind.MODULO else (node, None) for node in (wanted, given)
     )
     try:
         values = [rational(node) if node is not None else None for node in (first, modulus, second, other)]
@@ -91,19 +92,19 @@ def same_order(wanted: Node, given: Node) -> bool:
 
 def _matrix(node: Node) -> _Matrix:
     """Compute a formula with a matrix of its own for each letter."""
-    if node.kind == "symbol":
+    if node.kind == Kind.SYMBOL:
         mixed = zlib.crc32(node.text.encode())
         return (Fraction(mixed % 97 + 1), Fraction(mixed % 89), Fraction(mixed % 83), Fraction(mixed % 79 + 2))
-    if node.kind == "number":
+    if node.kind == Kind.NUMBER:
         return (node.number, Fraction(0), Fraction(0), node.number)
-    values = [_matrix(part) for part in (node.parts if node.kind != "^" else node.parts[:1])]
-    if node.kind == "+":
+    values = [_matrix(part) for part in (node.parts if node.kind != Kind.POWER else node.parts[:1])]
+    if node.kind == Kind.SUM:
         return tuple(a + b for a, b in zip(*values, strict=True))  # type: ignore[return-value]
-    if node.kind == "negate":
+    if node.kind == Kind.NEGATIVE:
         return tuple(-one for one in values[0])  # type: ignore[return-value]
-    if node.kind == "*":
+    if node.kind == Kind.PRODUCT:
         return _times(values[0], values[1])
-    exponent = rational(node.parts[1]) if node.kind == "^" else None
+    exponent = rational(node.parts[1]) if node.kind == Kind.POWER else None
     if exponent is None or exponent.denominator != 1 or abs(exponent) > _MAX_POWER:
         raise NoValue(node.kind)
     a, b, c, d = values[0]
@@ -125,13 +126,13 @@ def _times(first: _Matrix, second: _Matrix) -> _Matrix:
 
 def parted(node: Node) -> tuple[Node, str]:
     r"""Part a set of numbers into its condition and what its members are: ℤ, ℕ, ℚ, "" where nothing is said."""
-    if node.kind == "domain":
+    if node.kind == Kind.DOMAIN:
         return node.parts[0], node.parts[1].text
-    if node.kind == "list":
+    if node.kind == Kind.LIST:
         kept = [
             part
             for part in node.parts
-            if not (part.kind == "relation" and part.text == "in" and part.parts[1].text in "ℤℕℚ")
+            if not (part.kind == Kind.RELATION and part.text == "in" and part.parts[1].text in "ℤℕℚ")
         ]
         said = [part.parts[1].text for part in node.parts if part not in kept]
         if len(said) == 1 and said[0]:
@@ -150,14 +151,14 @@ def integers(condition: Node, domain: str) -> Node | None:
     if held and (held[0] == low or held[-1] == high) and domain == "ℤ":
         return None  # no bound on that side
     members = [fraction(Fraction(n)) for n in held if domain == "ℤ" or n >= 1]
-    return Node("group", tuple(members), "{}") if members else None
+    return Node(Kind.GROUP, tuple(members), "{}") if members else None
 
 
 def _holds(condition: Node) -> bool:
-    if condition.kind == "list":
+    if condition.kind == Kind.LIST:
         return (any if condition.text == "or" else all)(map(_holds, condition.parts))
     values = [constant(part) for part in condition.parts]
-    if condition.kind != "relation" or None in values:
+    if condition.kind != Kind.RELATION or None in values:
         return False
     tests = {"<": lambda a, b: a < b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, ">=": lambda a, b: a >= b}
     signs = condition.text.split()

@@ -9,6 +9,8 @@ import pytest
 
 from stages.rewards import mathematics
 from stages.rewards.mathematics import answers, expression, symbolic
+from stages.rewards.mathematics.expression_node import Kind, walk
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS
 from stages.rewards.verdict import Verdict
 
 SIZES = (
@@ -33,10 +35,18 @@ PIECES = (
     "f(%s)", "\\sum_{k=1}^{%s} k", "\\prod_{k=1}^{%s} k", "\\begin{pmatrix} %s & 1 \\\\ 1 & 2 \\end{pmatrix}",
     "%s \\pmod 7", "(%s)\\%%", "%s^\\circ", "\\sin(%s)^\\circ", "A^{%s}B", "x < %s", "\\{%s, 1\\}", "(%s, 2)",
     "\\operatorname{cis}(%s)", "1 + \\frac{1}{1 + \\frac{1}{%s}}", "(%s)(%s)(%s)(%s)", "%s+%s+%s+%s+%s",
-    "\\sin(\\cos(\\exp(%s)))",
+    "\\sin(\\cos(\\exp(%s)))", "\\pm %s", "5 \\mp %s", "p \\to q + %s", "p \\land (x < %s)", "(%s, 5] \\cup [7, 8)",
+    "(%s, 9) \\cap (1, 5)", "\\mathbb{R} \\setminus \\{%s\\}", "\\{n \\in \\mathbb{Z} \\mid 1 < n < %s\\}",
+    "%s : 2 : 3", "%s \\text{ apples}", "\\begin{cases} %s & x > 0 \\\\ 1 & \\text{otherwise} \\end{cases}",
+    *(f"\\operatorname{{{name}}}(%s)" for name in sorted(FUNCTIONS)),
 )  # fmt: skip
 LIMIT_S = 0.25
 """CPU time of one comparison, five times what is aimed at: another process may share the core's caches."""
+
+
+def test_every_kind_of_piece_is_among_those_that_are_measured() -> None:
+    read = [expression.read(piece % (("7",) * piece.replace("%%", "").count("%s"))) for piece in PIECES]
+    assert {node.kind for each in read if each is not None for node in walk(each)} == set(Kind)
 
 
 def _cost(wanted: str, given: str) -> float:

@@ -164,3 +164,26 @@ def test_a_hang_costs_its_sample_and_the_next_question_is_answered() -> None:
     assert hung.value is None and "took over" in hung.reason
     assert symbolic.equal("2x", "x+x").value == 1.0
     symbolic.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "language", "value"),
+    [
+        ("1.234", "1234", "de", 1.0),
+        ("1.234 €", "1234", "es-MX", 1.0),
+        ("1,234", "1.234", "fr", 1.0),
+        ("1.234", "1234", "en", 0.0),
+        ("1,234", "1.234", "zh", 0.0),
+        ("1.234", "1.234", "de", 1.0),
+        ("1.235", "1234", "de", 0.0),
+        ("1.234 und 5.678", "1234", "de", 0.0),
+    ],
+)
+def test_what_a_comma_and_a_point_mean_is_settled_by_the_rows_language(
+    answer: str, gold: str, language: str, value: float
+) -> None:
+    assert mathematics.judge(answer, gold, language=language).value == value
+
+
+def test_a_time_of_day_is_no_quotient() -> None:
+    assert mathematics.judge("12:30", "0.4").value == mathematics.judge("\\text{12:30}", "0.4").value == 0.0
