@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 VERSION = 6
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
+_VOTE = 1000  # characters of an answer that is counted
 STUTTER = 0.25  # share of repeated six-word runs from which thinking counts as repetition (ours; none was published)
 
 
@@ -226,11 +227,9 @@ def ballot(completion: str, row: Prompt, contract: Contract) -> str | None:
     answer = None if found.how == "none" else accuracy.committed(found, row)
     if answer is None or not answer.strip():
         return None
-    answer = answer[: mathematics.MAX_CHARACTERS]
-    if row.verifier == "math":
-        number = mathematics.read_number(mathematics.normal(answer))
-        if isinstance(number, mathematics.Number):
-            return f"{number.value}%" if number.percent else str(number.value)
+    answer = answer[:_VOTE]
+    if row.verifier == "math" and (number := mathematics.spelled(answer)):
+        return number
     if row.verifier == "choice":
         return choice.option(answer) or text.canonical(answer)
     return text.canonical(answer)

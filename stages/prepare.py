@@ -297,7 +297,7 @@ def _together(answers: list[str], verifier: str) -> str:
     if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
         return answers[0]
     joined = Prompt("", "?", ", ".join(answers), verifier)
-    words = any(mathematics.is_words(mathematics.normal(each)) for each in answers)
+    words = any(map(mathematics.is_words, answers))
     turned = ", ".join(reversed(answers))
     read = verifier == "math" and not words and accuracy.check_gold(joined).value == 1.0
     if (

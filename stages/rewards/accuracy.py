@@ -114,7 +114,7 @@ def committed(found: Commitment, row: Prompt) -> str | None:
     if row.verifier == "math":
         if wanted := choice.bare(row.answer):
             return ", ".join(sorted(choice.letters(tail, runs=len(wanted) > 1, free=True))) or None
-        return mathematics.last_answer(tail, mathematics.normal(mathematics.stated(row.answer)))
+        return mathematics.last_answer(tail, row.answer)
     if row.verifier == "choice":
         return ", ".join(sorted(choice.letters(tail, runs=len(choice.golds(row.answer)) > 1, free=True))) or None
     if row.verifier == "program":

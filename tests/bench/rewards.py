@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from stages.rewards import accuracy, mathematics
+from stages.rewards import accuracy
 from stages.rewards.mathematics import answers, symbolic
+from stages.rewards.mathematics.numbers import normal
 from tests.bench.corpus import theirs
 from tests.rewards.contracts import contract, row
 from tests.rewards.corpus import Pair, read
@@ -30,7 +31,7 @@ def rows(count: int = ROWS) -> list[Pair]:
     """Return `count` pairs: half wrong, a quarter right as the gold is written, a quarter right in other words."""
     bare = [pair for pair in read() if pair.answer and not pair.completion]
     wrong = [pair for pair in bare if not pair.right]
-    other = [pair for pair in bare if pair.right and mathematics.normal(pair.answer) != mathematics.normal(pair.gold)]
+    other = [pair for pair in bare if pair.right and normal(pair.answer) != normal(pair.gold)]
     same = [Pair(pair.gold, right=True, source=pair.source, answer=pair.gold) for pair in other]
     draw = random.Random(0)
     chosen = [*draw.sample(wrong, count // 2), *draw.sample(same, count // 4), *draw.sample(other, count // 4)]

@@ -8,7 +8,7 @@ and two units in one value (2 h 30 min) become one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache, lru_cache
 from itertools import pairwise
@@ -17,7 +17,7 @@ from typing import NamedTuple
 from stages.rewards.mathematics import units
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS
 from stages.rewards.mathematics.lexicon import WORDS
-from stages.rewards.mathematics.numbers import IN_TEXT, SCALES, Number, literal, plain
+from stages.rewards.mathematics.numbers import IN_TEXT, SCALES, Number, literal, plain, respelled, rules
 from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.units import SAME, Scale
 
@@ -26,36 +26,33 @@ _MATH_DOLLARS = re.compile(r"(?<!\\)\$")
 _BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
 _CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
-_DRESS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
-        (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
-        (r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
-        (r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}", r"\1/\2"),
-        (r"\\mu\s*(?=[A-Za-z])|[μµ]\s*(?=[A-Za-z])|\\(?:micro|textmu)\s*", "μ"),
-        (r"\\(?:Omega|ohm)(?![A-Za-z])|Ω", "Ω"),
-        (r"(?<![^\W\d_])([kMGTmnpμ])\s+(?=Ω)", r"\1"),
-        (r"\\(?:AA|angstrom)(?![A-Za-z])|Å", "Å"),
-        (r"\\(?:euro|texteuro)(?![A-Za-z])", "€"),
-        (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
-        (r"\\yen(?![A-Za-z])|￥", "¥"),
-        (r"\\(?:cdot|times|per)(?![A-Za-z])|[·⋅×]", lambda match: "/" if "per" in match.group() else "*"),
-        (r"\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\b[Dd]egrees?\b|\bdeg\b", "°"),
-        (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade)", " ℃ "),
-        (r"°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
-        (r"°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
-        (r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
-        (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
-        (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
-        (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
-        (r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: "^" + match.group().translate(_SUPERSCRIPTS)),
-        (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
-        (r"\b([ap])\.\s?m\b\.?", r"\1m"),
-        (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
-        (r"\bA\.\s?D\.", "AD"),
-        (r"\\\$", "$"),
-    )
+_DRESS = rules(
+    (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
+    (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
+    (r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
+    (r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}", r"\1/\2"),
+    (r"\\mu\s*(?=[A-Za-z])|[μµ]\s*(?=[A-Za-z])|\\(?:micro|textmu)\s*", "μ"),
+    (r"\\(?:Omega|ohm)(?![A-Za-z])|Ω", "Ω"),
+    (r"(?<![^\W\d_])([kMGTmnpμ])\s+(?=Ω)", r"\1"),
+    (r"\\(?:AA|angstrom)(?![A-Za-z])|Å", "Å"),
+    (r"\\(?:euro|texteuro)(?![A-Za-z])", "€"),
+    (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
+    (r"\\yen(?![A-Za-z])|￥", "¥"),
+    (r"\\(?:cdot|times|per)(?![A-Za-z])|[·⋅×]", lambda match: "/" if "per" in match.group() else "*"),
+    (r"\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\b[Dd]egrees?\b|\bdeg\b", "°"),
+    (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade)", " ℃ "),
+    (r"°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
+    (r"°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
+    (r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
+    (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
+    (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
+    (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
+    (r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: "^" + match.group().translate(_SUPERSCRIPTS)),
+    (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
+    (r"\b([ap])\.\s?m\b\.?", r"\1m"),
+    (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
+    (r"\bA\.\s?D\.", "AD"),
+    (r"\\\$", "$"),
 )
 _SIGNS = "$€£¥₹₽₩₿₫₺₴₪฿₱¢%‰°′″℃℉"
 _ITEM = re.compile(
@@ -90,10 +87,7 @@ class Piece(NamedTuple):
 @lru_cache(maxsize=16)
 def dressed(text: str) -> str:
     """Return an answer with its units in plain spelling: m s⁻¹ as m s^-1, ^\\circ C as ℃, \\mu m as μm."""
-    text = _MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text))
-    for pattern, new in _DRESS:
-        text = pattern.sub(new, text)
-    return text
+    return respelled(_MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text)), _DRESS)
 
 
 def compare(given: str, wanted: str) -> Scale | bool | None:

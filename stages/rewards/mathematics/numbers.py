@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
@@ -22,6 +23,21 @@ from stages.rewards.steps import evaluate
 MAX_CHARACTERS = 1000
 _MAX_DIGITS = 100
 
+Rules = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
+
+
+def rules(*pairs: tuple[str, str | Callable[[re.Match[str]], str]]) -> Rules:
+    """Return spellings and what each is written as instead, for `respelled`."""
+    return tuple((re.compile(pattern), new) for pattern, new in pairs)
+
+
+def respelled(text: str, spellings: Rules) -> str:
+    """Return a text with one spelling for each thing."""
+    for pattern, new in spellings:
+        text = pattern.sub(new, text)
+    return text
+
+
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
     0x3000: " ",
     0x3002: ".",
@@ -31,61 +47,50 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
 _FULL_WIDTH |= {ord(dash): "-" for dash in "−–—‐‑‒"} | {ord(times): "*" for times in "×·⋅∗"} | {ord("÷"): "/"}
 _VULGAR = {ord(sign): " " + unicodedata.normalize("NFKC", sign).replace("\u2044", "/") for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _FULL_WIDTH |= _VULGAR | {0x2044: "/"}
-_REWRITES = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"(?<=\d)\s?\\[,;:]\s?(?=\d{3}(?!\d))", ""),
-        (r"(?<=\d)\s?\\[,;:]\s?(?=\d)", " "),
-        (r"\\(?:left|right|displaystyle|Big|big|,|!|;|:|quad)(?![A-Za-z])", ""),
-        (r"(?<=\d)\s?\^?\s?\{?\s?(?:\\text\s?\{|\\mathrm\s?\{)?(?:st|nd|rd|th)\}?\}?(?![A-Za-z])", ""),
-        (r"\\geq?(?:slant)?(?![A-Za-z])", "≥"),
-        (r"\\leq?(?:slant)?(?![A-Za-z])", "≤"),
-        (r"\\(?:text|mathrm|textbf|textit|textrm|textnormal|mathbf|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-        (r"\\div(?![A-Za-z])", "/"),
-        (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
-        (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
-        (r"^\s?\\approx(?![A-Za-z])", ""),
-        (r"\\[()\[\]]|\\\$|[$€£¥￥₹₽₩₺₫₴₱฿₪¢]|`", " "),
-        (r"[℃℉]", " degrees "),
-        (r"\b(?:minus|negative)\s+(?=[\d.])", "-"),
-        (r"^(\d+)\s(?:out of|in)\s(\d+)$", r"\1/\2"),
-        (r"\{,\}", ","),
-        (r"\\frac\s?(\d)\s?(?=[\d{])", r"\\frac{\1}"),
-        (r"(\\frac\{[^{}]*\})\s?(\d)", r"\1{\2}"),
-        (r"\{(\d+)\}\s?/\s?\{(\d+)\}", r"\1/\2"),
-        (r"\\ |~", " "),
-    )
+_REWRITES = rules(
+    (r"(?<=\d)\s?\\[,;:]\s?(?=\d)", " "),
+    (r"\\(?:left|right|displaystyle|Big|big|,|!|;|:|quad)(?![A-Za-z])", ""),
+    (r"(?<=\d)\s?\^?\s?\{?\s?(?:\\text\s?\{|\\mathrm\s?\{)?(?:st|nd|rd|th)\}?\}?(?![A-Za-z])", ""),
+    (r"\\(?:text|mathrm|textbf|textit|textrm|textnormal|mathbf|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
+    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+    (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
+    (r"\\div(?![A-Za-z])", "/"),
+    (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
+    (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
+    (r"\\[()\[\]]|\\\$|[$€£¥￥₹₽₩₺₫₴₱฿₪¢]|`", " "),
+    (r"[℃℉]", " degrees "),
+    (r"\b(?:minus|negative)\s+(?=[\d.])", "-"),
+    (r"^(\d+)\s(?:out of|in)\s(\d+)$", r"\1/\2"),
+    (r"\{,\}", ","),
+    (r"\\frac\s?(\d)\s?(?=[\d{])", r"\\frac{\1}"),
+    (r"(\\frac\{[^{}]*\})\s?(\d)", r"\1{\2}"),
+    (r"\{(\d+)\}\s?/\s?\{(\d+)\}", r"\1/\2"),
+    (r"\\ |~", " "),
 )
 
 _GROUPED = re.compile(r"(?<![\d,}])\d{1,3}(?:(?:\{,\}|,\s?\\!\s?)\d{3})+(?![\d{])|(?<![\d,}])\d+\{,\}\d+(?![\d{])")
 _LINE = r"(?:\\(?:overline|bar|dot)\s?)"
-_FORMS = tuple(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{-7}
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
-        (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
-        (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,]))", "0."),
-        (r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
-        (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
-        (r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
-        (r"(?<=\d)\s?\*\*\s?(-?\d+)", r"^{\1}"),
-        (r"(?<=10)\s?\^\s?(-\d+)", r"^{\1}"),
-        (r"(?<![\w.])0b([01]+)(?!\w)", r"\1_{2}"),
-        (r"(?<![\w.])0x([\dA-Fa-f]+)(?!\w)", r"\1_{16}"),
-        (r"(?<![\w.])0o([0-7]+)(?!\w)", r"\1_{8}"),
-        (rf"(\d*\.\d*)\s?\{{?{_LINE}\s?\{{?\s?(\d+)\s?\}}?\}}?(?:(\d*){_LINE}\s?\{{?(\d)\}}?)?", r"\1(\2\3\4)"),
-        ("((?:\\d\u0305)+)", lambda m: f"({m[1].replace(chr(0x305), '')})"),
-        (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d+)\s?\(?\s?(?:repeating|recurring|循环)\)?", r"\1(\2)"),
-        (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d{1,6}?)\2+\s?(?:\.{3}|…|\\[lc]?dots)", r"\1(\2)"),
-        (r"(?<![\d.])(\d*\.\d+)\s?(?:\.{3}|…|\\[lc]?dots)(?!\s?[,\d])", r"\1"),
-        (r"(?<![\d/.])(\d+)\s(?:\\text\s?\{\s?)?and(?:\s?\})?\s(?:a\s)?(?=\d+/\d|\\[dt]?frac\s?\{?\d)", r"\1 "),
-        (
-            r"(?<![\d.,(\[{])(\d+),(\d{1,2}|\d{4,})(?=\s?(?:[€£¥₹°℃℉]|\\\$|\\?%|\\text|\\mathrm|\\,|\^\s?\{?\s?\\circ)|\s[^\W\d_])",
-            r"\1.\2",
-        ),
-    )
+_FORMS = rules(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{-7}
+    (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
+    (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
+    (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,]))", "0."),
+    (r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
+    (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
+    (r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
+    (r"(?<=\d)\s?\*\*\s?(-?\d+)", r"^{\1}"),
+    (r"(?<![\w.])0b([01]+)(?!\w)", r"\1_{2}"),
+    (r"(?<![\w.])0x([\dA-Fa-f]+)(?!\w)", r"\1_{16}"),
+    (r"(?<![\w.])0o([0-7]+)(?!\w)", r"\1_{8}"),
+    (rf"(\d*\.\d*)\s?\{{?{_LINE}\s?\{{?\s?(\d+)\s?\}}?\}}?(?:(\d*){_LINE}\s?\{{?(\d)\}}?)?", r"\1(\2\3\4)"),
+    ("((?:\\d\u0305)+)", lambda m: f"({m[1].replace(chr(0x305), '')})"),
+    (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d+)\s?\(?\s?(?:repeating|recurring|循环)\)?", r"\1(\2)"),
+    (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d{1,6}?)\2+\s?(?:\.{3}|…|\\[lc]?dots)", r"\1(\2)"),
+    (r"(?<![\d.])(\d*\.\d+)\s?(?:\.{3}|…|\\[lc]?dots)(?!\s?[,\d])", r"\1"),
+    (r"(?<![\d/.])(\d+)\s(?:\\text\s?\{\s?)?and(?:\s?\})?\s(?:a\s)?(?=\d+/\d|\\[dt]?frac\s?\{?\d)", r"\1 "),
+    (
+        r"(?<![\d.,(\[{])(\d+),(\d{1,2}|\d{4,})(?=\s?(?:[€£¥₹°℃℉]|\\\$|\\?%|\\text|\\mathrm|\\,|\^\s?\{?\s?\\circ)|\s[^\W\d_])",
+        r"\1.\2",
+    ),
 )
 _FORMED = re.compile(r"\d[\d.,'’_ ]|\*\*|\^|0[bxo]|\u0305|\.\s?[\\{]|[xX×]\s?10|and", re.ASCII)
 _SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+[⁻⁺]?|(?<=\w)[⁻⁺]")
@@ -181,17 +186,14 @@ def plain(text: str) -> str:
         text = _ESCAPED_TWICE.sub(r"\\", text)
     text = _GROUPED.sub(_ungrouped, text) if "{,}" in text or "\\!" in text else text
     if _FORMED.search(text) and len(text) < MAX_CHARACTERS:
-        for pattern, new in _FORMS:
-            text = pattern.sub(new, text)
+        text = respelled(text, _FORMS)
     return text
 
 
 @lru_cache(maxsize=16)
 def normal(text: str) -> str:
     """Return an answer in the plainest form: `plain`, and LaTeX spellings and markdown frames taken off."""
-    text = plain(text)
-    for pattern, new in _REWRITES:
-        text = pattern.sub(new, text)
+    text = respelled(plain(text), _REWRITES)
     text = " ".join(text.split()).strip("*_ ")
     return text[:-1].rstrip() if text.endswith(".") else text
 

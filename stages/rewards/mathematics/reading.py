@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from stages.rewards.mathematics import expression
 from stages.rewards.mathematics.expression_node import Kind, Node, has_words, substituted
-from stages.rewards.mathematics.numbers import plain
+from stages.rewards.mathematics.numbers import plain, respelled, rules
 
 SEGMENT = re.compile(r"\$\$([^$]+)\$\$|\$([^$]+)\$|\\\(((?:[^\\]|\\(?!\)))+)\\\)|\\\[((?:[^\\]|\\(?!\]))+)\\\]")
 VERB = re.compile(
@@ -44,16 +44,13 @@ _NAMED = re.compile(rf"{_LETTERS}|([a-zA-Z]){_IS_INTEGER}")
 _BEFORE = re.compile(r"(?:\\(?:q?quad|text|mathrm)|[\s,;.，\\{$(（])\Z")
 
 
-_REWRITES = tuple(
-    (re.compile(pattern), new)
-    for pattern, new in (
-        (r"\[([^\[\]()]*,[^\[\]()]*)\[", r"[\1)"),  # the French [0, 1[ and ]0, 1]
-        (r"\]([^\[\]()]*,[^\[\]()]*)\]", r"(\1]"),
-        (r"(?:\{\}\s?)?[_^]\s?\{?(\w)\}?\s?(?:\\mathrm)?\{?([CP])\}?_\{?(\w)\}?", r" \2(\1,\3)"),
-        (r"(?<![A-Za-z\\])([CP])_\{?([a-z\d]+)\}?\^\{?([a-z\d]+)\}?", r" \1(\2,\3)"),
-        (r"(?<![A-Za-z\\])([CP])\^\{?([a-z\d]+)\}?_\{?([a-z\d]+)\}?", r" \1(\3,\2)"),
-        (r"\\(?:overset|underset|stackrel)\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\2"),
-    )
+_REWRITES = rules(
+    (r"\[([^\[\]()]*,[^\[\]()]*)\[", r"[\1)"),  # the French [0, 1[ and ]0, 1]
+    (r"\]([^\[\]()]*,[^\[\]()]*)\]", r"(\1]"),
+    (r"(?:\{\}\s?)?[_^]\s?\{?(\w)\}?\s?(?:\\mathrm)?\{?([CP])\}?_\{?(\w)\}?", r" \2(\1,\3)"),
+    (r"(?<![A-Za-z\\])([CP])_\{?([a-z\d]+)\}?\^\{?([a-z\d]+)\}?", r" \1(\2,\3)"),
+    (r"(?<![A-Za-z\\])([CP])\^\{?([a-z\d]+)\}?_\{?([a-z\d]+)\}?", r" \1(\3,\2)"),
+    (r"\\(?:overset|underset|stackrel)\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\2"),
 )
 
 
@@ -63,8 +60,7 @@ def read(text: str) -> Node | None:
     text = text[:-1] if text.endswith(".") else text
     text = text.removeprefix("\\approx")
     if "[" in text or "C" in text or "P" in text or "set" in text or "rel" in text:
-        for pattern, new in _REWRITES:
-            text = pattern.sub(new, text)
+        text = respelled(text, _REWRITES)
     if "number" in text:
         text = EXCEPT.sub(lambda match: f"\\mathbb{{R}} \\setminus \\{{ {match[1].replace('$', ' ')} \\}}", text)
     pieces = list(SEGMENT.finditer(text))

@@ -7,11 +7,12 @@ from itertools import product
 
 import pytest
 
-from stages.rewards import mathematics
+from stages.rewards import mathematics, scoring
 from stages.rewards.mathematics import answers, expression, symbolic
 from stages.rewards.mathematics.expression_node import Kind, walk
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS
 from stages.rewards.verdict import Verdict
+from tests.rewards.contracts import contract, row
 
 SIZES = (
     "7",
@@ -84,3 +85,22 @@ def test_a_periodic_function_of_a_huge_number_has_no_value_here() -> None:
     assert nodes[0] and nodes[1] and nodes[2]
     assert answers.agree(nodes[0], nodes[1]) is None
     assert answers.agree(nodes[2], nodes[2]) is True
+
+
+def test_a_group_with_one_stalling_completion_takes_no_longer_than_the_limit_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Through the reward path of a GRPO step: the integral's cost at math-verify grows with its exponent."""
+    limit_s, gold, ask = 2.0, "\\int_0^1 x^2 dx", symbolic.equal
+    ask("x", "x+0")  # the worker is there
+    monkeypatch.setattr(symbolic, "equal", lambda one, other: ask(one, other, limit_s=limit_s))
+    group = [f"<think>{place}</think> \\boxed{{{gold}}}" for place in range(8)]
+    stalling = "<think>a</think> \\boxed{\\int_0^1 (x^2+x+1)^{20} dx}"
+    took, values = [], []
+    for texts in (group, [*group[:-1], stalling]):
+        start = time.monotonic()
+        verdicts = scoring.score(texts, [row(gold, problem="")] * 8, contract(), {"accuracy": 1.0})
+        took.append(time.monotonic() - start)
+        values.append([one["accuracy"].value for one in verdicts])
+    assert values[0] == [1.0] * 8 and values[1][:-1] == [1.0] * 7 and values[1][-1] != 1.0
+    assert took[1] < took[0] + limit_s + 1.0  # of a busy machine's own

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stages.rewards import accuracy, mathematics
+from stages.rewards import accuracy
 from stages.rewards.mathematics import beside, closing, moments, reading, wording
+from stages.rewards.mathematics.numbers import MAX_CHARACTERS
 from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.units import Scale
 from tests.rewards.contracts import contract, row
@@ -135,4 +136,4 @@ def test_a_qualifier_is_parted_from_its_answer() -> None:
 @given(st.text(max_size=400), st.sampled_from(["17", "x+1", "yes", "(1, 2)", "B"]))
 def test_any_text_has_a_piece_of_itself_or_a_number_word_as_its_answer(text: str, gold: str) -> None:
     found = closing.last_answer(text, gold)
-    assert found is None or len(found) <= 4 * mathematics.MAX_CHARACTERS
+    assert found is None or len(found) <= 4 * MAX_CHARACTERS
