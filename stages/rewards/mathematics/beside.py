@@ -25,7 +25,6 @@ _WRAPPER = r"\\(?:text|mathrm|mbox|textbf|textit|textrm|textsf|operatorname|unit
 _MATH_DOLLARS = re.compile(r"(?<!\\)\$")
 _BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
 _CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
-_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _DRESS = rules(
     (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
     (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
@@ -47,7 +46,6 @@ _DRESS = rules(
     (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
     (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
     (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
-    (r"[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda match: "^" + match.group().translate(_SUPERSCRIPTS)),
     (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
     (r"\b([ap])\.\s?m\b\.?", r"\1m"),
     (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
