@@ -19,7 +19,8 @@ from tests.rewards.situations import Situation, files, read
 
 def judge(one: Situation) -> Verdict:
     """Judge a situation by the accuracy reward; one of `choice` also by that, where accuracy is right."""
-    asked = row(one.answer, one.verifier, problem="", language=one.language)
+    meta = {"answers": list(one.golds)} if one.golds else {}
+    asked = row(one.answer, one.verifier, problem="", language=one.language, meta=meta)
     verdict = accuracy.reward(one.completion, asked, contract())
     if one.verifier != "choice" or verdict.value != one.expected:
         return verdict
@@ -28,11 +29,11 @@ def judge(one: Situation) -> Verdict:
 
 def fault(one: Situation, verdict: Verdict) -> str:
     """Name what is wrong with a verdict: "paid", "refused" or "null"; "" where it is right."""
-    if verdict.value is None:
-        return "null"
     if verdict.value == one.expected:
         return ""
-    return "paid" if verdict.value > one.expected else "refused"
+    if verdict.value is None:
+        return "null"
+    return "paid" if verdict.value > (one.expected or 0.0) else "refused"
 
 
 def main() -> None:
@@ -59,7 +60,7 @@ def main() -> None:
 
 def _line(name: str, judged: list[tuple[Situation, Verdict]]) -> str:
     faults = Counter(fault(*pair) for pair in judged)
-    wrong = sum(not one.expected for one, _ in judged)
+    wrong = sum(one.expected == 0.0 for one, _ in judged)
     share = 100 * faults[""] / max(1, len(judged))
     cells = f"{faults['paid']:>6}{faults['refused']:>9}{faults['null']:>6}{share:>8.1f}%"
     return f"{name:<24}{len(judged):>6}{wrong:>7}{cells}"

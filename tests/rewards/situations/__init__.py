@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FOLDER = Path(__file__).parent
 
 
 class Situation(NamedTuple):
-    """A completion and a gold answer, and what the accuracy reward should say."""
+    """A completion, its gold answer or several, and what the accuracy reward should say; None: it cannot judge."""
 
     id: str
     completion: str
     answer: str
-    expected: float
+    expected: float | None
     verifier: str = "math"
     language: str = "en"
+    golds: tuple[str, ...] = ()
 
 
 def files() -> list[Path]:
@@ -31,12 +32,14 @@ def files() -> list[Path]:
 def read(path: Path) -> list[Situation]:
     """Return the situations of one kind; rows of code or without an answer are no situations of `accuracy`."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [
-        Situation(
-            *(row["id"], row["completion"], row["answer"], float(row["expected"])),
-            verifier=row.get("verifier", "math"),
-            language=row.get("language", "en"),
-        )
-        for row in rows
-        if "answer" in row and isinstance(row["expected"], (int, float))
-    ]
+    return [_situation(row) for row in rows if "answer" in row and not isinstance(row["expected"], list)]
+
+
+def _situation(row: dict[str, Any]) -> Situation:
+    golds = tuple(row["answer"]) if isinstance(row["answer"], list) else ()
+    return Situation(
+        *(row["id"], row["completion"], golds[0] if golds else row["answer"], row["expected"]),
+        verifier=row.get("verifier", "math"),
+        language=row.get("language", "en"),
+        golds=golds,
+    )
