@@ -26,6 +26,7 @@ _MATH_DOLLARS = re.compile(r"(?<!\\)\$")
 _BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
 _CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
 _DRESS = rules(
+    (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
     (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
     (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
     (r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
@@ -38,14 +39,14 @@ _DRESS = rules(
     (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
     (r"\\yen(?![A-Za-z])|￥", "¥"),
     (r"\\(?:cdot|times|per)(?![A-Za-z])|[·⋅×]", lambda match: "/" if "per" in match.group() else "*"),
-    (r"\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\b[Dd]egrees?\b|\bdeg\b", "°"),
-    (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade)", " ℃ "),
+    (r"\s?(?:\{\s?\})?\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\bdeg\b", "°"),
+    (r"\b(?:[Dd]egrees?|Grad|degrés?|grados?|gradi|graus?)\b|градус\w*", "°"),
+    (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade|Цельсия)", " ℃ "),
     (r"°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
     (r"°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
     (r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
     (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
     (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
-    (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
     (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
     (r"\b([ap])\.\s?m\b\.?", r"\1m"),
     (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
@@ -71,6 +72,8 @@ _CURRENCIES = frozenset(name for name, one in WORDS["units"].items() if one.isup
 _FUNCTIONS = (FUNCTIONS | {"pi", "π", "sqrt", "√"}) - {"min", "sec", "max", "floor"}
 _FREE = frozenset(WORDS["words"]["free"].split())
 _ENDING = re.compile(r"(?:ies|es|s|ed|d|ing|ly|e)$")
+_SIDED = frozenset(("the", "to", "turn"))  # to the left, where "3 are left" is no side
+_ROUNDED = Fraction(1, 10**6)  # of a converted number, as of any other: six significant digits
 _JOINING = frozenset(("and", "&", "和", "与", "und", "et", "y", "e", "и", "plus"))
 
 
@@ -152,7 +155,7 @@ def pieces(text: str) -> list[Piece] | None:
 
 def _formula(word: str, behind: str) -> bool:
     """Say whether a word belongs to a formula: a function, a constant, a name before a bracket."""
-    return word in _FUNCTIONS or (behind in "([" and behind != "" and len(word) < 4)
+    return word in _FUNCTIONS or (word != "/" and behind in "([" and behind != "" and len(word) < 4)
 
 
 def _piece(number: Number, before: list[str], after: list[str]) -> Piece:
@@ -188,7 +191,8 @@ def _has_units(one: Piece, two: Piece) -> bool:
 
 def _equal(one: Piece, two: Piece) -> bool:
     scale = _beside(one, two) or SAME
-    return one.number.value * scale.factor + scale.offset == two.number.value
+    value, wanted = one.number.value * scale.factor + scale.offset, two.number.value
+    return value == wanted or (scale != SAME and abs(value - wanted) < _ROUNDED * abs(wanted))
 
 
 def _beside(one: Piece, two: Piece) -> Scale | None:
@@ -214,13 +218,15 @@ def _beside(one: Piece, two: Piece) -> Scale | None:
 
 def _words(words: Sequence[str]) -> set[str]:
     """The words that count: no articles, labels and single letters."""
-    said = (word for word in words if word.lower() not in _FREE and word not in SCALES)
+    pairs = zip(("", *words), words, strict=False)
+    said = (word for before, word in pairs if (word.lower() not in _FREE or before in _SIDED) and word not in SCALES)
     return {_stem(word) for word in said if len(word) > 1 or not word.isascii() or word in _SIGNS}
 
 
 @cache
 def _stem(word: str) -> str:
     word = word.lower() if word.islower() or word.istitle() or word.isupper() else word
+    word = word.replace("-", "").removesuffix("s") if "-" in word or word.endswith("wards") else word
     return _ENDING.sub("", word) if len(word) > 3 and word.isascii() else word
 
 

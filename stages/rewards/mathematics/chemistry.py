@@ -31,7 +31,7 @@ def same(given: str, wanted: str) -> bool | None:
 
 
 def _sides(text: str) -> list[list[str]] | None:
-    plain = _ARROW.sub(">", _WRAPPER.sub("", text.translate(_SUBSCRIPTS)))
+    plain = _WRAPPER.sub("", _ARROW.sub(">", text.translate(_SUBSCRIPTS)))
     sides = [re.split(r"(?<!\^)(?<!\^\d)\+", side) for side in plain.split(">")]
     found = [[_species(one) for one in side] for side in sides]
     if len(sides) > 2 or any("" in side for side in found):

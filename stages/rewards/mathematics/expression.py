@@ -15,11 +15,14 @@ from stages.rewards.mathematics.expression_cursor import MAX_NODES
 from stages.rewards.mathematics.expression_node import (
     Kind,
     Node,
+    corresponding,
+    derivative,
     is_plain,
     is_unit,
     is_vector,
     lettered,
     listed,
+    multiplied,
     spelled,
     unpacked,
     written,
@@ -97,6 +100,8 @@ class _Parser(Brackets):
         while self.kind == "sign" and self.value in _RELATIONS:
             signs.append(self.advance())
             sides.append(self.ratio())
+        if signs in (["~"], ["cong"]) and all(side.text.endswith("\\triangle") for side in sides):
+            sides = corresponding(sides)
         return self.node(Kind.RELATION, *sides, text=" ".join(signs)) if signs else sides[0]
 
     def ratio(self) -> Node:
@@ -131,6 +136,8 @@ class _Parser(Brackets):
         while True:
             if self.sign("*", "/", "×", "·"):
                 operation, right = self.advance(), self.unary()
+                if is_vector(left) and not is_vector(right) and self.starts_factor():  # v × q B
+                    right = self.product(right, self.factor())
                 left = left if unit and is_unit(right) else self.multiplied(operation, left, right)
             elif self.take("mod"):
                 left = self.node(Kind.CALL, left, self.unary(), text="mod")
@@ -139,6 +146,8 @@ class _Parser(Brackets):
                 left = self.node(Kind.MODULO, left, self.unary())
                 if closed:
                     self.expect(")")
+            elif self.take("degree"):  # f ∘ g
+                left = self.node(Kind.CALL, left, self.unary(), text="∘")
             elif self.sign("angle") and left.kind == Kind.NUMBER:
                 self.advance()
                 left = self.node(Kind.PRODUCT, left, self.node(Kind.CALL, self.unary(), text="cis"))
@@ -152,11 +161,10 @@ class _Parser(Brackets):
                 return left
 
     def multiplied(self, operation: str, left: Node, right: Node) -> Node:
-        """Two factors with a sign between; × and · of vectors differ."""
+        """Two factors with a sign between; × and · of vectors differ, and dy/dx is no quotient."""
         if operation in "×·" and is_vector(left) and (is_vector(right) or left.text == "nabla"):
-            parts = (left, right) if operation == "×" or left.text == "nabla" else sorted((left, right), key=str)
-            return self.node(Kind.CALL, *parts, text="cross" if operation == "×" else "dot")
-        return self.node(Kind.QUOTIENT if operation == "/" else "*", left, right)
+            return multiplied(operation, left, right)
+        return self.node(Kind.QUOTIENT if operation == "/" else Kind.PRODUCT, left, right)
 
     def product(self, left: Node, right: Node) -> Node:
         """Two factors side by side: a product, or a mixed number such as 1 1/2."""
@@ -195,6 +203,8 @@ class _Parser(Brackets):
                 base = self.node(Kind.CALL, base, text="factorial")
             elif self.take("percent"):
                 base = self.node(Kind.PERCENT, base)
+            elif self.sign("degree") and base.kind == Kind.SYMBOL and self.tokens[self.at + 1].kind == "symbol":
+                return base  # f ∘ g
             elif self.take("degree"):
                 base = self.node(Kind.DEGREE, base)
             elif self.take("^"):
@@ -274,6 +284,8 @@ class _Parser(Brackets):
         inside = self.argument()
         name = lettered(inside)
         name = "".join(sorted(name)) if accent == "bar" and name.isupper() else name  # a segment
+        if accent == "vec" and len(name) == 2 and name.isupper() and name[0] > name[1]:
+            return self.node(Kind.NEGATIVE, self.symbol(f"{name[::-1]}\\vec"))
         if accent in ("bf", "cal", "frak") and inside.kind != Kind.SYMBOL:
             return inside
         return self.symbol(f"{name}\\{accent}") if name else self.node(Kind.CALL, inside, text=accent)
@@ -289,6 +301,7 @@ class _Parser(Brackets):
         argument = self.atom()
         single = (Kind.NUMBER, Kind.SYMBOL, Kind.CALL, Kind.INTERSECTION, Kind.UNION)
         pair = argument.text == "()" and (len(argument.parts) == 2 or argument.parts[0].text == "|")
+        pair = pair or (argument.kind == Kind.POWER and argument.parts[1].text in ("c", "C"))  # P(A^c)
         if name[0] in "fgh" or (argument.kind in single and name != "C") or pair:
             return self.node(Kind.CALL, *unpacked(argument), text=name)
         return self.node(Kind.PRODUCT, node, argument)
@@ -319,7 +332,7 @@ class _Parser(Brackets):
             above = self.digit()
             below = self.digit()
             if name == "frac":
-                return self.node(Kind.QUOTIENT, above, below, text="frac")
+                return derivative(above, below) or self.node(Kind.QUOTIENT, above, below, text="frac")
             return self.node(Kind.CALL, above, below, text="binom")
         if name == "sqrt":
             degree = None

@@ -30,12 +30,16 @@ class Brackets(Cursor):
             self.expect("r" + opening[1:])
             return self.node(Kind.CALL, inside, text=opening[1:])
         if opening in ("angle", "triangle"):
-            letters = ""
+            letters, before = "", self.tokens[max(0, self.at - 2)]
             while self.kind == "symbol":
                 letters += self.advance()
             if not letters:
                 raise Unreadable(opening)
-            letters = "".join(sorted(letters)) if opening == "triangle" else min(letters, letters[::-1])
+            similar = {("sign", "~"), ("sign", "cong")} & {before, (self.kind, self.value)}
+            if opening == "angle":
+                letters = min(letters, letters[::-1])
+            elif not similar:
+                letters = "".join(sorted(letters))
             return self.node(Kind.SYMBOL, text=f"{letters}\\{opening}")
         if opening in ("{", "\\{"):
             return self.braces(opening, "}" if opening == "{" else "\\}")

@@ -77,7 +77,49 @@ def listed(node: Node) -> tuple[Node, ...]:
 
 def is_vector(node: Node) -> bool:
     """Say whether a factor is a vector by its marks: an arrow, bold, the sign nabla."""
+    if node.kind in (Kind.PRODUCT, Kind.NEGATIVE) or node.text == "cross":
+        return any(map(is_vector, node.parts))
     return node.kind == Kind.SYMBOL and ("\\vec" in node.text or "\\bf" in node.text or node.text == "nabla")
+
+
+def factors(node: Node) -> tuple[Node, ...]:
+    """Return the factors of a product in their order."""
+    return tuple(one for part in node.parts for one in factors(part)) if node.kind == Kind.PRODUCT else (node,)
+
+
+def multiplied(operation: str, left: Node, right: Node) -> Node:
+    """Return the × or · of two vectors: a scalar or a sign before it, · in any order, × in one order and its sign."""
+    for one, other in ((left, right), (right, left)):
+        if one.kind == Kind.NEGATIVE or (one.kind == Kind.PRODUCT and not is_vector(one.parts[0])):
+            pair = (one.parts[-1], other) if one is left else (other, one.parts[-1])
+            return one._replace(parts=(*one.parts[:-1], multiplied(operation, *pair)))
+    if left.text == "nabla":
+        return Node(Kind.CALL, (left, right), "cross" if operation == "×" else "dot")
+    call = Node(Kind.CALL, tuple(sorted((left, right), key=str)), "cross" if operation == "×" else "dot")
+    return Node(Kind.NEGATIVE, (call,)) if operation == "×" and call.parts[0] != left else call
+
+
+def derivative(above: Node, below: Node) -> Node | None:
+    r"""Return dq/dt as \dot{q}, d²y/dx² as y'', any other derivative as a function of what is derived and by what; None
+    for a quotient."""
+    top, bottom = factors(above), factors(below)
+    mark = top[0].parts[0] if top[0].kind == Kind.POWER else top[0]
+    if mark.text not in ("d", "partial") or len(bottom) % 2 or any(one != mark for one in bottom[::2]):
+        return None
+    by = [one.parts if one.kind == Kind.POWER else (one, integer(1)) for one in bottom[1::2]]
+    order = sum(int(times.number) for _, times in by)
+    if mark.text == "d" and len(top) == 2 and top[1].kind == Kind.SYMBOL and len(by) == 1 and 1 <= order <= 3:
+        marks = {"x": "'" * order, "t": f"\\{'d' * (order - 1)}dot"}.get(by[0][0].text)
+        if marks:
+            return Node(Kind.SYMBOL, text=top[1].text + marks)
+    return Node(Kind.CALL, (*top[1:], *sorted(bottom[1::2], key=str)), mark.text)
+
+
+def corresponding(sides: list[Node]) -> list[Node]:
+    """Return similar or congruent triangles with their corners in one order, the same for both."""
+    letters = sorted(side.text.partition("\\")[0] for side in sides)
+    rows = zip(*sorted(zip(*letters, strict=False)), strict=True)
+    return [side._replace(text="".join(row) + "\\triangle") for side, row in zip(sides, rows, strict=True)]
 
 
 def lettered(node: Node) -> str:

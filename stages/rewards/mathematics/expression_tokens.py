@@ -47,10 +47,10 @@ GREEK = frozenset((
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota",
     "kappa", "lambda", "mu", "nu", "xi", "rho", "varrho", "sigma", "tau", "upsilon", "phi", "varphi", "chi",
     "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
-    "aleph", "nabla",
+    "aleph", "nabla", "partial",
 ))  # fmt: skip
 _GREEK_LETTERS = {chr(code): unicodedata.name(chr(code)).split()[-1].lower() for code in range(0x3B1, 0x3CA)}
-_GREEK_LETTERS |= {"λ": "lambda", "∇": "nabla", "ħ": "hbar"}
+_GREEK_LETTERS |= {"λ": "lambda", "∇": "nabla", "ħ": "hbar", "∂": "partial"}
 _SYMBOLS = {"pi": "pi", "π": "pi", "infty": "∞", "infinity": "∞", "inf": "∞", "oo": "∞", "∞": "∞", "emptyset": "∅"}
 _SYMBOLS |= {"varnothing": "∅", "∅": "∅", "R": "ℝ", "reals": "ℝ", "Reals": "ℝ", "ℝ": "ℝ", "ℤ": "ℤ", "ℕ": "ℕ", "ℚ": "ℚ"}
 _SIGNS = {

@@ -57,6 +57,8 @@ _PROGRAM = re.compile(
     r"|del|raise|repr|range|sorted|sympify|println|echo)\s?[(:]"
     r"|\b(?:yield|return|lambda|await|assert|import|print|def|del|raise|async|global|echo|puts)\s+[-\w]"
 )
+_RATIO = re.compile(r"\d{1,9}(?:\s?:\s?\d{1,9})+")
+_TO = re.compile(r"(?<=\d)\s+(?:to|zu)\s+(?=\d)|\s?比\s?(?=\d)")
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,3})?", re.ASCII)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
@@ -77,8 +79,8 @@ _NAME = re.compile(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _KEPT_SIGN = re.compile(r"[A-Za-z]['′]|[^\x00-\x7f∫∑∏π√∞≤≥±]")
-_UNDERSTOOD = FUNCTIONS | GREEK | frozenset((
-    "frac", "sqrt", "int", "iint", "oint", "sum", "prod", "lim", "partial", "begin", "end", "matrix", "pmatrix",
+_UNDERSTOOD = FUNCTIONS | (GREEK - {"partial"}) | frozenset((
+    "frac", "sqrt", "int", "iint", "oint", "sum", "prod", "lim", "begin", "end", "matrix", "pmatrix",
     "bmatrix", "vmatrix", "cases", "to", "infty", "pi", "left", "right", "le", "leq", "ge", "geq", "lt", "gt", "pm",
     "cdot", "times", "div", "limits", "binom", "lfloor", "rfloor", "lceil", "rceil", "mid", "in", "cup", "cap", "dx",
     "dy", "dt", "dz", "det", "degrees", "dots", "ldots", "cdots", "mod", "pmod", "bmod", "ne", "neq", "quad",
@@ -141,7 +143,7 @@ def _judge(answer: str, gold: str, worked: bool) -> Verdict:
     gold = beside.merged(stated(gold))
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
-    answer = beside.merged(answer)
+    answer = beside.merged(_TO.sub(":", answer) if _RATIO.fullmatch(gold.strip()) else answer)
     if len(answer) > MAX_CHARACTERS:
         return Verdict(0.0, f"answer longer than {MAX_CHARACTERS} characters")
     given, wanted = normal(answer), normal(gold)

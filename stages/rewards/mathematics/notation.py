@@ -24,6 +24,8 @@ def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
         wanted, given = _plain_font(wanted, others), _plain_font(given, names)
         if (names | others) & {base for bases in _BASES for base in bases}:
             wanted, given = _components(wanted), _components(given)
+        bars = {name.partition("\\")[0] for name in names | others if name.endswith("\\bar")}
+        wanted, given = _complement(wanted, bars), _complement(given, bars)
     if ("hbar" in names) != ("hbar" in others):
         planck = Node(Kind.QUOTIENT, (Node(Kind.SYMBOL, text="h"), Node(Kind.PRODUCT, (integer(2), _PI))))
         wanted, given = (substituted(node, {"hbar": planck}) for node in (wanted, given))
@@ -35,6 +37,14 @@ def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
         given = Node(Kind.MATRIX, tuple(Node(Kind.GROUP, row, "[]") for row in rows))
     calls = [{one.text for one in walk(node) if one.kind == Kind.CALL} & {"C", "P"} for node in (wanted, given)]
     return (_chosen(wanted), _chosen(given)) if calls[0] != calls[1] else (wanted, given)
+
+
+def _complement(node: Node, barred: set[str]) -> Node:
+    r"""Return A^c and A' as \bar{A}, for the letters of which one side writes a bar."""
+    base = node.parts[0].text if node.kind == Kind.POWER and node.parts[1].text in ("c", "C") else node.text[:-1]
+    if base in barred and (node.kind == Kind.POWER or (node.kind == Kind.SYMBOL and node.text[-1] == "'")):
+        return Node(Kind.SYMBOL, text=f"{base}\\bar")
+    return node._replace(parts=tuple(_complement(part, barred) for part in node.parts))
 
 
 def _paired(node: Node) -> Node:

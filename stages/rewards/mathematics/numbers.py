@@ -46,7 +46,7 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
 }
 _FULL_WIDTH |= {ord(dash): "-" for dash in "−–—‐‑‒"} | {ord(times): "*" for times in "×·⋅∗"} | {ord("÷"): "/"}
 _VULGAR = {ord(sign): " " + unicodedata.normalize("NFKC", sign).replace("\u2044", "/") for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
-_FULL_WIDTH |= _VULGAR | {0x2044: "/"}
+_FULL_WIDTH |= _VULGAR | {0x2044: "/", ord("∃"): "\\exists ", ord("∀"): "\\forall "}
 _REWRITES = rules(
     (r"(?<=\d)\s?\\[,;:]\s?(?=\d)", " "),
     (r"\\(?:left|right|displaystyle|Big|big|,|!|;|:|quad)(?![A-Za-z])", ""),
@@ -55,7 +55,8 @@ _REWRITES = rules(
     (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
     (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
     (r"\\div(?![A-Za-z])", "/"),
-    (r"\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
+    (r"(?:\{\s?\})?\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
+    (r"^\s?(?:\\approx(?![A-Za-z])|≈)", ""),
     (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
     (r"\\[()\[\]]|\\\$|[$€£¥￥₹₽₩₺₫₴₱฿₪¢]|`", " "),
     (r"[℃℉]", " degrees "),
@@ -71,6 +72,7 @@ _REWRITES = rules(
 _GROUPED = re.compile(r"(?<![\d,}])\d{1,3}(?:(?:\{,\}|,\s?\\!\s?)\d{3})+(?![\d{])|(?<![\d,}])\d+\{,\}\d+(?![\d{])")
 _LINE = r"(?:\\(?:overline|bar|dot)\s?)"
 _FORMS = rules(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{-7}
+    (r"\^\s?\{?\s?((?:\\prime\s?){1,3})\}?", lambda m: "'" * m[1].count("p")),
     (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
     (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
     (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,]))", "0."),
@@ -106,7 +108,9 @@ _BASE = re.compile(
     r"(?<=[\dA-F])\s{0,3}"
     rf"(?:_\s*\{{?\s*(?:\\text\s*\{{)?\s*(?!\d){_BASE_NAME}\s*\}}?\s*\}}?|\(?\s*(?:in )?base[\s-]+{_BASE_NAME}\s*\)?)"
 )
-_TRANSPOSED = re.compile(r"([)\]])\s?\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?|\\top|\\intercal|T)\s?\}?")
+_TRANSPOSE = re.compile(r"\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?|\\top|\\intercal|T)\s?\}?(?![A-Za-z])")
+_ROW = re.compile(r"(\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\])\s?\^\{T\}")  # a vector, written in a line
+_APPLIED = re.compile(r"(?<![A-Za-z])[A-Za-z]['′]*\(\s?-?\d")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|\S)")
 _SPACED = re.compile(r"\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
 _AMBIGUOUS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.,]\d?)|(?<![\d.,])\d{1,3},\d{3}(?![\d,.]\d?)", re.ASCII)
@@ -180,7 +184,7 @@ def plain(text: str) -> str:
         text = _CHINESE_RATIO.sub(_ratio, _OTHER_DIGIT.sub(_ascii_digit, text).translate(_FULL_WIDTH))
     if "boxed" in text or "fbox" in text:
         text = _unboxed(text)
-    text = _TRANSPOSED.sub(r"\1", text) if "^" in text else text
+    text = _ROW.sub(r"\1", _TRANSPOSE.sub("^{T}", text)) if "^" in text else text
     text = _BASE.sub(_based, _PHANTOM.sub("", text)) if "base" in text or "_" in text or "phantom" in text else text
     if "\\\\" in text and "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
@@ -311,7 +315,11 @@ def _number_in_words(text: str) -> Number | str:
         text[: found[0].start()].endswith("_") or text[: found[0].start()].strip() == "," or _IN_PAIR.fullmatch(text)
     ):  # a name such as id_17, and (t, 2)
         return "not one plain number"
-    if _BASED.search(text) or (found[0].start() and text[found[0].start() - 1].isascii() and _GLUED.search(text)):
+    if (
+        _BASED.search(text)
+        or _APPLIED.search(text)
+        or (found[0].start() and text[found[0].start() - 1].isascii() and _GLUED.search(text))
+    ):
         return "not one plain number"
     numbers = [literal(match.group()) for match in found]
     first = numbers[0]

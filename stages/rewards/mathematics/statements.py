@@ -81,13 +81,19 @@ def congruent(wanted: Node, given: Node) -> bool | None:
 
 def same_order(wanted: Node, given: Node) -> bool:
     """Say whether two formulas stay equal where products of capitals do not commute; True where none is at stake."""
-    names = symbols(wanted) | symbols(given)
+    names = _bases(wanted) | _bases(given)
     if len(names) < 2 or not all(name[0] in _ORDERED and name[1:2] in ("", "_") for name in names):
         return True
     try:
         return _matrix(wanted) == _matrix(given)
     except (NoValue, ZeroDivisionError, IndexError):
         return True
+
+
+def _bases(node: Node) -> set[str]:
+    """The letters of a formula that are no exponents, as the T of a transpose is one."""
+    parts = node.parts[:1] if node.kind == Kind.POWER else node.parts
+    return set().union(*map(_bases, parts)) if parts else symbols(node)
 
 
 def _matrix(node: Node) -> _Matrix:
@@ -104,6 +110,8 @@ def _matrix(node: Node) -> _Matrix:
         return tuple(-one for one in values[0])  # type: ignore[return-value]
     if node.kind == Kind.PRODUCT:
         return _times(values[0], values[1])
+    if node.kind == Kind.POWER and node.parts[1].text == "T":
+        return (values[0][0], values[0][2], values[0][1], values[0][3])
     exponent = rational(node.parts[1]) if node.kind == Kind.POWER else None
     if exponent is None or exponent.denominator != 1 or abs(exponent) > _MAX_POWER:
         raise NoValue(node.kind)

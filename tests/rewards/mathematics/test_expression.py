@@ -148,6 +148,32 @@ def test_letters_that_are_constants_elsewhere_are_statements_of_logic_too() -> N
     assert answers.agree(node("e \\land i"), node("i \\lor e")) is False
 
 
+@pytest.mark.parametrize(
+    ("wanted", "answer", "same"),
+    [
+        ("\\vec a\\times\\vec b", "-\\vec b\\times\\vec a", True),
+        ("6\\vec a\\times\\vec b", "2\\vec a\\times 3\\vec b", True),
+        ("q\\vec v\\times\\vec B", "q\\vec B\\times\\vec v", False),
+        ("\\overrightarrow{AB}", "-\\overrightarrow{BA}", True),
+        ("(AB)^T", "B^T A^T", True),
+        ("(AB)^T", "A^T B^T", False),
+        ("(AB)^T", "AB", False),
+        ("f \\circ g", "g \\circ f", False),
+        ("\\triangle ABC \\sim \\triangle DEF", "\\triangle BCA \\sim \\triangle EFD", True),
+        ("\\triangle ABC \\sim \\triangle DEF", "\\triangle ABC \\sim \\triangle DFE", False),
+        ("\\dot{q}", "\\frac{dq}{dt}", True),
+        ("y''", "\\frac{d^2y}{dx^2}", True),
+        ("\\frac{dy}{dx}", "\\frac{dx}{dy}", False),
+        ("\\frac{dy}{dx}", "\\frac{y}{x}", False),
+        ("\\frac{\\partial x}{\\partial y}", "\\frac{\\partial y}{\\partial x}", False),
+        ("\\overline{A}", "A^c", True),
+        ("f'(3)", "f(3)", False),
+    ],
+)
+def test_what_has_an_order_or_a_mark_keeps_it(wanted: str, answer: str, same: bool) -> None:
+    assert bool(answers.agree(node(wanted), node(answer))) is same
+
+
 SIGNS = [
     "+",
     "-",
