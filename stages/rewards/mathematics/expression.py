@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from stages.rewards.mathematics.expression_brackets import Brackets
+from stages.rewards.mathematics.expression_brackets import CASES, MATRICES, Brackets
 from stages.rewards.mathematics.expression_cursor import MAX_NODES
 from stages.rewards.mathematics.expression_node import (
     Kind,
@@ -33,9 +33,6 @@ _ARROWS = frozenset(("->", "<-", "<->", "mapsto"))
 _RELATIONS = frozenset(
     ("=", "<", ">", "<=", ">=", "!=", "in", "~", "subset", "subseteq", "supset", "supseteq", "ni", "notin", "perp")
 ) | {"parallel", "cong", "propto", "<<", ">>", "equiv"}
-_MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
-_CASES = frozenset(("cases", "dcases"))
-_CONDITIONED = frozenset(("if", "for", "when", "where"))
 _APPLIED = frozenset("fghFGHPQW")  # letters read as functions in f(x)
 _STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word", "accent"))
 
@@ -341,26 +338,9 @@ class _Parser(Brackets):
                 self.expect("]")
             inside = self.atom() if self.sign("(") else self.argument()
             return self.node(Kind.CALL, inside, *((degree,) if degree else ()), text="root")
-        if name.startswith("begin ") and name.removeprefix("begin ") in _MATRICES | _CASES:
+        if name.startswith("begin ") and name.removeprefix("begin ") in MATRICES | CASES:
             return self.matrix(name.removeprefix("begin "))
         raise Unreadable(name)
-
-    def matrix(self, environment: str) -> Node:
-        rows: list[list[Node]] = [[]]
-        while not (self.kind == "command" and self.value == f"end {environment}"):
-            if self.take("row"):
-                rows.append([])
-            elif self.kind in ("word", "joint") and environment in _CASES and self.value in (*_CONDITIONED, ",", ";"):
-                self.advance()
-            elif not self.take("&"):
-                rows[-1].append(self.relation())
-        self.advance()
-        rows = [row for row in rows if row]
-        if not rows or len({len(row) for row in rows}) != 1 or (environment in _CASES and len(rows[0]) != 2):
-            raise Unreadable("matrix")
-        if environment in _CASES:  # values and their conditions, in any order
-            return self.node(Kind.LIST, *(self.node(Kind.GROUP, *row, text="()") for row in rows), text="cases")
-        return self.node(Kind.MATRIX, *(self.node(Kind.GROUP, *row, text="[]") for row in rows))
 
     def function(self, name: str) -> Node:
         base = power = None

@@ -1,4 +1,4 @@
-r"""What stands between brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋, and the letters after ∠ and △."""
+r"""What stands between brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋, the letters after ∠ and △, matrices and cases."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ from stages.rewards.mathematics.expression_cursor import Cursor
 from stages.rewards.mathematics.expression_node import Kind, Node, listed
 from stages.rewards.mathematics.expression_tokens import Token, Unreadable
 
+MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
+CASES = frozenset(("cases", "dcases"))
+_CONDITIONED = frozenset(("if", "for", "when", "where"))
 _CLOSERS = {"(": ")]", "[": ")]["}
 
 
 class Brackets(Cursor):
-    """The part of the parser that reads brackets; what they hold is read by `answer` and `sum`."""
+    """The part of the parser that reads brackets and matrices; what they hold is read by `answer`, `sum`, `relation`."""
 
     def answer(self) -> Node:
         raise NotImplementedError
 
     def sum(self) -> Node:
+        raise NotImplementedError
+
+    def relation(self) -> Node:
         raise NotImplementedError
 
     def bracket(self, opening: str) -> Node:
@@ -91,3 +97,20 @@ class Brackets(Cursor):
         if opening == "{" and inside.kind != Kind.LIST:
             return inside
         return self.node(Kind.GROUP, *listed(inside), text="{}")
+
+    def matrix(self, environment: str) -> Node:
+        rows: list[list[Node]] = [[]]
+        while not (self.kind == "command" and self.value == f"end {environment}"):
+            if self.take("row"):
+                rows.append([])
+            elif self.kind in ("word", "joint") and environment in CASES and self.value in (*_CONDITIONED, ",", ";"):
+                self.advance()
+            elif not self.take("&"):
+                rows[-1].append(self.relation())
+        self.advance()
+        rows = [row for row in rows if row]
+        if not rows or len({len(row) for row in rows}) != 1 or (environment in CASES and len(rows[0]) != 2):
+            raise Unreadable("matrix")
+        if environment in CASES:  # values and their conditions, in any order
+            return self.node(Kind.LIST, *(self.node(Kind.GROUP, *row, text="()") for row in rows), text="cases")
+        return self.node(Kind.MATRIX, *(self.node(Kind.GROUP, *row, text="[]") for row in rows))
