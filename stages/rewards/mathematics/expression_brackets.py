@@ -1,4 +1,4 @@
-r"""What stands between brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋, the letters after ∠ and △, matrices and cases."""
+r"""Brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋; the letters after ∠ and △; matrices and cases."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CLOSERS = {"(": ")]", "[": ")]["}
 
 
 class Brackets(Cursor):
-    """The part of the parser that reads brackets and matrices; what they hold is read by `answer`, `sum`, `relation`."""
+    """The part of the parser that reads brackets and matrices; `answer`, `sum` and `relation` read what they hold."""
 
     def answer(self) -> Node:
         raise NotImplementedError
@@ -81,12 +81,13 @@ class Brackets(Cursor):
         r"""A LaTeX group {…}, which shows nothing, or a set \{…\}; { x | x > 5 } is its condition."""
         if self.take(closing):
             return self.node(Kind.SYMBOL, text="∅")
-        bars, self.bars = self.bars, 1
+        builder = opening == "\\{" or self.odd_bars()  # {2|x|} holds no bar that parts
+        bars, self.bars = self.bars, int(builder)
         place = self.at + (3 if self.tokens[self.at + 1] == ("sign", "in") else 1)
         if opening == "\\{" and self.tokens[place : place + 1] == [("sign", ":")]:
             self.tokens[place] = Token("sign", "|")  # { x : x > 5 }
         inside = self.answer()
-        if opening == "\\{" and self.take("|"):
+        if builder and self.take("|"):
             domain = inside.parts[1] if inside.kind == Kind.RELATION and inside.text == "in" else inside
             inside = self.answer()
             self.bars = bars

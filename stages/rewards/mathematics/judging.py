@@ -257,7 +257,7 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
         whole, above, below = int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])
         part = Fraction(above, below) if below else Fraction(0)
         return asked.told(target.value in (whole * part, whole + (part if whole >= 0 else -part)))
-    called = "\\" in given or (not asked.worked and _CALLED.search(given))
+    called = "\\" in given or "≈" in given or (not asked.worked and _CALLED.search(given))
     if not bare and (reason == HEDGE or (reason == UNCLEAR and not called)):
         return Verdict(0.0, f"{reason}: {shorten(given)}")
     node = read(asked.answer)

@@ -168,6 +168,8 @@ def test_letters_that_are_constants_elsewhere_are_statements_of_logic_too() -> N
         ("\\frac{\\partial x}{\\partial y}", "\\frac{\\partial y}{\\partial x}", False),
         ("\\overline{A}", "A^c", True),
         ("f'(3)", "f(3)", False),
+        ("\\frac{2|x|}{3}", "\\frac{2}{3}|x|", True),
+        ("\\{n \\in \\mathbb{Z} \\mid 0 < n < 4\\}", "{n ∈ ℤ | 0 < n < 4}", True),
     ],
 )
 def test_what_has_an_order_or_a_mark_keeps_it(wanted: str, answer: str, same: bool) -> None:
