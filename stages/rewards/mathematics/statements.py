@@ -93,7 +93,7 @@ def same_order(wanted: Node, given: Node) -> bool:
 def _bases(node: Node) -> set[str]:
     """The letters of a formula that are no exponents, as the T of a transpose is one."""
     parts = node.parts[:1] if node.kind == Kind.POWER else node.parts
-    return set().union(*map(_bases, parts)) if parts else symbols(node)
+    return set[str]().union(*map(_bases, parts)) if parts else symbols(node)
 
 
 def _matrix(node: Node) -> _Matrix:
