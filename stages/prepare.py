@@ -78,6 +78,9 @@ class Recipe:
     \boxed{} and those joined to it, else the whole answer."""
     verifier: str = ""
     """math, choice, program, exact, code, or a judge: helpful, safe; empty = the row's own `verifier`, else math."""
+    several: str = later("")
+    """What a list of answers is: any (any one of them is right) or all (the parts of one answer); empty = by its column
+    and verifier, as docs/data.md says."""
     real_answers: list[str] = later([])
     """Golds that are answers here, although they usually say that there is none: `[None, unknown]`."""
     family: str = ""
@@ -104,9 +107,14 @@ class Recipe:
     """Changes which rows `max_rows` chooses, and nothing else."""
 
     def __post_init__(self) -> None:
-        for name, value, known in (("kind", self.kind, tuple(KINDS)), ("split", self.split, SPLITS)):
+        chosen = (
+            ("kind", self.kind, KINDS),
+            ("split", self.split, SPLITS),
+            ("several", self.several, ("", "any", "all")),
+        )
+        for name, value, known in chosen:
             if value not in known:
-                raise RecipeError(f"unknown {name} `{value}`", hint=f"use one of: {', '.join(known)}")
+                raise RecipeError(f"unknown {name} `{value}`", hint=f"use one of: {', '.join(filter(None, known))}")
         if self.verifier and self.verifier not in VERIFIERS:
             raise RecipeError(f"unknown verifier `{self.verifier}`", hint=f"use one of: {', '.join(VERIFIERS)}")
         if not 0.0 <= self.heldout_share <= 1.0:
@@ -261,45 +269,79 @@ def _check_columns(recipe: Recipe, layout: Layout, source: outside.Source, read:
             raise InputError(what, where=recipe.source, hint=layout.hint(name, source.columns))
 
 
-def _gold(value: Any, verifier: str, recipe: Recipe) -> str:
-    """Return the gold that an answer column's value holds; raises Unusable where it holds none, or none that counts."""
-    values = value if isinstance(value, list) else [value]
-    if isinstance(value, list) and not all(isinstance(each, str | int | float | Decimal | None) for each in value):
+def _gold(value: Any, verifier: str, recipe: Recipe) -> list[str]:
+    """Return the golds that an answer column's value holds, of which any one is right: nearly always one.
+
+    Raises Unusable where it holds none, or none that counts.
+    """
+    several = golds.listed(value)
+    values = [value] if several is None else several
+    if not all(isinstance(each, str | int | float | Decimal | None) for each in values):
         raise Unusable("not a text", shown(value))
     if verifier in (*JUDGES, "code"):
-        return (as_text(value) or "").strip()
+        return [(as_text(value) or "").strip()]
+    if not values:
+        raise Unusable("no answer", "an empty list")
+    parts = {"any": False, "all": True, "": golds.are_parts(values, _leaf(recipe), verifier)}[recipe.several]
+    if len(values) == 1 or parts:
+        return [_together([piece for each in values for piece in _pieces(each, recipe)], verifier)]
+    return _any_of(values, verifier, recipe)
+
+
+def _leaf(recipe: Recipe) -> str:
+    """Return the name of the column that holds the gold, without the path to it."""
+    return recipe.columns.get("answer", "answer").rpartition(".")[2]
+
+
+def _pieces(value: Any, recipe: Recipe) -> list[str]:
+    """Return the parts of one answer; raises Unusable for none."""
+    said = as_text(value)
+    if said is None:
+        raise Unusable("no answer", "null")
+    marked = isinstance(value, str) or recipe.answer_pattern
+    pieces = golds.extract(said, recipe.answer_pattern) if marked else [said]
+    if not pieces and not said.strip():
+        raise Unusable("no answer", "an empty text")
+    if not pieces:
+        why = "answer_pattern does not match" if recipe.answer_pattern else "nothing marks it, or a box never closes"
+        raise Unusable("no gold in the answer", why)
+    missing = next((piece for piece in pieces if golds.is_missing(piece, recipe.real_answers)), None)
+    if missing is not None:
+        raise Unusable("no answer", missing)
+    return pieces
+
+
+def _any_of(values: list[Any], verifier: str, recipe: Recipe) -> list[str]:
+    """Return those of several right answers that can be judged, each once; raises what is wrong with the first where
+    none can be."""
     found: list[str] = []
+    faults: list[Unusable] = []
     for each in values:
-        said = as_text(each)
-        if said is None:
-            raise Unusable("no answer", "null")
-        pieces = (
-            golds.extract(said, recipe.answer_pattern) if isinstance(each, str) or recipe.answer_pattern else [said]
-        )
-        if not pieces and not said.strip():
-            raise Unusable("no answer", "an empty text")
-        if not pieces:
-            why = (
-                "answer_pattern does not match" if recipe.answer_pattern else "nothing marks it, or a box never closes"
-            )
-            raise Unusable("no gold in the answer", why)
-        found += pieces
-    missing = next((piece for piece in found if golds.is_missing(piece, recipe.real_answers)), None)
-    if missing is not None or not found:
-        raise Unusable("no answer", missing or "an empty list")
-    return found[0] if len(found) == 1 else _together(list(dict.fromkeys(found)), verifier)
+        try:
+            answer = _together(_pieces(each, recipe), verifier)
+        except Unusable as fault:
+            faults.append(fault)
+            continue
+        if fault := _judged(verifier, answer)[1] if verifier != "program" else "":
+            faults.append(Unusable("gold cannot be judged", fault))
+        elif not any(accuracy.judge(answer, Prompt("", "?", other, verifier)).value == 1.0 for other in found):
+            found.append(answer)
+    if not found:
+        raise faults[0]
+    return found
 
 
 def _together(answers: list[str], verifier: str) -> str:
-    """Return several answers as one: the first where all are equal, else the set of them, where mathematics reads it as
-    that and takes no single one for it. Raises Unusable otherwise: no root is lost, and no alias made a part."""
+    """Return the parts of one answer as one text: the first where all are equal, else the set of them, where its
+    verifier reads it as that and takes no single one for it. Raises Unusable otherwise: no root is lost."""
+    answers = list(dict.fromkeys(answers))
     first = Prompt("", "?", answers[0], verifier)
     if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
         return answers[0]
     joined = Prompt("", "?", ", ".join(answers), verifier)
     words = any(map(mathematics.is_words, answers))
     turned = ", ".join(reversed(answers))
-    read = verifier == "math" and not words and accuracy.check_gold(joined).value == 1.0
+    read = verifier in ("math", "choice") and not words and accuracy.check_gold(joined).value == 1.0
     if (
         read
         and accuracy.judge(turned, joined).value == 1.0

@@ -9,9 +9,11 @@ template's strict format as well, in which only `<answer>` counts: there it is t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 
 from stages.core.contract import Contract
+from stages.core.data import golds
 from stages.core.rows import Prompt
 from stages.core.text import SENTENCE_END, Commitment, format_fault, last_committed
 from stages.rewards import choice, code, mathematics, program
@@ -20,7 +22,7 @@ from stages.rewards.programs import forms
 from stages.rewards.verdict import Example, Verdict, shorten
 
 _SAYS = re.compile(r"(?:the answer is(?!n['’]t)|答案[是为為])\s*[:：]?\s*", re.IGNORECASE)
-_GOLDS = 32  # of a row that has several
+_GOLDS = 256  # of a row that has several
 _WORDS = re.compile(r"(?<![\\A-Za-z])(?![A-J]+(?![^\W\d_]))[^\W\d_]{2,}")
 _CAPITALS = re.compile(r"(?<![A-Za-z])[A-J]{2,10}(?![A-Za-z])")
 _TAIL = 4000  # characters of free text that are searched for an answer nobody marked
@@ -47,10 +49,7 @@ def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged |
         return Verdict(0.0, found.text)
     if row.verifier == "choice":
         found = found._replace(text=choice.unretracted(found, completion, contract))
-    answer = committed(found, row)
-    if answer is None:
-        return Verdict(0.0, "no answer found")
-    return judge(answer, row)
+    return _paid(_judged(committed(found, each), each) for each in _one_each(row))
 
 
 @Reward(
@@ -76,16 +75,7 @@ def judge(answer_text: str, row: Prompt) -> Verdict:
 
     `meta["answers"]`, a list of texts, are golds of which any one is right.
     """
-    accepted = row.meta.get("answers")
-    if isinstance(accepted, list) and accepted and all(isinstance(each, str) for each in accepted):
-        rest = {key: value for key, value in row.meta.items() if key != "answers"}
-        verdicts = [judge(answer_text, replace(row, answer=each, meta=rest)) for each in accepted[:_GOLDS]]
-        return next((verdict for verdict in verdicts if verdict.value == 1.0), verdicts[0])
-    judges = {"math": _math, "choice": _choice, "program": _program, "exact": _exact}
-    chosen = judges.get(row.verifier)
-    if chosen is None:
-        return Verdict(None, f"unknown verifier `{shorten(str(row.verifier))}`")
-    return chosen(said(answer_text), row)
+    return _paid(_judged(answer_text, each) for each in _one_each(row))
 
 
 def said(answer: str) -> str:
@@ -98,12 +88,41 @@ def said(answer: str) -> str:
 
 
 def check_gold(row: Prompt) -> Verdict:
-    """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not."""
+    """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not; of a row
+    with several golds the first that does not pass."""
+    verdicts = [_check_gold(each) for each in _one_each(row)]
+    return next((one for one in verdicts if one.value != 1.0 or one.reason == mathematics.BY_TEXT), verdicts[0])
+
+
+def _check_gold(row: Prompt) -> Verdict:
     if row.verifier == "code":
         fault = forms.read(row).fault
         return Verdict(None, fault) if fault else Verdict(1.0, "tests")
     verdict = mathematics.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
     return judge(row.answer, row) if verdict.value == 1.0 and verdict.reason != mathematics.BY_TEXT else verdict
+
+
+def _one_each(row: Prompt) -> list[Prompt]:
+    """Return a row of several golds, any of which is right, as rows of one each."""
+    if "answers" not in row.meta:
+        return [row]
+    rest = {key: value for key, value in row.meta.items() if key != "answers"}
+    return [replace(row, answer=each, meta=rest) for each in golds.of_row(row.answer, row.meta)[:_GOLDS]]
+
+
+def _paid(verdicts: Iterator[Verdict]) -> Verdict:
+    """Return the first verdict that pays, else the first."""
+    first = next(verdicts)
+    return first if first.value == 1.0 else next((one for one in verdicts if one.value == 1.0), first)
+
+
+def _judged(answer: str | None, row: Prompt) -> Verdict:
+    """Judge an answer, where there is one, by the one gold of a row."""
+    if answer is None:
+        return Verdict(0.0, "no answer found")
+    judges = {"math": _math, "choice": _choice, "program": _program, "exact": _exact}
+    chosen = judges.get(row.verifier)
+    return chosen(said(answer), row) if chosen else Verdict(None, f"unknown verifier `{shorten(str(row.verifier))}`")
 
 
 def committed(found: Commitment, row: Prompt) -> str | None:

@@ -98,8 +98,9 @@ def check_gold(name: str, row: Prompt, options: Mapping[str, Any]) -> Verdict:
     """Say whether the reward can judge a row: 1, or None (the gold cannot be read) or less with the reason, for its own
     gold as the answer."""
     if scoring.needs(name, "gold") and row.verifier != "code":
-        if golds.is_missing(row.answer):
-            return Verdict(None, f"the gold only says that there is no answer: {row.answer}")
+        missing = next(filter(golds.is_missing, golds.of_row(row.answer, row.meta)), None)
+        if missing is not None:
+            return Verdict(None, f"the gold only says that there is no answer: {missing}")
         verdict = accuracy.check_gold(row)
         if verdict.value != 1.0 or verdict.reason == mathematics.BY_TEXT:
             return Verdict(None, verdict.reason) if verdict.value == 1.0 else verdict

@@ -1,7 +1,7 @@
-r"""The gold inside an answer text, and golds that only say that there is none.
+r"""The gold inside an answer text, several golds of one row, and golds that only say that there is none.
 
 A solution or an answer enters; what it commits to leaves, in one piece or, where several boxes belong together, in
-several. A place holder (`proof`, `N/A`, `see solution`, `nan`) is no answer: whoever trains on it teaches the model to
+several. `r1 prepare` and `r1 rewards` read a list of answers by the same rule, which is here. A place holder (`proof`, `N/A`, `see solution`, `nan`) is no answer: whoever trains on it teaches the model to
 say that word.
 """
 
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from stages.core import text
 from stages.core.data.messages import ANSWER_MARKS
-from stages.core.data.values import Unusable
+from stages.core.data.values import Unusable, parsed
 
+OF_PARTS = ("final_answer", "final_answers", "solutions", "roots", "all_answers")
+"""Columns whose list is one answer of several parts (OlympiadBench's roots)."""
 _MARK = re.compile(r"(?<!#)####(?!#)[ \t]*(.*)")
 _HEADING = re.compile(r"^ {0,3}#{1,6} ", re.MULTILINE)
 _OPEN_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -74,6 +77,30 @@ _ABROAD = """
 """
 _OTHERS = frozenset(_ABROAD.split())
 """The same in other languages, without spaces."""
+
+
+def listed(value: Any) -> list[Any] | None:
+    """Return the answers of a value that is a list of them, or a text that holds a list of texts as JSON; None for one
+    answer."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-2:-1] == '"':
+        found = parsed(value)
+        value = found if isinstance(found, list) and all(isinstance(each, str) for each in found) else value
+    return value if isinstance(value, list) else None
+
+
+def are_parts(answers: Sequence[Any], column: str, verifier: str) -> bool:
+    """Say whether several answers are the parts of one, all of them needed: numbers, option letters (a question with
+    several right options) and what stands in a column of `OF_PARTS`. Of other lists of texts any one is right."""
+    return column in OF_PARTS or verifier == "choice" or not all(isinstance(each, str | None) for each in answers)
+
+
+def of_row(answer: str, meta: Mapping[str, Any]) -> list[str]:
+    """Return a row's golds, any one of which is right: its `meta["answers"]` where that is a list of texts, else its
+    answer."""
+    several = meta.get("answers")
+    return (
+        several if isinstance(several, list) and several and all(isinstance(one, str) for one in several) else [answer]
+    )
 
 
 def extract(answer: str, pattern: str = "") -> list[str]:

@@ -71,7 +71,7 @@ class Layout:
             *_SIGNED,
             *_NUMBERED,
             *_NAMED,
-            "label",
+            *("label", "answers"),
         )
         pairs = [name for pair in _PAIRED for name in pair]
         scores = [score.format(side) for score in _SCORES for side in ("chosen", "rejected")]
@@ -148,7 +148,7 @@ class Layout:
             value = columns.at(row, "reward_model.ground_truth")
             if value is ABSENT and talk.response is not None:
                 return messages.parts(talk.response)[1]
-            value = _first(row, ("completion", "output")) if value is ABSENT else value
+            value = _first(row, ("answers", "completion", "output")) if value is ABSENT else value
         if value is ABSENT:
             raise Lacks("answer")
         if messages.is_messages(value):

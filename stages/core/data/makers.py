@@ -46,8 +46,9 @@ class Wishes(NamedTuple):
     max_problem_chars: int
 
 
-Gold = Callable[[Any, str], str]
-"""Reads the value of an answer column for a verifier; raises Unusable where it holds no gold."""
+Gold = Callable[[Any, str], list[str]]
+"""Reads the value of an answer column for a verifier: the golds, any one of which is right; raises Unusable where it
+holds none."""
 
 
 def candidate(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
@@ -83,11 +84,11 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
     if verifier not in VERIFIERS:
         raise Unusable("unknown verifier", f"`{verifier[:60]}`; use one of: {', '.join(VERIFIERS)}")
     try:
-        answer = gold(layout.answer(row, talk), verifier)
+        answers = gold(layout.answer(row, talk), verifier)
     except Lacks:
         if verifier not in (*JUDGES, "code"):
             raise
-        answer = ""  # a judge needs none, and a program has its tests
+        answers = [""]  # a judge needs none, and a program has its tests
     form = text.canonical(talk.problem)
     key = own = digest(form)
     if talk.turns:
@@ -95,16 +96,18 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
     made = Prompt(
         id=_optional(row, layout, "id") or f"{wishes.stem}-{key.hex()[:12]}",
         problem=talk.problem,
-        answer=answer,
+        answer=answers[0],
         verifier=verifier,
         family=wishes.family or _optional(row, layout, "family"),
         split=split_of(own, wishes.heldout_share),
         level=_level(layout.value(row, "level")),
         language=_language(row, layout, wishes, talk.problem),
-        meta=_meta(row, layout) | (_tests(row, talk.problem) if verifier == "code" else {}),
+        meta=_meta(row, layout)
+        | (_tests(row, talk.problem) if verifier == "code" else {})
+        | ({"answers": answers} if len(answers) > 1 else {}),
         turns=talk.turns,
     )
-    return Candidate(raw.where, fields_of(made), key=key[:16], gold=answer, form=form, split=made.split)
+    return Candidate(raw.where, fields_of(made), key=key[:16], gold=" | ".join(answers), form=form, split=made.split)
 
 
 def _conversation(raw: Raw, layout: Layout, wishes: Wishes, _: Gold) -> Candidate:

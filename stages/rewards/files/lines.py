@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
+from stages.core.data import golds
 from stages.rewards.programs import forms
 from stages.rewards.verdict import Verdict, shorten
 
@@ -81,14 +82,16 @@ def _row(given: dict[str, Any]) -> Asked:
     for key, value in given.items():
         if key not in _OWN:
             meta.setdefault(key, value)
-    answer = given.get("answer")
-    if isinstance(answer, list):  # any of them is right
-        meta.setdefault("answers", [_text(each) for each in answer])
-        answer = answer[0]
-    answer = _text(answer)
     row = {key: given[key] for key in _TEXTS if given.get(key) is not None}
-    row = {"problem": "", "language": "", **row, "id": str(name), "answer": answer, "meta": meta}
-    row.setdefault("verifier", _verifier(meta, answer))
+    listed = golds.listed(given.get("answer"))
+    answers = [_text(each) for each in listed or [given.get("answer")]]
+    verifier = row.get("verifier") or _verifier(meta, answers[0])
+    row = {"problem": "", "language": "", **row, "id": str(name), "answer": answers[0], "meta": meta}
+    row["verifier"] = verifier
+    if listed and golds.are_parts(listed, "answer", verifier):
+        row["answer"] = ", ".join(answers)
+    elif len(answers) > 1:
+        meta.setdefault("answers", answers)
     said = row["language"].lower()
     if said in _PROGRAMMING or (row["verifier"] == "code" and not _SPOKEN.fullmatch(said)):
         # what the program is written in, and no word about its thinking

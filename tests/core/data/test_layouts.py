@@ -29,7 +29,7 @@ def shared(*turns: str) -> list[Row]:
 
 def made(kind: str, row: Row, columns: dict[str, str] | None = None, verifier: str = "") -> Candidate:
     wishes = makers.Wishes(kind, "x", verifier, "", "", heldout_share=0.1, max_problem_chars=0)
-    gold = lambda value, _: as_text(value) or ""  # noqa: E731
+    gold = lambda value, _: [as_text(value) or ""]  # noqa: E731
     return makers.candidate(Raw("x.jsonl:1", row), Layout(kind, columns or {}), wishes, gold)
 
 

@@ -273,3 +273,24 @@ def test_what_another_job_left_is_not_taken_up(tmp_path: Path) -> None:
     (tmp_path / ".out.jsonl.partial.json").write_text('"another"')
     stream_file.score(Job(rewards=("format",), workers=1), source, target, lambda _: None)
     assert [json.loads(one)["reward"] for one in target.read_bytes().splitlines()] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("row", "paid"),
+    [
+        ({"answer": ["17", "18"]}, {"17": 1.0, "18": 1.0, "17 or 18": 0.0, "19": 0.0}),
+        ({"answer": '["17", "18"]'}, {"17": 1.0, "18": 1.0}),
+        ({"answer": ["New York", "NYC"], "verifier": "exact"}, {"NYC": 1.0, "York": 0.0}),
+        ({"answer": [17, 18]}, {"17": 0.0, "17, 18": 1.0, "18 and 17": 1.0}),
+        ({"answer": [17]}, {"17": 1.0}),
+        ({"answer": "[17, 18]"}, {"[17,18]": 1.0, "17": 0.0}),
+    ],
+)
+def test_a_list_of_answers_means_what_it_means_to_prepare(row: dict[str, Any], paid: dict[str, float]) -> None:
+    asked = "".join(json.dumps({"id": said, "completion": f"\\boxed{{{said}}}", **row}) + "\n" for said in paid)
+    assert {one["id"]: one["reward"] for one in scored(asked.encode(), "accuracy")[0]} == paid
+
+
+def test_an_answer_that_nothing_marks_is_looked_for_by_every_gold() -> None:
+    row = {"id": 1, "completion": "It has two halves, so we get 1/2.", "answer": ["one half of it", "1/2"]}
+    assert scored(json.dumps(row).encode(), "accuracy")[0][0]["reward"] == 1.0
