@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from stages.core.data.values import as_object_of, doubled
 from stages.core.errors import InputError, MissingError
 
 RULES = ("math", "choice", "program", "exact", "code")
@@ -172,11 +173,13 @@ _HALF = re.compile(r"\\u[dD][89a-fA-F]")
 def parse_row(line: str, where: str, kind: Any = Prompt) -> Any:
     """One JSON line -> a row of `kind`; raises InputError at `where` for what is no JSON or a wrong or absent field."""
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=as_object_of)
     except (ValueError, RecursionError) as error:
         raise InputError(f"this line is not JSON ({error})", where=where, hint=_hint(kind)) from error
     if not isinstance(row, dict):
         raise InputError("this line is JSON but not an object", where=where, hint=_hint(kind))
+    if name := doubled(row):
+        raise InputError(f"the row names `{name}` twice", where=where, hint="give each value its own name")
     if _HALF.search(line):
         try:
             json.dumps(row, ensure_ascii=False).encode()

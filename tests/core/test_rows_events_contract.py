@@ -33,6 +33,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         ("{not json", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[1]", "not an object"),
+        ('{"id": "a", "meta": {"x": [{"y": 1, "y": 2}]}}', "names `y` twice"),
         ('{"id": "a", "problem": "p", "verifier": "math"}', "lacks `answer`"),
         ('{"id": "a", "problem": "p", "answer": 4, "verifier": "math"}', "`answer` should be text, not 4"),
         ('{"id": "a", "problem": "p", "answer": "4", "verifier": "maths"}', "unknown verifier `maths`"),

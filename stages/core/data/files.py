@@ -21,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from stages.core.data.values import Unreadable
+from stages.core.data.values import Doubled, Unreadable, as_object_of, doubled, twice
 from stages.core.errors import InputError
 
 AT_ONCE = 1000
@@ -103,11 +103,11 @@ def rows(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> It
         names = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSIONS else path.name
         with _unpacked(path, start) as stream:
             if names.lower().endswith((".csv", ".tsv")):
-                yield from _csv_rows(stream, label, columns)
+                yield from _csv_rows(stream, label, columns, wanted)
             elif _is_document(head.removeprefix(b"\xef\xbb\xbf")):
-                yield from _document_rows(stream, label, columns)
+                yield from _document_rows(stream, label, columns, wanted)
             else:
-                yield from _line_rows(stream, label, columns)
+                yield from _line_rows(stream, label, columns, wanted)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         what = f"this file cannot be read to its end ({error})"
         raise InputError(what, where=label, hint="get the file again: it may be cut off") from error
@@ -128,26 +128,8 @@ def _plain_number(digits: str) -> int | Decimal:
     return int(digits) if len(digits) < 4000 else Decimal(digits)  # Python's own limit is 4,300 digits
 
 
-class _Doubled(dict[str, Any]):
-    """An object in which a name stands twice: which of its values is meant cannot be told."""
-
-    name = ""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        found = _Doubled(found)
-        found.name = _double([name for name, _ in pairs])
-    return found
-
-
-def _double(names: list[str]) -> str:
-    return next((name for at, name in enumerate(names) if name and name in names[:at]), "")
-
-
-_JSON = json.JSONDecoder(parse_float=Decimal, strict=False, object_pairs_hook=_object)
-_LONG = json.JSONDecoder(parse_float=Decimal, parse_int=_plain_number, strict=False, object_pairs_hook=_object)
+_JSON = json.JSONDecoder(parse_float=Decimal, strict=False, object_pairs_hook=as_object_of)
+_LONG = json.JSONDecoder(parse_float=Decimal, parse_int=_plain_number, strict=False, object_pairs_hook=as_object_of)
 
 
 def _loaded(text: str) -> Any:
@@ -179,7 +161,7 @@ def _is_document(head: bytes) -> bool:
         return False
 
 
-def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
     for number, line in enumerate(stream, start=1):
         if line.isspace():
             continue
@@ -189,24 +171,31 @@ def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Itera
         except UnicodeDecodeError as error:
             yield Raw(where, {}, "not UTF-8 text", f"byte {error.start}: save the file as UTF-8")
             continue
-        yield _raw(where, row, columns)
+        yield _raw(where, row, columns, wanted)
 
 
-def _raw(where: str, row: Any, columns: dict[str, None]) -> Raw:
-    if isinstance(row, _Doubled):
-        return Raw(where, {}, "a name stands twice", f"`{row.name}`")
+def _raw(where: str, row: Any, columns: dict[str, None], wanted: Wanted) -> Raw:
     if isinstance(row, list) and any(isinstance(part, dict) for part in row):  # a path names its parts by their places
         row = {str(place): value for place, value in enumerate(row)}
     if isinstance(row, dict):
         if row.keys() - columns.keys():
             columns.update(dict.fromkeys(map(str, row)))
+        if name := _doubled(row, wanted):
+            return Raw(where, {}, "a name stands twice", f"`{name}`")
         return Raw(where, row)
     if isinstance(row, _Broken):
         return Raw(where, {}, "not JSON", row.why)
     return Raw(where, {}, "not an object", "a row is a JSON object: names and their values")
 
 
-def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+def _doubled(row: dict[str, Any], wanted: Wanted) -> str:
+    """Return a name that stands twice where it matters: among the columns that are read, or inside one of them."""
+    own = [name for name in row.names if wanted(name)] if isinstance(row, Doubled) else []
+    inside = (value for name, value in row.items() if isinstance(value, dict | list) and wanted(name))
+    return own[0] if own else next(filter(None, map(doubled, inside)), "")
+
+
+def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
     """The objects of an array, or objects that follow each other; an object that only wraps the rows is opened."""
     number = 0
     with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape") as file:
@@ -217,7 +206,7 @@ def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> I
                 raise InputError("this file keeps its rows column by column", where=label, hint=hint)
             for row in [value] if inside is None else inside:
                 number += 1
-                yield _raw(f"{label}:{number}", row, columns)
+                yield _raw(f"{label}:{number}", row, columns, wanted)
 
 
 def _values(file: IO[str]) -> Iterator[Any]:
@@ -272,7 +261,7 @@ def _wrapped(value: Any) -> list[Any] | None:
     )
 
 
-def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterator[Raw]:
+def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
     """Rows under a header; every value is the text that stands there, an empty one is none."""
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
@@ -281,7 +270,7 @@ def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None]) -> Iterat
             marks = {mark: opening.count(mark) for mark in ("\t", ";", ",")}
             mark = "," if marks[","] else max(marks, key=lambda each: marks[each])
             header = next(csv.reader([opening], delimiter=mark), [])
-            if double := _double(header):
+            if double := next((name for name in twice(header) if name and wanted(name)), ""):
                 hint = f"give each column its own name in the first line: {mark.join(header)[:120]}"
                 raise InputError(f"two columns are called `{double}`", where=label, hint=hint)
             columns.update(dict.fromkeys(header))

@@ -1,8 +1,8 @@
 r"""The gold inside an answer text, several golds of one row, and golds that only say that there is none.
 
 A solution or an answer enters; what it commits to leaves, in one piece or, where several boxes belong together, in
-several. `r1 prepare` and `r1 rewards` read a list of answers by the same rule, which is here. A place holder (`proof`, `N/A`, `see solution`, `nan`) is no answer: whoever trains on it teaches the model to
-say that word.
+several. A list of answers is read by one rule, which is here, in `r1 prepare` and in `r1 rewards`. A place holder
+(`proof`, `N/A`, `see solution`, `nan`) is no answer: whoever trains on it teaches the model to say that word.
 """
 
 from __future__ import annotations
@@ -35,6 +35,13 @@ _VARY = (
 )
 _PHRASES = re.compile(
     rf"{_SEE}|{_VARY}"
+    r"|#(?:ref|value|error|name|num|null|div/0)\??|object object|(?:missing|no|empty|null) (?:value|data|entry|content)"
+    r"|(?:to be|not yet|none|not) (?:determined|announced|added|given|stated|supplied|recorded|yet)|coming soon|pending"
+    r"|(?:(?:insert|enter) )?(?:your|the|an?) answer(?: (?:here|goes here))?|(?:answer )?placeholder|no ans|unk"
+    r"|left (?:as an exercise|(?:to|for) the reader)(?: (?:to|for) the reader)?"
+    r"|(?:答案|证明|證明|解答|解析|过程|過程|具体|具體)?(?:请|請)?(?:详|詳|参|參|看)?(?:见|見|如)"
+    r"(?:上|下|上文|下文|[上下附]?[图圖](?:所示)?|解析|解答|答案|证明|證明|详解|詳解|(?:解析|解答|证明|證明)?[过過]程)"
+    r"|无|無|不适用|不適用|待定|待补充|未给出|未提供|暂缺|[证證]明?过?程?略"
     r"|(?:the |a )?proofs?(?: (?:is )?(?:omitted|completed?|required|needed|only|problem|question|above|below))?"
     r"|(?:to )?(?:prove|be proved|be proven)(?: it| that)?|proved|proven|q ?e ?d"
     r"|(?:(?:the|an) )?(?:final )?answers? (?:is |was )?not (?:found|given|provided|available|known|applicable)"
@@ -42,7 +49,7 @@ _PHRASES = re.compile(
     r"(?: (?:is |was )?(?:given|provided|available|found|needed|required))?"
     r"|not (?:found|available|applicable|provided|given|specified|known|sure|answered)"
     r"|n ?/ ?a|notfound|notavailable|nan|null|none|undef|unknown|unanswered|unspecified|missing|omitted"
-    r"|tbd|tba|todo|placeholder|no response|no output|idk|i (?:don t|do not) know|solution(?: omitted)?"
+    r"|tbd|tba|todo|no response|no output|idk|i (?:don t|do not) know|solution(?: omitted)?"
 )
 _LEAD = re.compile(
     r"[\s*_$]{0,8}"
@@ -73,6 +80,8 @@ _ABROAD = """
     nãoencontrado dimostrazione dimostrare vedisoluzione nessunarisposta sconosciuto beweis zubeweisen siehelösung
     siehelosung keineantwort unbekannt keineangabe bewijs zieoplossing geenantwoord onbekend dowód brakodpowiedzi
     nieznane důkaz bevis kanıt ispat cevapyok bilinmiyor chứngminh khôngcóđápán xemlờigiải برهان إثبات لايوجدجواب
+    해설참고 풀이참고 смотрирешение неуказано неуказан нетданных sansréponse voircorrigé nonrenseigné 証明は省略
+    模範解答なし 解答参照 解説参照 暂无解析 解析略 过程略 siehebuch
     הוכחה איןתשובה प्रमाण सिद्धकरें अज्ञात พิสูจน์ ไม่มีคำตอบ bukti tidakadajawaban απόδειξη
 """
 _OTHERS = frozenset(_ABROAD.split())
@@ -83,7 +92,10 @@ def listed(value: Any) -> list[Any] | None:
     """Return the answers of a value that is a list of them, or a text that holds a list of texts as JSON; None for one
     answer."""
     if isinstance(value, str) and value.lstrip()[:1] == "[" and value.rstrip()[-2:-1] == '"':
-        found = parsed(value)
+        try:
+            found = parsed(value)
+        except Unusable:
+            return None
         value = found if isinstance(found, list) and all(isinstance(each, str) for each in found) else value
     return value if isinstance(value, list) else None
 

@@ -55,8 +55,8 @@ def candidate(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate
     """Return an outside row as one of ours, or as what cannot be used, with the reason."""
     if raw.fault:
         return Candidate(raw.where, {}, raw.fault, raw.detail)
-    layout.meet(raw.row)
     try:
+        layout.meet(raw.row)
         made = _MAKERS[wishes.kind](raw, layout, wishes, gold)
     except Unusable as fault:
         if isinstance(fault, Lacks):
@@ -192,8 +192,9 @@ def _known(row: dict[str, Any], layout: Layout) -> dict[str, str]:
     """What can be told of a row that is left out."""
     found = {}
     for name in ("id", "problem", "answer"):
-        value = layout.value(row, name)
+        value: Any = None
         try:
+            value = layout.value(row, name)
             found[name] = "" if value is ABSENT else as_text(value) or ""
         except Unusable:
             found[name] = shown(value)

@@ -12,6 +12,8 @@ import base64
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -95,12 +97,50 @@ def as_object(value: Any) -> dict[str, Any]:
     return {} if value in (None, "", []) else {"value": value}
 
 
+class Doubled(dict[str, Any]):
+    """An object in which a name stands twice: which of its values is meant cannot be told."""
+
+    names: Sequence[str] = ()
+    """Those names."""
+
+
+def as_object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the pairs of a JSON object as one, for `object_pairs_hook`; `doubled` finds a name that stands twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        found = Doubled(found)
+        found.names = twice([name for name, _ in pairs])
+    return found
+
+
+def twice(names: Sequence[str]) -> list[str]:
+    """Return the names that stand twice."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def doubled(value: Any) -> str:
+    """Return a name that stands twice in an object of a value, however deep, "" for none."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Doubled):
+            return each.names[0]
+        if isinstance(each, dict | list):
+            waiting += [
+                one for one in (each.values() if isinstance(each, dict) else each) if isinstance(one, dict | list)
+            ]
+    return ""
+
+
 def parsed(text: str) -> Any:
-    """Return what a text holds as JSON, or the text itself."""
+    """Return what a text holds as JSON, or the text itself; raises Unusable where a name stands twice in an object."""
     try:
-        return json.loads(text)
+        found = json.loads(text, object_pairs_hook=as_object_of)
     except (ValueError, RecursionError):
         return text
+    if name := doubled(found):
+        raise Unusable("a name stands twice", f"`{name}`")
+    return found
 
 
 def kind_of(value: Any) -> str:

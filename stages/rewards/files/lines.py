@@ -17,6 +17,7 @@ from typing import Any
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.data import golds
+from stages.core.data.values import as_object_of, doubled
 from stages.rewards.programs import forms
 from stages.rewards.verdict import Verdict, shorten
 
@@ -61,13 +62,15 @@ def read(line: bytes | None, *, completions: bool = True) -> Asked:
     if not line.strip():
         return Asked(None, "the line is empty")
     try:
-        given = json.loads(line.decode("utf-8"))
+        given = json.loads(line.decode("utf-8"), object_pairs_hook=as_object_of)
     except UnicodeDecodeError:
         return Asked(None, "the line is not UTF-8 text")
     except (ValueError, RecursionError) as error:
         return Asked(None, f"the line is not JSON ({shorten(str(error), 80)})")
     if not isinstance(given, dict):
         return Asked(None, "the line is JSON but not an object")
+    if name := doubled(given):
+        return Asked(given["id"] if _is_name(given.get("id")) else None, f"`{shorten(name)}` stands twice")
     return _row(given if completions else {"completion": "", **given})
 
 

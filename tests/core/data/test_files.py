@@ -184,6 +184,18 @@ def test_a_name_that_stands_twice_is_told_and_no_value_of_it_is_chosen(tmp_path:
     assert read(tmp_path / "blank.csv")[0].row["a"] == "1"
 
 
+def test_a_name_that_stands_twice_matters_as_deep_as_it_is_read_and_no_further(tmp_path: Path) -> None:
+    rows = ['{"a": {"b": {"c": 1, "c": 2}}}', '{"a": [[{"d": 1, "d": 1}]]}', '{"a": 1, "x": 1, "x": 2}']
+    rows += ['{"a": 1, "x": {"y": 1, "y": 2}}', '[{"e": 1, "e": 2}]']
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    (tmp_path / "b.json").write_text(f'{{"data": [{", ".join(rows[:4])}]}}')
+    for name in ("a.jsonl", "b.json"):
+        found = read(tmp_path / name, lambda name: name in ("a", "0"))
+        assert [raw.detail for raw in found] == ["`c`", "`d`", "", "", "`e`"][: len(found)] and len(found) >= 4
+    (tmp_path / "a.csv").write_text("a,b,b\n1,2,3\n")
+    assert read(tmp_path / "a.csv", lambda name: name == "a")[0].row["a"] == "1"
+
+
 def test_a_row_of_several_lines_is_where_it_begins(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('a,b\n1,"x\ny"\n2,3\n4,"never\nends\n')
     found = read(tmp_path / "a.csv")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stages.core.data.values import Unreadable, Unusable, as_json, as_object, as_text
+from stages.core.data.values import Unreadable, Unusable, as_json, as_object, as_text, parsed
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,10 @@ def test_facts_that_are_no_object_are_not_lost() -> None:
     assert as_object('{"a": 1}') == {"a": 1} and as_object([("a", 1)]) == {"a": 1}
     assert as_object("geometry") == {"value": "geometry"} and as_object([1, 2]) == {"value": [1, 2]}
     assert as_object(None) == as_object("") == {}
+
+
+def test_a_text_of_json_in_which_a_name_stands_twice_cannot_be_used() -> None:
+    assert parsed('{"a": 1}') == {"a": 1} and parsed('{"a": 1, "a": 2} is') == '{"a": 1, "a": 2} is'
+    for text in ('{"a": 1, "a": 2}', '[{"b": [{"a": 1, "a": 1}]}]'):
+        with pytest.raises(Unusable, match="a name stands twice"):
+            parsed(text)

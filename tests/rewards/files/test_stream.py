@@ -65,6 +65,7 @@ NASTY = {
     b"\x00": "the line is not JSON",
     b"null": "the line is JSON but not an object",
     b"[1]": "the line is JSON but not an object",
+    b'{"id": 1, "completion": "", "answer": "1", "answer": "2"}': "`answer` stands twice",
     b"{}": "the row lacks `id`",
     b'{"id": null, "completion": ""}': "`id` should be text or a number",
     b'{"id": NaN, "completion": ""}': "`id` should be text or a number",
