@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Conversations, Draft, Endpoint, Model, Prompts, Rollouts
+from stages.core.artifact import Artifact, Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.data import contamination, mixing, rewriting, yields
 from stages.core.errors import InputError, RecipeError
 from stages.core.language import readable
@@ -96,6 +96,11 @@ class Inputs:
     """The generative judge: is asked where no rule can compare an answer with the reference."""
     rewriter: Model | Endpoint | None = None
     """The model that `rewriter: model` asks."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Conversations
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -64,6 +64,11 @@ class Recipe(Distillation, templates.Asked):
         _check(self)
 
 
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Model
+
+
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Train the student and write it under `work.path`.
 

@@ -21,7 +21,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import text
-from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Scores
+from stages.core.artifact import Artifact, Draft, Endpoint, Judge, Model, Prompts, Scores
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError, StageError
 from stages.core.judged import Judged
@@ -98,6 +98,11 @@ class Inputs:
     """Learned judge behind the reward `helpful`."""
     safe: Judge | None = None
     """Learned judge behind the reward `safe`."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Scores
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Divergence, Draft, Model, Prompts
+from stages.core.artifact import Artifact, Divergence, Draft, Model, Prompts
 from stages.core.errors import ContractError
 from stages.core.recipe.parts import Sampled
 from stages.core.recipe.ranges import Rule, above_zero, at_least, check
@@ -67,6 +67,11 @@ class Inputs:
     """What it is compared with: p, or π_ref. It must share the policy's tokenizer."""
     prompts: Prompts
     """What the policy is asked."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Divergence
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Conversations, Draft, Logprobs, Model
+from stages.core.artifact import Artifact, Conversations, Draft, Logprobs, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation, students
 from stages.core.data.imitation import Example
@@ -66,6 +66,11 @@ class Inputs:
     """The traces, the teacher's own as a rule."""
     student: Model | None = None
     """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Logprobs
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core import text
-from stages.core.artifact import Draft, Endpoint, Model, Preferences, Rollouts
+from stages.core.artifact import Artifact, Draft, Endpoint, Model, Preferences, Rollouts
 from stages.core.contract import Contract
 from stages.core.data import labelling, pairing, yields
 from stages.core.errors import InputError, StageError
@@ -97,6 +97,11 @@ class Case:
 Figures = dict[str, Any]
 Judgements = list[tuple[float, ...] | None]
 """The answers to the queries of one case: a score for each of its responses; None where none could be read."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Preferences
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

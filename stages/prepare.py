@@ -143,6 +143,11 @@ class Inputs:
     """Evaluation prompts that no problem may share an n-gram with."""
 
 
+def kind_of(recipe: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that a recipe makes."""
+    return KINDS[recipe.kind]
+
+
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Turn the source into checked rows; raises InputError for a column that no row has, or if no row is left."""
     identified = identity(recipe)
@@ -182,7 +187,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("warning", text=warning)
     tables = {"dropped": dropped, "families": dict(tally.families)}
     tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
-    return Draft(KINDS[recipe.kind], {"rows_read": read, **figures, **tables, **identified})
+    return Draft(kind_of(recipe), {"rows_read": read, **figures, **tables, **identified})
 
 
 def _nothing(recipe: Recipe, folder: Path, read: int, dropped: dict[str, int]) -> InputError:

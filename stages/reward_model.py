@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from stages.core.artifact import Draft, Judge, Model, Preferences
+from stages.core.artifact import Artifact, Draft, Judge, Model, Preferences
 from stages.core.contract import Contract
 from stages.core.errors import InputError, StageError
 from stages.core.recipe import ranges
@@ -67,6 +67,11 @@ class Inputs:
     """What the judge starts from; it keeps this architecture and tokenizer."""
     preferences: Preferences
     """Pairs make a helpful judge, labelled responses a safe one."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Judge
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Draft, Judge, Model, Prompts
+from stages.core.artifact import Artifact, Draft, Judge, Model, Prompts
 from stages.core.contract import Contract
 from stages.core.encoding import Reader, naming
 from stages.core.errors import InputError, RecipeError
@@ -63,6 +63,11 @@ class Inputs:
     """Gives the reward `helpful`."""
     safe: Judge | None = None
     """Gives the reward `safe`."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Model
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

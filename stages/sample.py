@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from stages.core.artifact import Draft, Endpoint, Judge, Model, Prompts, Rollouts
+from stages.core.artifact import Artifact, Draft, Endpoint, Judge, Model, Prompts, Rollouts
 from stages.core.errors import StageError
 from stages.core.recipe.parts import RewardOptions, Sampled
 from stages.core.recipe.ranges import Rule, above_zero, at_least, check
@@ -71,6 +71,11 @@ class Inputs:
     """Scores prompts of the verifier `helpful` under the reward of that name."""
     safe: Judge | None = None
     """Scores prompts of the verifier `safe` under the reward of that name."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Rollouts
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

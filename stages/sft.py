@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.core.artifact import Conversations, Draft, Model
+from stages.core.artifact import Artifact, Conversations, Draft, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation
 from stages.core.recipe.parts import Tuning, taken
@@ -48,6 +48,11 @@ class Inputs:
     """The model to start from."""
     conversations: Conversations
     """What is imitated."""
+
+
+def kind_of(_: Recipe) -> type[Artifact]:
+    """Return the kind of artifact that this stage makes."""
+    return Model
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -34,4 +34,5 @@ def test_a_room_has_version_recipe_inputs_and_run(stage: str) -> None:
     for name, hint in typing.get_type_hints(module.Inputs).items():
         kinds = [kind for kind in typing.get_args(hint) or (hint,) if kind is not type(None)]
         assert all(issubclass(kind, Artifact) for kind in kinds), f"{stage}: input {name} is no artifact kind"
+    assert list(inspect.signature(module.kind_of).parameters), f"{stage}: a plan must know what it makes"
     assert all(each.kw_only for each in fields(module.Recipe)), f"{stage}: a recipe is written by key"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from stages.core.artifact import Artifact
 from stages.core.errors import UnreachableError
 from stages.core.fingerprint import completed
-from stages.core.recipe.loading import Loaded
+from stages.core.recipe.loading import Loaded, output_kind
 from stages.core.run.runner import Resolved, resolve
 from stages.core.run.sources import Identity
 from stages.core.storage.store import Store, flatten, parse_address
@@ -54,7 +54,10 @@ def plan(nodes: Sequence[Loaded], store: Store) -> list[Step]:
 
 
 def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
-    known = resolve(node, store, {name: Identity(step.address, step.fingerprint) for name, step in earlier.items()})
+    before = {
+        name: Identity(step.address, step.fingerprint, made=output_kind(step.node)) for name, step in earlier.items()
+    }
+    known = resolve(node, store, before)
     print_ = known.fingerprint
     twin = next((step for step in earlier.values() if print_ and step.fingerprint == print_), None)
     if twin is not None:

@@ -17,7 +17,7 @@ from stages.core.artifact import Artifact, Draft, Model, Record
 from stages.core.contract import Contract
 from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
-from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
+from stages.core.recipe.loading import Loaded, input_kinds, output_kind, resolved, shown_path, stage_module
 from stages.core.run import provenance, sources
 from stages.core.run.events import Events, Listener
 from stages.core.run.runtime import Runtime
@@ -84,9 +84,9 @@ def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch:
             found = Identity.of(sources.resolve(text, wanted.kinds, store, endpoint=node.runtime.endpoint))
         else:
             found = sources.identity(text, wanted.kinds, store)
-        inputs[key], artifact = found, found.artifact
-        if artifact is not None and artifact.kind not in (kind.kind for kind in wanted.kinds):
-            what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {artifact.kind}"
+        inputs[key] = found
+        if found.kind and found.kind not in (kind.kind for kind in wanted.kinds):
+            what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {found.kind}"
             raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
     module = stage_module(node.stage)
     # A stage whose recipe names outside files tells what they really are.
@@ -173,6 +173,10 @@ def _check_draft(draft: object, node: Loaded, folder: Path) -> None:
     if not isinstance(draft, Draft):
         hint = "a stage returns Draft(kind, metrics)"
         raise StageError(f"the stage `{node.stage}` returned {type(draft).__name__}", hint=hint)
+    promised = output_kind(node)
+    if promised not in (None, draft.kind):
+        what = f"the stage `{node.stage}` made {draft.kind.kind}, and its `kind_of` says {promised.kind}"
+        raise StageError(what, hint="both must name one kind")
     if issubclass(draft.kind, Model):
         Contract.read(folder / "contract.json").check(needs_tags=False)
 

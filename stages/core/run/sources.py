@@ -57,6 +57,14 @@ class Identity:
     """None = unknown until fetched."""
     artifact: Artifact | None = None
     """The sealed artifact, when it is already in the store."""
+    made: type[Artifact] | None = None
+    """The kind that an earlier node will make; None where that is not known."""
+
+    @property
+    def kind(self) -> str:
+        """What kind of artifact it is or will be; empty where that is not known."""
+        known = self.artifact or self.made
+        return known.kind if known else ""
 
     @classmethod
     def of(cls, artifact: Artifact) -> Identity:

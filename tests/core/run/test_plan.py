@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.core.errors import MissingError, RecipeError
+from stages.core.artifact import Scores
+from stages.core.errors import InputError, MissingError, RecipeError, StageError
 from stages.core.fingerprint import later
 from stages.core.recipe.loading import Loaded, load, load_pipeline
 from stages.core.run.plan import plan
@@ -162,3 +163,25 @@ def test_a_later_key_is_no_reason_until_it_changes(
     monkeypatch.setattr(toy_make, "Recipe", Recipe)
     assert _words(load_pipeline(pipeline), store)[0] == "train  reuse @1"
     assert _words(load_pipeline(pipeline, ["train.cap=3"]), store)[0] == "train  build @2  (cap 2.0 → 3.0)"
+
+
+def test_a_node_of_the_wrong_kind_is_refused_before_anything_is_built(tmp_path: Path, store: Store) -> None:
+    (tmp_path / "x.jsonl").write_text('{"problem": "1+1?", "answer": "2"}\n')
+    text = "nodes:\n  rows: {stage: prepare, recipe: {source: ./x.jsonl}}\n  more: {stage: prepare, recipe: {source: "
+    (tmp_path / "p.yaml").write_text(
+        text.replace("./", f"{tmp_path}/") + f"{tmp_path}/x.jsonl}}, inputs: {{against: rows}}}}\n"
+    )
+    assert [step.action for step in plan(load_pipeline(tmp_path / "p.yaml"), store)] == ["build", "build"]
+    for kind in ("conversations", "preferences"):
+        with pytest.raises(InputError, match=f"takes prompts as `against`, and `rows` gives {kind}") as caught:
+            plan(load_pipeline(tmp_path / "p.yaml", [f"rows.kind={kind}"]), store)
+        assert caught.value.where.endswith("p.yaml:3")
+
+
+def test_a_stage_that_makes_another_kind_than_it_says_seals_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy_make, "kind_of", lambda _: Scores, raising=False)
+    with pytest.raises(StageError, match="made prompts, and its `kind_of` says scores"):
+        run_nodes([load(None, "make")], store)
+    assert store.all() == []
