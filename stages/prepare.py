@@ -78,6 +78,9 @@ class Recipe:
     \boxed{} and those joined to it, else the whole answer."""
     verifier: str = ""
     """math, choice, program, exact, code, or a judge: helpful, safe; empty = the row's own `verifier`, else math."""
+    options: bool = later(True)
+    """Put the options of a multiple-choice row into its problem as lines `A. …`, and its letter as the gold; false =
+    leave both as they are."""
     several: str = later("")
     """What a list of answers is: any (any one of them is right) or all (the parts of one answer); empty = by its column
     and verifier, as docs/data.md says."""
@@ -170,6 +173,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         *(recipe.kind, name, recipe.verifier, recipe.family, recipe.language),
         heldout_share=recipe.heldout_share,
         max_problem_chars=recipe.max_problem_chars,
+        options=recipe.options,
     )
     with Sifter(work.scratch / "rows", dedupe=recipe.dedupe, conflict=_CONFLICTS[recipe.kind], **drawn) as sifter:
         for read, raw in enumerate(source.rows(layout.wanted), start=1):

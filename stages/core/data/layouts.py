@@ -11,20 +11,21 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from stages.core.data import columns, messages
+from stages.core.data import columns, messages, options
 from stages.core.data.columns import ABSENT
 from stages.core.data.messages import Message, Talk
+from stages.core.data.sifting import digest
 from stages.core.data.values import Unusable, parsed
 from stages.core.rows import TEST_FIELDS
 
 FIELDS = {
-    "prompts": ("id", "problem", "answer", "verifier", "family", "split", "level", "language", "meta"),
+    "prompts": ("id", "problem", "answer", "options", "verifier", "family", "split", "level", "language", "meta"),
     "conversations": ("id", "problem", "reasoning", "summary", "language", "family", "source", "meta"),
     "preferences": ("id", "problem", "chosen", "rejected", "margin", "language", "family"),
 }
 """What may be mapped for each kind, besides `messages` and `system`."""
 _MESSAGES = ("messages", "conversations", "conversation")
-_PROBLEMS = ("prompt", "question", "query", "input")
+_PROBLEMS = ("prompt", "question", "query", "input", "question_stem", "Question")
 _RESPONSES = ("response", "completion", "output", "generated_solution", "solution", "answer")
 _SYSTEMS = ("system", "system_prompt")
 _PAIRED = tuple(
@@ -72,6 +73,7 @@ class Layout:
             *_NUMBERED,
             *_NAMED,
             *("label", "answers"),
+            *(options.COLUMNS if kind == "prompts" else ()),
         )
         pairs = [name for pair in _PAIRED for name in pair]
         scores = [score.format(side) for score in _SCORES for side in ("chosen", "rejected")]
@@ -154,6 +156,19 @@ class Layout:
         if messages.is_messages(value):
             return messages.parts(_last_answer(value))[1]
         return _inside(value, self.mapped.get("answer", "answer")) if isinstance(value, dict) else value
+
+    def lettered(self, row: dict[str, Any], talk: Talk) -> tuple[str, str] | None:
+        """Return a multiple-choice row's problem with its options and the right letter; None for any other row."""
+        named = self.value(row, "options")
+        found = options.of_row(row, None if named is ABSENT else named, lambda each: digest(f"{talk.problem}\0{each}"))
+        if found is None:
+            return None
+        given = [self.value(row, "answer"), *(row.get(name) for name in options.KEYS if "answer" not in self.mapped)]
+        letter = next(filter(None, map(found.letter, given)), "")
+        if not letter or found.shown_in(talk.problem):
+            return (talk.problem, letter) if letter else None
+        passage = "" if "problem" in self.mapped else _first_text(row, options.PASSAGES)
+        return "\n\n".join(filter(None, (passage, talk.problem, found.lines()))), letter
 
     def compared(self, row: dict[str, Any]) -> tuple[Talk, str, str, float]:
         """Return the problem, the better response, the worse one, and by how much.

@@ -44,6 +44,8 @@ class Wishes(NamedTuple):
     language: str
     heldout_share: float
     max_problem_chars: int
+    options: bool = True
+    """Put the options of a multiple-choice row into its problem."""
 
 
 Gold = Callable[[Any, str], list[str]]
@@ -80,11 +82,15 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
     talk = layout.asked(row)
     if not talk.problem:
         raise Unusable("empty problem")
-    verifier = wishes.verifier or _optional(row, layout, "verifier") or "math"
+    verifier = wishes.verifier or _optional(row, layout, "verifier")
+    lettered = layout.lettered(row, talk) if wishes.options and verifier in ("", "math", "choice") else None
+    if lettered:
+        talk = talk._replace(problem=lettered[0])
+    verifier = verifier or ("choice" if lettered else "math")
     if verifier not in VERIFIERS:
         raise Unusable("unknown verifier", f"`{verifier[:60]}`; use one of: {', '.join(VERIFIERS)}")
     try:
-        answers = gold(layout.answer(row, talk), verifier)
+        answers = [lettered[1]] if lettered else gold(layout.answer(row, talk), verifier)
     except Lacks:
         if verifier not in (*JUDGES, "code"):
             raise
