@@ -356,6 +356,15 @@ def test_of_a_list_of_texts_any_one_is_right(
     assert all(accuracy.judge(gold, row).value == 1.0 for row in made for gold in golds)
 
 
+def test_a_list_of_option_letters_is_a_question_with_several_right_options(source: Path, make: Maker) -> None:
+    source.write_text(
+        lines({"problem": "q", "answer": ["A", "D"]}, {"question": "r", "options": ["x", "y"], "answer": 1})
+    )
+    rows, _, _ = make(prepare.Recipe(source=str(source), verifier="choice"))
+    assert [(row.answer, row.problem) for row in rows] == [("A, D", "q"), ("B", "r\n\nA. x\nB. y")]
+    assert [accuracy.judge(said, rows[0]).value for said in ("AD", "D, A", "A")] == [1.0, 1.0, 0.0]
+
+
 def test_a_list_without_an_answer_goes_and_other_alternatives_contradict(source: Path, make: Maker) -> None:
     source.write_text(
         lines(

@@ -164,7 +164,7 @@ class Layout:
         if found is None:
             return None
         given = [self.value(row, "answer"), *(row.get(name) for name in options.KEYS if "answer" not in self.mapped)]
-        letter = next(filter(None, map(found.letter, given)), "")
+        letter = next(filter(None, map(found.gold, given)), "")
         if not letter or found.shown_in(talk.problem):
             return (talk.problem, letter) if letter else None
         passage = "" if "problem" in self.mapped else _first_text(row, options.PASSAGES)

@@ -45,6 +45,9 @@ COLUMNS = frozenset((*LISTS, *KEYS, *PASSAGES, *(n for names in _EACH for n in n
 _MARK = re.compile(r"\s*[(（\[]?([A-J])[)）\].:：、]\s*(?=\S)")
 _NAMED = re.compile(r"\s*[(（\[]?([A-Ja-j])[)）\].:：]*\s*")
 
+_SEVERAL = re.compile(r"[A-J](?:\s?[,;、，/&]?\s?[A-J])+")
+"""Several letters in one text: AC, "A, C"."""
+
 
 class Options(NamedTuple):
     """The options of a row, in their order, and which is right."""
@@ -79,6 +82,13 @@ class Options(NamedTuple):
         else:
             at = int(said) if re.fullmatch(r"\d", said) else -1
         return LETTERS[at] if 0 <= at < len(self.texts) else ""
+
+    def gold(self, answer: Any) -> str:
+        """Return the letters of all options that an answer names, `A, C`; "" where it names another thing too."""
+        if isinstance(answer, str) and (several := _SEVERAL.fullmatch(answer.strip())):
+            answer = re.findall("[A-J]", several.group())
+        letters = [self.letter(each) for each in (answer if isinstance(answer, list) else [answer])]
+        return ", ".join(dict.fromkeys(letters)) if all(letters) else ""
 
     def shown_in(self, problem: str) -> bool:
         """Whether a problem holds all options already."""

@@ -63,6 +63,12 @@ def test_a_number_is_a_place_from_0_and_a_text_is_a_label_or_an_option_first(row
     assert made(row, {"problem": "goal"})["answer"] == letter
 
 
+@pytest.mark.parametrize("answer", ["AC", "A, C", "A、C", ["A", "C"], [0, 2], ["red", "blue"]])
+def test_several_right_options_are_one_gold(answer: Any) -> None:
+    assert made({"question": "Q?", "options": TEXTS, "answer": answer})["answer"] == "A, C"
+    assert "A. red" not in made({"question": "Q?", "options": TEXTS[:2], "answer": answer})["problem"]
+
+
 def test_a_right_answer_apart_takes_a_place_that_its_question_draws() -> None:
     wrong = {f"distractor{n}": text for n, text in enumerate(TEXTS[1:], 1)}
     letters = set()
