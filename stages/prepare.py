@@ -110,8 +110,8 @@ class Recipe:
     """Changes which rows `max_rows` chooses, and nothing else."""
 
     def __post_init__(self) -> None:
-        chosen = (
-            ("kind", self.kind, KINDS),
+        chosen: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            ("kind", self.kind, tuple(KINDS)),
             ("split", self.split, SPLITS),
             ("several", self.several, ("", "any", "all")),
         )
@@ -331,8 +331,9 @@ def _any_of(values: list[Any], verifier: str, recipe: Recipe) -> list[str]:
         except Unusable as fault:
             faults.append(fault)
             continue
-        if fault := _judged(verifier, answer)[1] if verifier != "program" else "":
-            faults.append(Unusable("gold cannot be judged", fault))
+        why = _judged(verifier, answer)[1] if verifier != "program" else ""
+        if why:
+            faults.append(Unusable("gold cannot be judged", why))
         elif not any(accuracy.judge(answer, Prompt("", "?", other, verifier)).value == 1.0 for other in found):
             found.append(answer)
     if not found:
