@@ -139,13 +139,6 @@ def input_kinds(stage: str) -> dict[str, InputKind]:
     return found
 
 
-def output_kind(loaded: Loaded) -> type[Artifact] | None:
-    """The kind of artifact that a recipe makes, as its stage says before it runs; None where it does not say."""
-    module = stage_module(loaded.stage)
-    kind: type[Artifact] | None = module.kind_of(loaded.recipe) if hasattr(module, "kind_of") else None
-    return kind
-
-
 def stage_module(stage: str) -> ModuleType:
     """The module of a stage; raises RecipeError for a stage nobody knows."""
     from stages import STAGES

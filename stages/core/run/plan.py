@@ -14,8 +14,8 @@ from typing import Any, Literal
 from stages.core.artifact import Artifact
 from stages.core.errors import UnreachableError
 from stages.core.fingerprint import completed
-from stages.core.recipe.loading import Loaded, output_kind
-from stages.core.run.runner import Resolved, resolve
+from stages.core.recipe.loading import Loaded
+from stages.core.run.runner import Resolved, output_kind, resolve
 from stages.core.run.sources import Identity
 from stages.core.storage.store import Store, flatten, parse_address
 

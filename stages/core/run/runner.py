@@ -17,7 +17,7 @@ from stages.core.artifact import Artifact, Draft, Model, Record
 from stages.core.contract import Contract
 from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
-from stages.core.recipe.loading import Loaded, input_kinds, output_kind, resolved, shown_path, stage_module
+from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
 from stages.core.run import provenance, sources
 from stages.core.run.events import Events, Listener
 from stages.core.run.runtime import Runtime
@@ -101,6 +101,13 @@ def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch:
     payload = node_payload(node.stage, module.VERSION, node.recipe, prints, outside)
     known = all(prints.values()) and unreached is None
     return Resolved(inputs, payload, fingerprint(payload) if known else None, unreached)
+
+
+def output_kind(node: Loaded) -> type[Artifact] | None:
+    """The kind of artifact that a node makes, as its stage says before it runs; None where it does not say."""
+    module = stage_module(node.stage)
+    kind: type[Artifact] | None = module.kind_of(node.recipe) if hasattr(module, "kind_of") else None
+    return kind
 
 
 def given(resolved: Resolved) -> dict[str, Artifact]:

@@ -1,0 +1,102 @@
+"""Several answers of one row: any of which is right, or the parts of one; and the options of a choice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import prepare
+from stages.rewards import accuracy
+from tests.stages.test_prepare import Maker, lines, problem
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return tmp_path / "mine.jsonl"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Maker:
+    return Maker(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold"),
+    [
+        (["3", "-3"], "3, -3"),
+        (["12"], "12"),
+        (["0.5", "\\frac{1}{2}"], "0.5"),
+        ([1, 2.0], "1, 2"),
+        (["(1,2)", "(3,4)"], "(1,2), (3,4)"),
+        ("Either $x = \\boxed{2}$ or $x = \\boxed{-2}$.", "2, -2"),
+        (True, "yes"),
+        (False, "no"),
+        (42.0, "42"),
+        (1e21, "1000000000000000000000"),
+    ],
+)
+def test_several_roots_are_one_set_and_no_root_is_lost(source: Path, make: Maker, answer: Any, gold: str) -> None:
+    source.write_text(lines({"problem": "q", "final_answer": answer}, {"problem": "r", "final_answer": answer}))
+    rows, _, _ = make(prepare.Recipe(source=str(source), columns={"answer": "final_answer"}))
+    assert [(row.answer, row.meta) for row in rows] == [(gold, {})] * 2
+    rows, _, _ = make(prepare.Recipe(source=str(source), columns={"answer": "final_answer"}, several="all"))
+    assert rows[0].answer == gold
+
+
+@pytest.mark.parametrize("verifier", ["math", "exact", "choice"])
+def test_several_answers_that_are_no_set_go(source: Path, make: Maker, verifier: str) -> None:
+    source.write_text(lines(problem(1), {"problem": "q", "answer": ["New York", "NYC"]}).replace('"2"', '"B"'))
+    _, dropped, metrics = make(prepare.Recipe(source=str(source), verifier=verifier, several="all"))
+    assert metrics["dropped"] == {"several answers": 1} and dropped[0]["detail"] == "New York / NYC"
+
+
+@pytest.mark.parametrize(
+    ("answer", "verifier", "golds"),
+    [
+        (["New York", "NYC"], "exact", ["New York", "NYC"]),
+        (["New York", "NYC", "New York"], "math", ["New York", "NYC"]),
+        ('["\\\\frac{1}{2}"]', "math", ["\\frac{1}{2}"]),
+        ('["a", "b"]', "exact", ["a", "b"]),
+        (["x+1", "1+x", "2x"], "math", ["x+1", "2x"]),
+        (["so \\boxed{5}", "#### 7"], "math", ["5", "7"]),
+        (["N/A", "5", "", "6", None], "math", ["5", "6"]),
+        (["3", "-3"], "math", ["3", "-3"]),
+        ("[1, 2]", "exact", ["[1, 2]"]),
+    ],
+)
+def test_of_a_list_of_texts_any_one_is_right(
+    source: Path, make: Maker, answer: Any, verifier: str, golds: list[str]
+) -> None:
+    rows = [{"problem": "q", "answer": answer}, {"problem": "r", "answers": answer}]
+    source.write_text(lines(*rows, {"problem": "r", "answers": golds}))
+    made, _, metrics = make(prepare.Recipe(source=str(source), verifier=verifier))
+    assert [row.answer for row in made] == golds[:1] * 2 and metrics["dropped"] == {"duplicate": 1}
+    assert all(row.meta == ({"answers": golds} if len(golds) > 1 else {}) for row in made)
+    assert all(accuracy.judge(gold, row).value == 1.0 for row in made for gold in golds)
+
+
+def test_a_list_of_option_letters_is_a_question_with_several_right_options(source: Path, make: Maker) -> None:
+    source.write_text(
+        lines({"problem": "q", "answer": ["A", "D"]}, {"question": "r", "options": ["x", "y"], "answer": 1})
+    )
+    rows, _, _ = make(prepare.Recipe(source=str(source), verifier="choice"))
+    assert [(row.answer, row.problem) for row in rows] == [("A, D", "q"), ("B", "r\n\nA. x\nB. y")]
+    assert [accuracy.judge(said, rows[0]).value for said in ("AD", "D, A", "A")] == [1.0, 1.0, 0.0]
+
+
+def test_a_list_without_an_answer_goes_and_other_alternatives_contradict(source: Path, make: Maker) -> None:
+    source.write_text(
+        lines(
+            problem(1),
+            {"problem": "a", "answer": []},
+            {"problem": "b", "answer": ["proof", "N/A"]},
+            {"problem": "c", "answer": [["1"], ["2"]]},
+            {"problem": "d", "answer": ["1", "2"]},
+            {"problem": "d", "answer": ["1", "3"]},
+        )
+    )
+    _, dropped, metrics = make(prepare.Recipe(source=str(source)))
+    assert metrics["dropped"] == {"no answer": 2, "not a text": 1, "conflicting golds": 2}
+    assert dropped[-1]["detail"] == "1 | 2 / 1 | 3"
