@@ -240,6 +240,10 @@ def bring(
     screen = Screen(as_json)
     artifact = resolve(source, KINDS[kind], Store(), name=name, pad_token=pad_token)
     screen.say(f"{artifact.address}  {artifact.kind}  {artifact.path}")
+    if name not in (None, artifact.name):
+        screen.say(
+            f"note: the same content is in the store already, so nothing is called {name}: use {artifact.address}"
+        )
     for note in artifact.metrics.get("notes", []):
         screen.say(f"note: {note}")
     for use, how in artifact.metrics.get("abilities", {}).items():

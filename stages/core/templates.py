@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from stages.core import rendering
+from stages.core import rendering, thoughts
 from stages.core.contract import TEMPLATES, Contract
 from stages.core.errors import ContractError, RecipeError, nearest
 from stages.core.fingerprint import later
@@ -90,39 +90,49 @@ def pasted(template: str) -> str:
 
 
 def with_template(base: Contract, template: str, name: str = "") -> Contract:
-    """The base's contract with a template (a name of TEMPLATES or a text); what it ends with after `<think>` opens
-    becomes the prefill.
+    """The base's contract with a template (a name of TEMPLATES or a text); what it ends with after a thought opens
+    becomes the prefill, and a mark such as `[THINK]` that opens it there is the contract's own.
 
     An empty template keeps the model's own, and is r1_zero for a model that has none. Raises ContractError for a
-    template that closes an empty thought.
+    template that closes a thought at its end.
     """
     if not template and base.template:
         return base
     template = template or "r1_zero"
     shown = TEMPLATES.get(template, template)
-    opening = base.think_tags[0]
-    refuse_closed(shown.rpartition("{prompt}")[2], base.think_tags, "choose a template that leaves the thought open")
-    cut = shown.rindex(opening) if shown.rstrip().endswith(opening) else len(shown)
+    tags, tail = _tags(base, shown), shown.rpartition("{prompt}")[2]
+    refuse_closed(tail, tags, "choose a template that leaves the thought open")
+    cut = shown.rindex(tags[0]) if shown.rstrip().endswith(tags[0]) else len(shown)
+    if cut == len(shown) and (found := thoughts.opened(tail, shown)):
+        tags, cut = found.marks, len(shown) - len(found.prefill)
     name = name or (template if template in TEMPLATES else "custom")
-    text: dict[str, Any] = {"syntax": "text", "lead": "", "before_end": ""}
+    text: dict[str, Any] = {"syntax": "text", "lead": "", "before_end": "", "think_tags": tags}
     return replace(base, template=shown[:cut], template_name=name, prefill=shown[cut:], **text)
 
 
 def with_chat(base: Contract, source: str, *, name: str, closing: tuple[str, int] | None, hint: str) -> Contract:
     """The base's contract with a chat template that needs nothing but messages (`rendering.fixed`).
 
-    What its prompts end in after `<think>` opens becomes the prefill; `closing` is what it writes behind a response, a
-    text and the end token. Raises ContractError, with `hint`, for a template that cannot be used, loses the problem or
-    closes an empty thought.
+    What its prompts end in after a thought opens becomes the prefill; `closing` is what it writes behind a response, a
+    text and the end token. A thought stands in marks of the template's own where its prompts end in the opening one, or
+    where it writes a text of its own between a prompt and an answer (gpt-oss). Raises ContractError, with `hint`, for a
+    template that cannot be used, loses the problem or closes a thought at the end of a prompt.
     """
     probe = "r1 asks: 6 * 7?"
     text = rendering.render(source, [{"role": "user", "content": probe}], asks=True)
     if text.count(probe) != 1:
         raise ContractError(f"the chat template writes a user's prompt {text.count(probe)} times", hint=hint)
     tail = text.rpartition(probe)[2]
-    refuse_closed(tail, base.think_tags, hint)
-    _, opened, behind = tail.rpartition(base.think_tags[0])
-    prefill = opened + behind if opened and base.think_tags[1] not in behind else ""
+    tags, own = _tags(base, source), thoughts.written(source)
+    refuse_closed(tail, tags, hint, own, whole=True)
+    _, opened, behind = tail.rpartition(tags[0])
+    prefill = opened + behind if opened and tags[1] not in behind else ""
+    if not prefill and (found := thoughts.opened(tail, source, own)):
+        tags, prefill = found
+    lead = "" if prefill else _lead(source, tags)
+    if not prefill and own and own[0].strip() and thoughts.HOUSE[0] not in own[0] and unsaid(source, tags):
+        mark = own[0].strip()
+        tags, lead = (mark, own[1]), own[0].partition(mark)[0]
     before_end, end = closing or ("", base.end_id)
     return replace(
         base,
@@ -130,11 +140,23 @@ def with_chat(base: Contract, source: str, *, name: str, closing: tuple[str, int
         template_name=name,
         syntax="jinja",
         prefill=prefill,
-        lead="" if prefill else _lead(source, base.think_tags),
+        think_tags=tags,
+        lead=lead,
         before_end=before_end,
         eos_ids=[*base.eos_ids, *([] if end in base.eos_ids else [end])],
         end_id=end,
     )
+
+
+def _tags(base: Contract, text: str) -> thoughts.Marks:
+    """The marks of a thought under a template that ends in none: the base's where it names them, else R1's."""
+    return base.think_tags if base.think_tags[0] in text else thoughts.HOUSE
+
+
+def unsaid(source: str, think_tags: thoughts.Marks) -> str:
+    """What a chat template writes between a prompt and an answer that is neither white space nor a thought, or ""."""
+    ends, begins = (part.strip() for part in thoughts.around(source))
+    return begins if not ends and not begins.startswith(think_tags[0]) else ""
 
 
 def strips(contract: Contract) -> bool:
@@ -151,27 +173,27 @@ def strips(contract: Contract) -> bool:
 
 def _lead(source: str, think_tags: tuple[str, str]) -> str:
     """The white space that a template writes between a prompt and a response, or its thought."""
-    try:
-        asked = rendering.render(source, _PROBE, asks=True)
-        said = rendering.render(source, [*_PROBE, {"role": "assistant", "content": _SAID}], asks=False)
-    except ContractError:
-        return ""
-    between = said.removeprefix(asked).partition(_SAID)[0] if said.startswith(asked) else ""
-    bare = between.lstrip()
-    return between[: len(between) - len(bare)] if not bare or bare.startswith(think_tags[0]) else ""
+    ends, begins = thoughts.around(source)
+    bare = begins.lstrip()
+    return begins[: len(begins) - len(bare)] if not ends and (not bare or bare.startswith(think_tags[0])) else ""
 
 
-def refuse_closed(tail: str, think_tags: tuple[str, str], hint: str) -> None:
-    """Raise ContractError where the end of a prompt closes a thought, an empty one or one that it never opened: the
-    response's own would be a second."""
+def refuse_closed(
+    tail: str, think_tags: thoughts.Marks, hint: str, own: thoughts.Marks | None = None, *, whole: bool = False
+) -> None:
+    """Raise ContractError where the end of a prompt closes a thought, in these marks or the template's `own`: the
+    response's would be a second. A thought with words in it counts where they cannot be an example (`whole`)."""
+    if mark := thoughts.closed(tail, own):
+        raise ContractError(f"the template closes a thought at the end of every prompt, with {mark!r}", hint=hint)
     _, opened, behind = tail.rpartition(think_tags[0])
     inside, closed, after = (behind if opened else tail).rpartition(think_tags[1])
     if not closed or after.strip():
         return
     if not opened:
         raise ContractError("the template closes the thought at the end of every prompt and never opens it", hint=hint)
-    if not inside.strip():
-        raise ContractError("the template closes an empty thought at the end of every prompt", hint=hint)
+    if whole or not inside.strip():
+        empty = "a" if inside.strip() else "an empty"
+        raise ContractError(f"the template closes {empty} thought at the end of every prompt", hint=hint)
 
 
 def sealed(contract: Contract, begins: str, end: str) -> str:

@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.core.contract import Contract
+from stages.core.data.messages import THINK_MARKS
 from stages.core.encoding import Reader
 from stages.core.errors import ContractError, InputError, MissingError, R1Error, StageError
 from stages.core.rendering import RefusedError
 from stages.core.rows import Conversation
+from stages.core.thoughts import HOUSE, Marks
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -124,14 +126,16 @@ def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
     One outer pair around a part is taken off, and reasoning that stands in its pair before the summary is the
     reasoning. Raises ContractError for every other mark, and for a summary without a text.
     """
-    (think, unthink), (answer, unanswer) = contract.think_tags, contract.answer_tags
+    thoughts = (contract.think_tags, *THINK_MARKS)
     reasoning, summary = row.reasoning, row.summary
-    if not reasoning.strip() and summary.lstrip().startswith(think):
-        reasoning, closed, summary = summary.lstrip().partition(unthink)
-        reasoning += closed
-    reasoning, summary = _unwrapped(reasoning, think, unthink), _unwrapped(summary, answer, unanswer)
+    for think, unthink in thoughts:
+        if not reasoning.strip() and summary.lstrip().startswith(think):
+            reasoning, closed, summary = summary.lstrip().partition(unthink)
+            reasoning += closed
+    reasoning, summary = _unwrapped(reasoning, *thoughts), _unwrapped(summary, contract.answer_tags)
+    marks = dict.fromkeys((*contract.think_tags, *HOUSE, *contract.answer_tags))
     for name, text in (("reasoning", reasoning), ("summary", summary)):
-        stray = next((mark for mark in (think, unthink, answer, unanswer) if mark in text), None)
+        stray = next((mark for mark in marks if mark in text), None)
         if stray is not None:
             raise ContractError(f"its {name} holds the mark {stray}", hint=_HINT)
     if not summary.strip():
@@ -139,10 +143,11 @@ def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
     return reasoning, summary
 
 
-def _unwrapped(text: str, opening: str, closing: str) -> str:
+def _unwrapped(text: str, *pairs: Marks) -> str:
     stripped = text.strip()
-    if stripped.startswith(opening) and stripped.endswith(closing) and len(stripped) >= len(opening + closing):
-        return stripped[len(opening) : -len(closing)]
+    for opening, closing in pairs:
+        if stripped.startswith(opening) and stripped.endswith(closing) and len(stripped) >= len(opening + closing):
+            return stripped[len(opening) : -len(closing)]
     return text
 
 

@@ -238,7 +238,7 @@ def _outside(
     if text.startswith("world:"):
         return _world(text, kind)
     if text.startswith("hf:"):
-        return _hub(text, kind, options)
+        return _hub(text, kind, store, options)
     if kind is Endpoint:
         return _endpoint(text, endpoint or EndpointSettings())
     return _local(text, kind, store, options)
@@ -265,12 +265,16 @@ def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
     return _Outside(_slug(address.model.rpartition("/")[2]), payload, ask)
 
 
-def _hub(text: str, kind: type[Artifact], options: dict[str, str]) -> _Outside:
+def _hub(text: str, kind: type[Artifact], store: Store, options: dict[str, str]) -> _Outside:
     repository, revision = hub.split_name(text)
     refuse_hub(text, kind)
     folder = hub.snapshot(repository, revision)
     payload = _payload(kind, {"hub": repository, "commit": folder.name}, options)
-    return _Outside(_slug(repository.partition("/")[2]), payload, _reader(kind, folder, options))
+
+    def fetch(into: Path) -> Mapping[str, Any]:
+        return _read_model(folder, into, store, options)[0]
+
+    return _Outside(_slug(repository.partition("/")[2]), payload, fetch)
 
 
 def refuse_hub(text: str, kind: type[Artifact]) -> None:
@@ -296,27 +300,19 @@ def _local(text: str, kind: type[Artifact], store: Store, options: dict[str, str
         return _payload(kind, {"files": hashes}, options)
 
     def fetch(folder: Path) -> Mapping[str, Any]:
-        read: dict[Path, str] = {}
-        copied: dict[Path, str] = {}
-
-        def told(file: Path, copy: Path | None, digest: str) -> None:
-            read[file] = digest
-            if copy is not None:
-                copied[copy] = digest
-
-        figures = _reader(kind, path, {**options, "told": told})(folder)
+        figures, read = _read_model(path, folder, store, options)
         disk.remember(read, root, cache)
-        store.remember(folder, copied)
         return figures
 
-    if kind not in (Model, Judge):
-        return _Outside(name, payload(), _reader(kind, path, options))
+    if kind in _ROWS:
+        return _Outside(name, payload(), lambda folder: _copy_rows(kind, path, folder))
     return _Outside(name, payload() if disk.known_hashes(files, root, cache) else payload, fetch)
 
 
 def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
     if kind in (Model, Judge):
-        files = [path] if path.is_file() else sorted(file for file in path.iterdir() if file.suffix in _MODEL_FILES)
+        there = [path] if path.is_file() else [*path.iterdir(), *path.glob("additional_chat_templates/*.jinja")]
+        files = sorted(file for file in there if path.is_file() or file.suffix in _MODEL_FILES)
         if not any(file.suffix in (".safetensors", ".gguf") for file in files):
             hint = "save the model with safetensors first; weights in pickles are not read"
             raise InputError(f"`{path}` holds no .safetensors or .gguf weights", hint=hint)
@@ -329,16 +325,24 @@ def _files_of(path: Path, kind: type[Artifact]) -> list[Path]:
     raise InputError(f"`{path}` cannot be taken as {kind.kind}", hint=hint)
 
 
-def _reader(kind: type[Artifact], path: Path, options: Mapping[str, Any]) -> Callable[[Path], Mapping[str, Any]]:
-    """The function that writes an outside thing's files into a workspace and returns metrics."""
-    if kind in _ROWS:
-        return lambda folder: _copy_rows(kind, path, folder)
+def _read_model(
+    path: Path, folder: Path, store: Store, options: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[Path, str]]:
+    """Write an outside model's files into a workspace; its figures, and the hashes of the files that were read whole.
 
-    def read_model(folder: Path) -> Mapping[str, Any]:
-        found: Mapping[str, Any] = import_module(OWNERS["model"]).import_model(str(path), folder, **options)
-        return found
+    What was copied is not read again when the workspace is sealed.
+    """
+    read: dict[Path, str] = {}
+    copied: dict[Path, str] = {}
 
-    return read_model
+    def told(file: Path, copy: Path | None, digest: str) -> None:
+        read[file] = digest
+        if copy is not None:
+            copied[copy] = digest
+
+    figures: Mapping[str, Any] = import_module(OWNERS["model"]).import_model(str(path), folder, **options, told=told)
+    store.remember(folder, copied)
+    return figures, read
 
 
 def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,8 +68,8 @@ def remember(found: dict[Path, str], root: Path, cache: Path) -> None:
         write_atomically(cache, json.dumps(known))
 
 
-def copy_hashed(source: Path, target: Path) -> str:
-    """Copy a file and return the sha256 of its bytes, as hex, reading it once.
+def copy_hashed(source: Path, target: Path, seen: Callable[[memoryview], None] | None = None) -> str:
+    """Copy a file and return the sha256 of its bytes, as hex, reading it once; `seen` is given each piece in order.
 
     Raises InputError when the file cannot be read, or changes meanwhile.
     """
@@ -82,6 +82,8 @@ def copy_hashed(source: Path, target: Path) -> str:
         part = memoryview(bytearray(_COPIED))
         while read := reader.readinto(part):
             digest.update(part[:read])
+            if seen is not None:
+                seen(part[:read])
             writer.write(part[:read])
     if _sign(source) != before or target.stat().st_size != before[0]:
         raise InputError(f"`{source}` changed while it was read", hint="wait until it is written, then import it again")

@@ -10,11 +10,11 @@ think. Here a template writes prompts alone; a response stands behind its prompt
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from stages.core import rendering, templates
+from stages.core import rendering, templates, thoughts
 from stages.core.contract import Contract
 from stages.core.encoding import Reader, around
 from stages.core.errors import ContractError, RecipeError
@@ -48,15 +48,34 @@ def chat_contract(
         found = templates.with_chat(base, source, name=name, closing=closed, hint=rendering.WAY_OUT)
     except ContractError as error:
         opened = _switched(base, written, tokenizer, options or {})
-        if opened:
-            error.hint = f"let it think: `'template_options={{{opened}}}'`, or {rendering.WAY_OUT}"
+        if opened is not None:
+            how = f"`'template_options={{{opened}}}'`" if opened else "leave `template_options` out"
+            error.hint = f"let it think: {how}, or {rendering.WAY_OUT}"
         raise
-    if tell is not None and rendering.CLOCK in rendering.names(written):
-        tell(f"the chat template asks for today's date: every prompt says {rendering.dated(source)}")
-    if tell is not None and found.end_id not in base.eos_ids:
-        end = tokenizer.convert_ids_to_tokens(found.end_id)
-        tell(f"the chat template ends a turn in {end!r}, which joins the model's end tokens")
+    if tell is not None:
+        for note in _notes(base, found, tokenizer, dated=rendering.CLOCK in rendering.names(written), closed=closed):
+            tell(note)
     return found
+
+
+def _notes(
+    base: Contract, found: Contract, tokenizer: Any, *, dated: bool, closed: tuple[str, int] | None
+) -> Iterator[str]:
+    """What a chat template fixes or adds, and what it writes otherwise than it is trained here."""
+    source, (opens, closes) = found.template, found.think_tags
+    if dated:
+        yield f"the chat template asks for today's date: every prompt says {rendering.dated(source)}"
+    if found.think_tags != thoughts.HOUSE:
+        yield f"the chat template has marks of its own for a thought: {opens!r} opens and {closes!r} closes it here"
+    elif not found.prefill and (unsaid := templates.unsaid(source, found.think_tags)):
+        yield f"the chat template writes {unsaid!r} before an answer; a response begins without it here"
+    elif not found.prefill and (more := thoughts.around(source)[0].strip()):
+        yield f"the chat template ends every prompt in {more!r}, which it does not write before an answer"
+    end = tokenizer.convert_ids_to_tokens(found.end_id)
+    if closed is None:
+        yield f"the chat template writes no end behind a last answer: {end!r} is trained as its end"
+    elif found.end_id not in base.eos_ids:
+        yield f"the chat template ends a turn in {end!r}, which joins the model's end tokens"
 
 
 def turn_end(tokenizer: Any) -> int | None:
@@ -100,8 +119,8 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
     """What a template writes behind an assistant's answer: the text before the token that closes the turn, and its id.
 
     Of the tokens there, those that follow both a last answer and one in the middle come first (the last is followed by
-    one more in some templates); of these the first that is among `ends`, else the first special one. None without one,
-    and where the template does not write the answer as it is, as a text or as a list of parts: what it writes there
+    one more in some templates); of these the first that is among `ends`, else the first special one that begins no
+    turn. None without one, and where the template does not write the answer as it is, as a text or as a list of parts: what it writes there
     tells nothing. Raises ContractError for a template that refuses an answer.
     """
     both = _behind(source, str) or _behind(source, _parts)
@@ -112,13 +131,26 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
     read = tokenizer.backend_tokenizer.encode(tail, add_special_tokens=False)
     after = tokenizer.backend_tokenizer.encode(longer, add_special_tokens=False).ids
     shared = next((at for at, (one, two) in enumerate(zip(read.ids, after, strict=False)) if one != two), len(after))
-    known = tokenizer.added_tokens_decoder
-    for ids in (read.ids[:shared], read.ids):
+    known = {token: one for token, one in tokenizer.added_tokens_decoder.items() if one.special}
+    question, answer = _begins(source, tokenizer, known)
+    for ids, begins in ((read.ids[:shared], {question}), (read.ids, {question, answer})):
         found = [place for place, token in enumerate(ids) if token in ends]
-        found += [place for place, token in enumerate(ids) if token in known and known[token].special]
+        found += [place for place, token in enumerate(ids) if token in known and token not in begins]
         if found:
             return tail[: read.offsets[found[0]][0]], ids[found[0]]
     return None
+
+
+def _begins(source: str, tokenizer: Any, special: Collection[int]) -> tuple[int, int]:
+    """The special tokens that a template writes last before a question, and before the answer to it; -1 for none."""
+    try:
+        prompt = rendering.render(source, _pair()[:1], asks=True)
+    except ContractError:
+        return -1, -1
+    before, _, behind = prompt.partition(_ASKED)
+    read = [tokenizer.backend_tokenizer.encode(part, add_special_tokens=False).ids for part in (before, behind)]
+    question, answer = (next((token for token in reversed(ids) if token in special), -1) for ids in read)
+    return question, answer
 
 
 def _behind(source: str, content: Callable[[str], Any]) -> tuple[str, str] | None:
@@ -162,23 +194,24 @@ def sealed(contract: Contract, tokenizer: Any) -> str:
     return made[0]
 
 
-def _switched(base: Contract, written: str, tokenizer: Any, options: Mapping[str, Any]) -> str:
-    """The options, as a recipe writes them, under which a template that cannot be used can be: one switch more, of
-    those that it reads; "" where there is none."""
+def _switched(base: Contract, written: str, tokenizer: Any, options: Mapping[str, Any]) -> str | None:
+    """The options, as a recipe writes them, under which a template that cannot be used can be: one fewer, or one switch
+    more, of those that it reads; None where there are none."""
     try:
         known = rendering.names(written) - _GIVEN - set(tokenizer.special_tokens_map)
     except ContractError:
-        return ""
+        return None
     likely = sorted(known, key=lambda name: ("think" not in name, name != "enable_thinking", name))[:_SWITCHES]
-    for name, value in ((name, value) for name in likely for value in (True, False)):
-        given = {**options, name: value}
+    fewer = [{name: value for name, value in options.items() if name != left} for left in options]
+    more = [{**options, name: value} for name in likely for value in (True, False)]
+    for given in [*fewer, *more]:
         try:
             templates.with_chat(base, _fixed(written, tokenizer, given), name="", closing=None, hint="")
         except ContractError:
             continue
         shown = (f"{key}: {json.dumps(each, ensure_ascii=False)}" for key, each in given.items())
         return ", ".join(shown)
-    return ""
+    return None
 
 
 def _fixed(source: str, tokenizer: Any, options: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def _refuse(
     prefix = _prefix(tensors)
     if prefix:
         what = f"the tensors of `{folder}` carry the prefix `{prefix}` of a training wrapper"
-        raise InputError(what, hint=f"take it off: `{_strip(folder, prefix)}`")
+        raise InputError(what, hint=f"take it off: `{_strip(folder, prefix)}")
     if mismatched:
         what = f"the weights of `{folder}` have other shapes than its config.json: {listed(mismatched)}"
         hint = "fetch config.json and the weights of the same model"
@@ -141,11 +141,12 @@ def _prefix(tensors: Iterable[str]) -> str:
 
 
 def _strip(folder: Path, prefix: str) -> str:
-    """A command that takes the prefix off, in place."""
+    """A command that takes the prefix off in a copy."""
     return (
-        'python -c "import glob; from safetensors.torch import load_file as load, save_file as save; '
+        'python -c "import glob, shutil; from safetensors.torch import load_file as load, save_file as save; '
+        f"to = shutil.copytree('{folder}', '{folder}-bare'); "
         f"[save({{k.removeprefix('{prefix}'): v for k, v in load(f).items()}}, f, {{'format': 'pt'}}) "
-        f"for f in glob.glob('{folder}/*.safetensors')]\""
+        f"for f in glob.glob(to + '/*.safetensors')]\"`, then import `{folder}-bare`"
     )
 
 

@@ -30,6 +30,7 @@ from stages.policy.models import families
 from stages.policy.models.chat import turn_end
 from stages.policy.models.choosing import gguf_in, refuse_adapter, refuse_other_kinds, weight_files
 from stages.policy.models.comparing import compared
+from stages.policy.models.finite import Finite
 from stages.policy.models.folders import build_contract, load_tokenizer, save_tokenizer
 from stages.policy.models.reading import Stored, outside, read_config, read_headers, read_json
 from stages.policy.models.special import fit_vocabulary, settle_ends, settle_special
@@ -56,8 +57,8 @@ def import_model(
     (see `families`) and, where something was left aside, disagreed or was changed, notes. `told` hears the hash of each
     file of weights.
 
-    Raises MissingError, InputError (pickled, quantised or incomplete weights, adapters, no language model, files that
-    cannot be read) and ContractError (no padding token, tokens without a row in the embedding).
+    Raises MissingError, InputError (pickled, quantised or incomplete weights, weights that are no numbers, adapters, no
+    language model, files that cannot be read) and ContractError (no padding token, tokens without a row in the embedding).
     """
     path = Path(source).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +106,7 @@ def _import_folder(path: Path, folder: Path, pad_token: str | None, told: Told |
     pad, replaced = settle_special(tokenizer, text.get("pad_token_id"), ends, source.rows, pad_token)
     hashes = {}
     for file in source.files:
-        hashes[file.name] = disk.copy_hashed(file, folder / file.name)
+        hashes[file.name] = disk.copy_hashed(file, folder / file.name, Finite(file))
         if told is not None:
             told(file, folder / file.name, hashes[file.name])
     if (folder / "model.safetensors").is_file():

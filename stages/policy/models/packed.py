@@ -40,6 +40,9 @@ def import_gguf(
         _refuse_parts(file, fields)
         loaded = _loaded(file)
         tokenizer = read_tokenizer(file.parent, gguf_file=file.name)
+    for name, weight in loaded.named_parameters():
+        if not weight.detach().sum().isfinite() and not weight.detach().isfinite().all():
+            raise InputError(f"the weights of `{file}` hold NaN or an infinity in {name}", hint=_INSTEAD)
     rows = int(loaded.get_input_embeddings().weight.shape[0])
     if _value(fields, "tokenizer.ggml.pre") == "smollm":
         # transformers keeps the byte level of this pre-tokenizer and forgets that it splits numbers into digits first.

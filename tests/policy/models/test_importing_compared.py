@@ -86,9 +86,11 @@ def test_the_prefix_of_a_training_wrapper_is_named_with_a_command_that_takes_it_
     rewrite(source, lambda state: {prefix + name: one for name, one in state.items()})
     error = refused(source, tmp_path / "model")
     assert f"the prefix `{prefix}`" in error.what
-    command = error.hint.partition("`")[2].rpartition("`")[0].replace("python", sys.executable, 1)
-    subprocess.run(command, shell=True, check=True)
-    same_as_from_pretrained(source, tmp_path / "model")
+    before = (source / "model.safetensors").read_bytes()
+    _, command, _, bare, _ = error.hint.split("`")
+    subprocess.run(command.replace("python", sys.executable, 1), shell=True, check=True)
+    assert (source / "model.safetensors").read_bytes() == before
+    same_as_from_pretrained(Path(bare), tmp_path / "model")
 
 
 def test_a_base_model_without_the_prefix_of_its_head_is_taken_as_transformers_takes_it(tmp_path: Path) -> None:

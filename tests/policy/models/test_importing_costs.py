@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -33,9 +34,16 @@ print(json.dumps({"read": read() - before, "held": peak() - held}))
 """
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts what a process reads as Linux does")
-def test_a_folder_is_read_once_and_never_held_whole(tmp_path: Path) -> None:
-    small, large = styles.folder("plain", tmp_path / "small"), styles.folder("plain", tmp_path / "large")
+@pytest.mark.parametrize("place", ["a folder", "the hub's cache"])
+def test_a_source_is_read_once_and_never_held_whole(tmp_path: Path, place: str) -> None:
+    cached = tmp_path / "cache" / "models--owner--large"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text(COMMIT)
+    small, large = styles.folder("plain", tmp_path / "small"), styles.folder("plain", cached / "snapshots" / COMMIT)
     words = styles.tokenizer("plain")
     shape = {"hidden_size": 64, "intermediate_size": 40_000, "num_hidden_layers": 4, "num_attention_heads": 4}
     config = LlamaConfig(vocab_size=len(words), **shape, eos_token_id=2, bos_token_id=1, pad_token_id=3)
@@ -46,7 +54,8 @@ def test_a_folder_is_read_once_and_never_held_whole(tmp_path: Path) -> None:
     size = (large / "model.safetensors").stat().st_size
     assert size > 110 * MEGA
     told = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(small), str(large), str(tmp_path / "home")],
+        [sys.executable, "-c", MEASURE, str(small), str(large) if place == "a folder" else "hf:owner/large", str(tmp_path)],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     found = json.loads(told.stdout.splitlines()[-1])
