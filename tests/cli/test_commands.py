@@ -119,6 +119,8 @@ def test_prompts_are_imported_once(r1: Shell) -> None:
     for _ in range(2):
         assert r1("artifacts", "import", "prompts.jsonl", "--kind", "prompts", "--name", "given") == 0, r1.err
     assert r1.addresses() == ["given@1"]
+    assert r1("artifacts", "import", "prompts.jsonl", "--kind", "prompts", "--name", "other") == 0
+    assert "nothing is called other: use given@1" in " ".join(r1.out.split()) and r1.addresses() == ["given@1"]
 
 
 def test_a_recipe_shows_where_each_value_was_written(r1: Shell) -> None:
