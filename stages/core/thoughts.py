@@ -67,7 +67,7 @@ def opened(tail: str, source: str, own: Marks | None = None) -> Opened | None:
     if found is None:
         return None
     mark = found.group()
-    closing = own[1] if own is not None else _closing(mark, source)
+    closing = own[1] if own is not None and own[1] != HOUSE[1] else _closing(mark, source)
     return Opened((mark, closing), tail[found.start() :])
 
 
