@@ -7,7 +7,6 @@ name, or by what the template itself writes around a thought that a message hold
 
 from __future__ import annotations
 
-import os
 import re
 from typing import NamedTuple
 
@@ -129,7 +128,9 @@ def _opening(before: str, prompt: str, plain: str) -> str:
 
 def _shared(one: str, other: str) -> str:
     """What two texts begin with alike, but for a mark that is cut in two there."""
-    shared = os.path.commonprefix([one, other])
+    pairs = zip(one, other, strict=False)
+    size = next((place for place, (mine, its) in enumerate(pairs) if mine != its), min(len(one), len(other)))
+    shared = one[:size]
     return _BROKEN.sub("", shared) if len(shared) < len(one) else shared
 
 

@@ -120,8 +120,8 @@ def closing(tokenizer: Any, source: str, ends: Collection[int]) -> tuple[str, in
 
     Of the tokens there, those that follow both a last answer and one in the middle come first (the last is followed by
     one more in some templates); of these the first that is among `ends`, else the first special one that begins no
-    turn. None without one, and where the template does not write the answer as it is, as a text or as a list of parts: what it writes there
-    tells nothing. Raises ContractError for a template that refuses an answer.
+    turn. None without one, and where the template does not write the answer as it is, as a text or as a list of parts:
+    what it writes there tells nothing. Raises ContractError for a template that refuses an answer.
     """
     both = _behind(source, str) or _behind(source, _parts)
     if both is None:

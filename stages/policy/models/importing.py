@@ -58,7 +58,8 @@ def import_model(
     file of weights.
 
     Raises MissingError, InputError (pickled, quantised or incomplete weights, weights that are no numbers, adapters, no
-    language model, files that cannot be read) and ContractError (no padding token, tokens without a row in the embedding).
+    language model, files that cannot be read) and ContractError (no padding token, tokens without a row in the
+    embedding).
     """
     path = Path(source).expanduser()
     folder.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def test_an_import_of_weights_that_are_no_numbers_is_refused(tmp_path: Path) -> 
     state = load_file(source / "model.safetensors")
     state["model.layers.1.mlp.up_proj.weight"][3, 4] = float("nan")
     save_file(state, source / "model.safetensors", {"format": "pt"})
-    with pytest.raises(InputError, match="NaN or an infinity in model.layers.1.mlp.up_proj.weight") as caught:
+    with pytest.raises(InputError, match=r"NaN or an infinity in model\.layers\.1\.mlp\.up_proj\.weight") as caught:
         import_model(source, tmp_path / "model")
     assert caught.value.hint
 

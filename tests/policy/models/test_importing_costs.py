@@ -53,8 +53,9 @@ def test_a_source_is_read_once_and_never_held_whole(tmp_path: Path, place: str) 
     config.save_pretrained(large)
     size = (large / "model.safetensors").stat().st_size
     assert size > 110 * MEGA
+    asked = str(large) if place == "a folder" else "hf:owner/large"
     told = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(small), str(large) if place == "a folder" else "hf:owner/large", str(tmp_path)],
+        [sys.executable, "-c", MEASURE, str(small), asked, str(tmp_path / "home")],
         env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path / "cache")},
         capture_output=True, text=True, check=True,
     )  # fmt: skip

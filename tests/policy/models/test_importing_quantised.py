@@ -54,7 +54,9 @@ def test_a_quantised_folder_imports_after_the_command_of_its_refusal(tmp_path: P
     (packed_experts if method == "mxfp4" else scaled)(state)
     save_file(state, source / "model.safetensors", {"format": "pt"})
     config = json.loads((source / "config.json").read_text())
-    (source / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": method, **given}}))
+    (source / "config.json").write_text(
+        json.dumps({**config, "quantization_config": {"quant_method": method, **given}})
+    )
     with pytest.raises(InputError, match=f"is quantised \\({method}\\)") as caught:
         import_model(source, tmp_path / "refused")
     exec(shlex.split(caught.value.hint.split("`")[1])[2])
