@@ -37,7 +37,7 @@ _OTHER_KINDS = (
 _UNPACK = (
     'unpack it once: `python -c "from transformers import AutoModelForCausalLM as M, {config} as C; '
     "M.from_pretrained('{folder}', quantization_config=C(dequantize=True), dtype='bfloat16')"
-    ".save_pretrained('{folder}-bf16')\"`, and copy the tokenizer's files there"
+    ".save_pretrained('{folder}-bf16', save_original_format=False)\"`, and copy the tokenizer's files there"
 )
 _CAN_UNPACK = {"mxfp4": "Mxfp4Config", "fp8": "FineGrainedFP8Config"}
 """Quantisations that transformers undoes on loading -> the config that asks for it."""
