@@ -12,12 +12,14 @@ import re
 
 from stages.core import text
 from stages.core.contract import Contract
-from stages.core.language import languages
-from stages.core.rows import Prompt
+from stages.core.language import codes, languages
+from stages.core.rows import JUDGES, Prompt
 from stages.rewards import program
 from stages.rewards.declared import Reward
 from stages.rewards.verdict import Example, Verdict, shorten
 
+_SAYS = re.compile(r"(?:&[a-z]{2,6};|<[^<>]{0,40}>|[\W_])*+\w")
+"""A letter or a digit from the start on, markup aside."""
 _ROUNDS = 8
 _LOOP = re.compile(rf"(.{{1,16}}?)\1{{{_ROUNDS},}}", re.DOTALL)
 """A word or two said over and over: so many rounds count, or the loop would drown a thought in another tongue."""
@@ -32,31 +34,51 @@ _LOOP = re.compile(rf"(.{{1,16}}?)\1{{{_ROUNDS},}}", re.DOTALL)
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     """Return the share (0 to 1) of words in `row.language` among the words between the think tags.
 
-    A language that is empty or `auto` is the prompt's own. A completion without any tag is all thinking. 1 for thinking
-    without words, since none is of another language; 0 for tags without thinking; None for a language that is not told
-    from others, or that the prompt does not tell.
+    A language that is empty or `auto` is the prompt's own. A completion without any tag is all thinking, and so is one
+    that thinks nothing where the template asks for none. 1 for thinking without words (12 + 5 = 17), since none is of
+    another language; 0 for tags without thinking, but in the rows of learned judges, which need none; None for a
+    language that is not told from others, or that the prompt does not tell.
     """
     whole = contract.prefill + completion
     asked = row.language.strip()
-    target = languages.target_of(row.problem) if asked.lower() in ("", "auto") else languages.base(asked)
+    target = languages.target_of(row.problem) if asked.lower() in ("", "auto") else codes.base(asked)
     if target is None:
         unknown = (
             f"`{shorten(asked, 20)}` is not told from other languages" if asked else "the prompt tells no language"
         )
         return Verdict(None, unknown)
-    if text.spans(whole, contract.think_tags):
-        thought = text.thinking(whole, contract.think_tags)
-    elif whole.strip() and not any(tag in whole for tag in (*contract.think_tags, *contract.answer_tags)):
-        thought = whole
-    else:
+    thought = _thought(whole, row, contract)
+    if thought is None:
         return Verdict(0.0, f"no {contract.think_tags[0]}")
+    if not _SAYS.match(thought):
+        if row.verifier in JUDGES:
+            return Verdict(1.0, "no words in the thinking")
+        return Verdict(0.0, "an empty thought")
     if row.verifier == "program":
         thought = program.without_instructions(thought)
-    counts = languages.tally(_LOOP.sub(lambda loop: _ROUNDS * loop[1], thought))
+    counts = languages.tally(_LOOP.sub(lambda loop: _ROUNDS * loop[1], thought), target)
     if not counts.total():
         return Verdict(1.0, "no words in the thinking")
     reason = f"{counts[target]} of {counts.total()} words in {target}"
+    if asked.lower() not in ("", "auto") and not codes.is_code(asked, target):
+        reason += f" (`{shorten(asked, 20)}` is taken as `{target}`)"
     return Verdict(counts[target] / counts.total(), reason)
+
+
+def _thought(whole: str, row: Prompt, contract: Contract) -> str | None:
+    """Return what is to be judged of prefill and completion: the thinking; all of it where it has no tags, or where it
+    thinks nothing and no thinking is asked for; None where the tags are missing."""
+    opening = contract.think_tags[0]
+    if text.spans(whole, contract.think_tags):
+        thought = text.thinking(whole, contract.think_tags)
+        asks = opening in contract.shown and contract.think_tags[1] not in contract.prefill
+        if asks or _SAYS.match(thought):
+            return thought
+        for tag in (*contract.think_tags, *contract.answer_tags):
+            whole = whole.replace(tag, "\n")
+        return whole
+    tagged = any(tag in whole for tag in (*contract.think_tags, *contract.answer_tags))
+    return whole if whole.strip() and not tagged else None
 
 
 _ZH = {"language": "zh"}
@@ -82,7 +104,7 @@ EXAMPLES = (
     Example("一二</think><answer>17</answer>", _ZH, 1.0, "the template prefilled <think>", prefill="<think>\n"),
     Example("<think>12+5=17</think><answer>17</answer>", {}, 1.0, "no words of another language"),
     Example("<think>A-C:A>C, x = 3</think>", _ZH, 1.0, "a single letter is no word"),
-    Example("<think></think><answer>Hello</answer>", _ZH, 1.0, "empty thinking mixes nothing"),
+    Example("<think></think><answer>Hello</answer>", _ZH, 0.0, "an empty thought"),
     Example("<think>先 $x + foo$ `int count` \\frac \\(bar\\)</think>", _ZH, 1.0, "formulas and code"),
     Example("<think>从 48 到 51 是 add 3; rep 2 dbl</think>", {**_ZH, **_RUN}, 1.0, "instructions are code"),
     Example("<think>从 48 到 51 是 add 3</think>", _ZH, 0.75, "but not in other families"),

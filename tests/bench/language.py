@@ -3,8 +3,10 @@
 The labelled sentences of `tests/rewards/corpus_language.jsonl` enter: ten languages, words cut by spaces (in Chinese
 and Japanese by hand or by a dictionary), what is no word of any language between ‹ ›. Texts leave, built by chance from
 a seed, with the exact share of each language: pure ones, mixed by sentence and mixed by phrase, with code, formulas,
-numbers and names in between; and a table of the differences in points. Only `tune` sentences were looked at while the
-prices in `stages.core.language.languages` were chosen; `held` ones are of the same hand.
+numbers and names in between; and a table of the differences in points. So do the situations that people report, by
+kind, each with the range in which the reward should be (`tests/rewards/situations/language`).
+Only `tune` sentences were looked at while the prices in `stages.core.language` were chosen; `held` ones are of the same
+hand.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.language import languages
+from stages.rewards import language as reward
+from tests.rewards.contracts import contract, row
 
 CORPUS = Path(__file__).parents[1] / "rewards" / "corpus_language.jsonl"
+SITUATIONS = Path(__file__).parents[1] / "rewards" / "situations" / "language"
 PARTS = ("tune", "held")
 TEN = ("en", "zh", "ja", "ko", "de", "fr", "es", "ru", "pt", "ar")
 HARD = (("en", "de"), ("en", "fr"), ("es", "pt"), ("zh", "ja"), ("de", "fr"), ("fr", "es"), ("en", "zh"))
@@ -132,12 +137,49 @@ def error(text: Text) -> float:
     return max(100 * abs(counts[one] / total - text.share(one)) for one in {*text.words, *counts})
 
 
+@dataclass(frozen=True)
+class Situation:
+    """A completion in a row's language, and the least and the most that the language reward should pay."""
+
+    id: str
+    completion: str
+    language: str
+    expected: tuple[float, float]
+
+    def value(self) -> float | None:
+        return reward.reward(self.completion, row(language=self.language), contract()).value
+
+    def fits(self) -> bool:
+        value = self.value()
+        return value is not None and self.expected[0] - 1e-9 <= value <= self.expected[1] + 1e-9
+
+
+def situations() -> dict[str, list[Situation]]:
+    """Kind of situation -> its rows."""
+    return {
+        path.stem: [Situation(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+        for path in sorted(SITUATIONS.glob("*.jsonl"))
+    }
+
+
+def report_situations(wrong: bool) -> None:
+    """Print how many situations of each kind are inside their range, and those that are not."""
+    for kind, rows in situations().items():
+        outside = [one for one in rows if not one.fits()]
+        share = 100 * (1 - len(outside) / len(rows))
+        print(f"{kind:28}{len(rows):4} situations, {len(rows) - len(outside):4} in their range: {share:.1f} %")
+        for one in outside if wrong else ():
+            print(f"  {one.id} {one.language} {one.expected} {one.value()} {one.completion!r}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--worst", type=int, default=0, help="print this many of the worst texts")
+    parser.add_argument("--wrong", action="store_true", help="list the situations that are not in their range")
     asked = parser.parse_args()
+    report_situations(asked.wrong)
     for part in asked.parts:
         found = [(error(text), text) for seed in range(asked.seeds) for text in texts(part, seed)]
         groups: dict[str, list[float]] = defaultdict(list)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.core.language import scripts
 from stages.rewards import language, length
+from tests.bench import language as bench
 from tests.rewards.contracts import PROGRAM, contract, row
 
 ENGLISH, CHINESE = ("first", "then", "wait", "check"), ("先", "再", "对", "错")
@@ -23,8 +26,8 @@ def value(thought: str, spoken: str = "en", **fields: str) -> float | None:
 def test_english_and_chinese_are_told_apart_to_the_word(english: list[str], chinese: list[str]) -> None:
     thought = " ".join([*english, *chinese])
     total = len(english) + len(chinese)
-    assert value(thought, "en") == (len(english) / total if total else 1.0)
-    assert value(thought, "zh") == (len(chinese) / total if total else 1.0)
+    assert value(thought, "en") == (len(english) / total if total else 0.0)
+    assert value(thought, "zh") == (len(chinese) / total if total else 0.0)
 
 
 def test_a_word_said_over_and_over_does_not_drown_the_thought() -> None:
@@ -58,7 +61,46 @@ def test_a_verdict_tells_why(thought: str, spoken: str, reason: str) -> None:
 
 def test_no_thinking_is_not_the_same_as_thinking_without_words() -> None:
     assert language.reward("<answer>17</answer>", row(), contract()) == (0.0, "no <think>")
-    assert language.reward("<think></think><answer>17</answer>", row(), contract()).value == 1.0
+    assert value("12 + 5 = 17") == 1.0
+
+
+@pytest.mark.parametrize("nothing", ["", " \n", "\u200b", "---", "<br>", "&nbsp;", "</think><think>"])
+def test_an_empty_thought_earns_nothing_where_a_thought_is_asked_for(nothing: str) -> None:
+    empty = f"<think>{nothing}</think>I add them.<answer>17</answer>"
+    assert language.reward(empty, row(), contract()) == (0.0, "an empty thought")
+    assert language.reward(empty, row(verifier="helpful"), contract()).value == 1.0
+    silent = replace(contract(), template="{prompt}", prefill="<think>\n\n</think>\n")
+    assert language.reward("I add them.", row(), silent).value == 1.0
+    assert language.reward("I add them.", row(language="zh"), silent).value == 0.0
+
+
+SITUATIONS = bench.situations()
+
+
+@pytest.mark.parametrize("kind", SITUATIONS)
+def test_what_people_report_of_language_detectors_is_judged_as_it_should_be(kind: str) -> None:
+    rows = SITUATIONS[kind]
+    outside = [one.id for one in rows if not one.fits()]
+    hard = {"two_languages_in_a_clause": 0.13, "japanese_in_kanji": 0.09}
+    assert len(outside) <= hard.get(kind, 0.05) * len(rows), outside
+
+
+def test_nine_of_ten_handed_situations_and_more_are_in_their_range() -> None:
+    handed = [one for rows in SITUATIONS.values() for one in rows if one.id.startswith("lang")]
+    assert len(handed) == 222
+    assert sum(one.fits() for one in handed) >= 0.95 * len(handed)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "thought", "reason"),
+    [
+        ("jp", "まず足します", "3 of 3 words in ja (`jp` is taken as `ja`)"),
+        ("English", "First I add", "3 of 3 words in en (`English` is taken as `en`)"),
+        ("zh-CN", "先算", "1 of 1 words in zh"),
+    ],
+)
+def test_another_name_of_a_language_is_answered_with_its_code(spoken: str, thought: str, reason: str) -> None:
+    assert language.reward(f"<think>{thought}</think>", row(language=spoken), contract()).reason == reason
 
 
 def test_what_is_no_language_is_not_counted() -> None:

@@ -1,112 +1,113 @@
-"""How likely a word, a character or a cut is in a language: tables that `stages.core.language.languages` decides with.
+"""How likely a word is in each language of one script: tables that `stages.core.language.languages` decides with.
 
 Words enter; natural logarithms of their probabilities leave. The tables are wordfreq's small lists (every word above
-one in a million), read on first use: half a second and 80 MB for the seven languages in Latin letters, 0.2 seconds and
-15 MB for Chinese and Japanese. Here nothing looks at a word's neighbours.
+one in a million), read on first use: half a second and 80 MB for the seven languages in Latin letters, a third of that
+for those in Cyrillic or Arabic letters. The lists come from the web and hold each other's words: the web says `the` in
+every language. So what a list has of a word is taken for a quotation where another language says it far oftener. Here
+nothing looks at a word's neighbours.
 """
 
 from __future__ import annotations
 
 import gzip
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-LATIN = ("en", "de", "fr", "es", "pt", "it", "nl")
-"""The languages in Latin letters that are told apart; the order of every tuple of likelihoods."""
+from stages.core.language.swahili import WORDS as SWAHILI
 
+FAMILIES = {
+    "latin": ("en", "de", "fr", "es", "pt", "it", "nl"),
+    "cyrillic": ("ru", "uk", "bg", "mk"),
+    "arabic": ("ar", "fa", "ur"),
+}
+"""The languages of one script that are told apart; the order of every tuple of likelihoods."""
+GUESTS = frozenset({"sw", "vi"})
+"""Languages in Latin letters that are only looked for where they are asked for: a last likelihood, then."""
+
+ANY = {"latin": -12.0, "cyrillic": -13.5, "arabic": -13.5}
+"""What every word costs in no language that is known here."""
 ABSENT = -17.0
 """What a word costs in a language whose list lacks it; the rarest listed ones cost about 13.8."""
 _WORTH = -14.0  # in character models: what the likeliest language is given for a word that no list knows
-_UNLIKELY = 6.0  # … and the most that another one may lie below it
+_FAINT, _UNLIKELY = 0.5, 3.0  # … what a nat of difference to another one is worth, and the most that it may lie below
+_ORDINARY = -8.5  # a trigram's mean log-probability in a word of the language; below it a word is of none
+_STRANGE = 2.0  # … and what each nat below costs
 _TYPES = 6000  # words a language's character model learns from: its most frequent ones
-_LONGEST = 8  # Japanese words that are looked up, in characters
+_QUOTED, _QUOTED_LEADING = math.exp(-6.0), math.exp(-4.2)  # share of one language's words in another one's list
+_LEADING = frozenset({"en", "ru", "ar"})  # what the others of the script quote most
+_SPOKEN_LEAST = math.exp(-15.0)
 
 Likelihoods = tuple[float, ...]
 
 
+class Known(NamedTuple):
+    """What is known of a lower-case word: log P(word) in each language of a family, a guest and none of them, and how
+    it is listed."""
+
+    scores: Likelihoods
+    listed: bool
+    """Whether a list has it; else its characters are judged."""
+    top: float
+    """Its greatest log-probability in the lists."""
+    lead: float
+    """How far that lies above the mean of the others; small for names, which are known everywhere."""
+
+
 @lru_cache(maxsize=1 << 16)
-def likelihoods(word: str) -> tuple[Likelihoods, bool]:
-    """Return log P(word) in each of LATIN for a lower-case word, and whether any list knows it.
-
-    A word that no list knows is judged by its character trigrams, and by its longest part where a hyphen joins several.
-    """
-    found = _latin().get(word)
-    if found is not None:
-        return found, True
-    if "-" in word or "'" in word:
+def known(word: str, family: str = "latin", guest: str = "") -> Known:
+    """Return what is known of a word; one that no list has is judged by its longest parts that one has, where a hyphen
+    joins several, and else by its character trigrams."""
+    table = _table(family)
+    found = table.get(word)
+    visiting = _guest(guest).get(word) if guest else None
+    if found is None and visiting is None and ("-" in word or "'" in word):
         parts = [part for part in word.replace("'", "-").split("-") if len(part) > 1]
-        known = [scores for part in parts if (scores := _latin().get(part)) is not None]
-        if known:
-            return tuple(max(ABSENT, sum(column) / len(known)) for column in zip(*known, strict=True)), True
-    return _by_characters(word), False
+        several = [scores for part in parts if (scores := table.get(part)) is not None]
+        if several:
+            found = tuple(max(ABSENT, sum(column) / len(several)) for column in zip(*several, strict=True))
+    if found is None and visiting is None:
+        scores = _by_characters(word, family, guest)
+        return Known((*scores, ANY[family]), False, max(scores), 0.0)
+    raw = found or (ABSENT,) * len(FAMILIES[family])
+    top = max(raw)
+    lead = top - (sum(raw) - top) / (len(raw) - 1)
+    scores = _unquoted(raw, FAMILIES[family])
+    if guest:
+        scores = (*scores, ABSENT if visiting is None else visiting)
+    return Known((*scores, ANY[family]), True, top, lead)
 
 
-def simplified(text: str) -> str:
-    """Return a Chinese text with each traditional character replaced by its simplified one."""
-    return text.translate(_simple_forms())
+def _unquoted(raw: Likelihoods, languages: tuple[str, ...]) -> Likelihoods:
+    """Take from each likelihood what the list's quotations of the other languages explain."""
+    chances = [math.exp(score) if score > ABSENT else 0.0 for score in raw]
+    quoted = [
+        chance * (_QUOTED_LEADING if language in _LEADING else _QUOTED)
+        for chance, language in zip(chances, languages, strict=True)
+    ]
+    most = max(quoted)
+    left = [chance - max(most if most != mine else 0.0, 0.0) for chance, mine in zip(chances, quoted, strict=True)]
+    return tuple(math.log(chance) if chance > _SPOKEN_LEAST else ABSENT for chance in left)
 
 
-@cache
-def han() -> dict[str, float]:
-    """Character or word of two -> log P(it | Chinese) - log P(it | Japanese); above 0: rather Chinese.
-
-    Over the Chinese characters of either's words, a character's share taken of the running text with its kana, a word
-    that one list lacks at ABSENT. A traditional character has its simplified form's Chinese probability.
-    """
-    chinese, japanese, simple = _words("zh"), _words("ja"), _simple_forms()
-    chinese_share, japanese_share = _characters(chinese), _characters(japanese)
-    least = 1e-6
-    weights = {
-        char: math.log(
-            max(least, chinese_share.get(char, 0.0), chinese_share.get(simple.get(ord(char), char), 0.0))
-            / max(least, japanese_share.get(char, 0.0))
-        )
-        for char in {*chinese_share, *japanese_share, *map(chr, simple)}
-        if char > "\u31ff"
-    }
-    for pair in {*chinese, *japanese}:
-        if len(pair) == 2 and min(pair) > "\u31ff":
-            weights[pair] = chinese.get(pair, ABSENT) - japanese.get(pair, ABSENT)
-    return weights
-
-
-def chinese_words(run: str) -> int:
-    """Return how many words a run of Chinese characters holds, as jieba cuts it."""
-    import rjieba
-
-    return len(rjieba.cut(simplified(run)))
-
-
-def japanese_words(run: str) -> int:
-    """Return how many words a run of kana and Chinese characters holds in its likeliest cut (short units, as MeCab's).
-
-    One pass from the end; no word is longer than 8 characters, save a run in katakana, which callers count as one.
-    """
-    table, length = _japanese(), len(run)
-    best = [0.0] * (length + 1)
-    count = [0] * (length + 1)
-    for start in range(length - 1, -1, -1):
-        top, words = best[start + 1] + table.get(run[start], ABSENT - 3.0), count[start + 1]
-        for end in range(start + 2, min(length, start + _LONGEST) + 1):
-            score = table.get(run[start:end])
-            if score is not None and score + best[end] > top:
-                top, words = score + best[end], count[end]
-        best[start], count[start] = top, words + 1
-    return count[0]
-
-
-def _by_characters(word: str) -> Likelihoods:
-    """Judge an unknown word by its trigrams: the likeliest language gets _WORTH, the others up to _UNLIKELY less."""
-    table, missing = _trigrams()
-    sums = [0.0] * len(LATIN)
-    for gram in _grams(word[:24]):
+def _by_characters(word: str, family: str, guest: str) -> Likelihoods:
+    """Judge an unknown word by its trigrams: the likeliest language gets _WORTH, the others up to _UNLIKELY less, and
+    all of them less where the word is unlike the words of any."""
+    names = FAMILIES[family]
+    grams = _grams(word[:24])
+    table, missing = _trigrams(family)
+    sums = [0.0] * len(names)
+    for gram in grams:
         sums = [total + score for total, score in zip(sums, table.get(gram, missing), strict=True)]
+    if guest:
+        theirs, lacking = _guest_trigrams(guest)
+        sums.append(sum(theirs.get(gram, lacking) for gram in grams))
     top = max(sums)
-    return tuple(_WORTH - min(_UNLIKELY, top - total) for total in sums)
+    strange = _STRANGE * max(0.0, _ORDINARY - top / len(grams))
+    return tuple(_WORTH - strange - min(_UNLIKELY, _FAINT * (top - total)) for total in sums)
 
 
 def _grams(word: str) -> list[str]:
@@ -115,61 +116,57 @@ def _grams(word: str) -> list[str]:
 
 
 @cache
-def _trigrams() -> tuple[dict[str, Likelihoods], Likelihoods]:
+def _trigrams(family: str) -> tuple[dict[str, Likelihoods], Likelihoods]:
     """Trigram -> its log-probability in each language (add one half), and those of a trigram never seen."""
+    table = _table(family)
     counts: list[Counter[str]] = []
-    for column in range(len(LATIN)):
-        ranked = sorted(((scores[column], word) for word, scores in _latin().items() if scores[column] > ABSENT))
+    for column in range(len(FAMILIES[family])):
+        ranked = sorted(((scores[column], word) for word, scores in table.items() if scores[column] > ABSENT))
         counts.append(Counter(gram for _, word in ranked[-_TYPES:] for gram in _grams(word)))
     totals = [count.total() + 0.5 * 8000 for count in counts]
-    table = {
+    found = {
         gram: tuple(math.log((count[gram] + 0.5) / total) for count, total in zip(counts, totals, strict=True))
         for gram in set().union(*counts)
     }
-    return table, tuple(math.log(0.5 / total) for total in totals)
+    return found, tuple(math.log(0.5 / total) for total in totals)
 
 
 @cache
-def _latin() -> dict[str, Likelihoods]:
+def _guest_trigrams(language: str) -> tuple[dict[str, float], float]:
+    ranked = sorted(((score, word) for word, score in _guest(language).items()), reverse=True)[:_TYPES]
+    count = Counter(gram for _, word in ranked for gram in _grams(word))
+    total = count.total() + 0.5 * min(8000, 2 * len(count))
+    return {gram: math.log((seen + 0.5) / total) for gram, seen in count.items()}, math.log(0.5 / total)
+
+
+@cache
+def _table(family: str) -> dict[str, Likelihoods]:
     merged: dict[str, list[float]] = {}
-    for column, language in enumerate(LATIN):
-        for word, score in _words(language).items():
-            merged.setdefault(word, [ABSENT] * len(LATIN))[column] = score
+    names = FAMILIES[family]
+    for column, language in enumerate(names):
+        for word, score in words(language).items():
+            merged.setdefault(word, [ABSENT] * len(names))[column] = score
     return {word: tuple(scores) for word, scores in merged.items()}
 
 
 @cache
-def _japanese() -> dict[str, float]:
-    return _words("ja")
+def _guest(language: str) -> dict[str, float]:
+    if language == "sw":  # Zipf's law: the n-th word is said about a tenth of 1/n of the time
+        return {word: math.log(0.1 / (rank + 2)) for rank, word in reversed([*enumerate(SWAHILI)])}
+    return words(language)
 
 
-def _characters(words: dict[str, float]) -> dict[str, float]:
-    """Character -> its share of a language's running text, by its word list."""
-    weights: dict[str, float] = defaultdict(float)
-    for word, score in words.items():
-        for char in word:
-            weights[char] += math.exp(score)
-    total = sum(weights.values())
-    return {char: weight / total for char, weight in weights.items()}
-
-
-def _words(language: str) -> dict[str, float]:
-    """Word -> log-probability from wordfreq's small list, where the n-th bucket holds words of 10**(-n/100)."""
+def words(language: str) -> dict[str, float]:
+    """Return word -> log-probability from wordfreq's small list, where the n-th bucket holds words of 10**(-n/100)."""
     return {
         word: -bucket * math.log(10) / 100
-        for bucket, words in enumerate(_packed(f"small_{language}")[1:])
-        for word in words
+        for bucket, listed in enumerate(packed(f"small_{language}")[1:])
+        for word in listed
     }
 
 
-@cache
-def _simple_forms() -> dict[int, str]:
-    """Traditional character's code point -> simplified character."""
-    return dict(_packed("_chinese_mapping"))
-
-
-def _packed(name: str) -> Any:
-    """One of wordfreq's data files; read without `import wordfreq`, whose own imports cost half a second."""
+def packed(name: str) -> Any:
+    """Return one of wordfreq's data files; read without `import wordfreq`, whose own imports cost half a second."""
     import msgpack
 
     spec = find_spec("wordfreq")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stages.core.language import languages
+from stages.core.language import codes, languages
 from tests.bench import language as bench
 
 LINES = {part: bench.sentences(part) for part in bench.PARTS}
@@ -112,10 +112,23 @@ def test_sentences_marked_as_code_are_counted_all_the_same(hidden: str) -> None:
 
 @pytest.mark.parametrize(
     ("tag", "code"),
-    [("en", "en"), ("zh-CN", "zh"), ("PT_br", "pt"), (" de ", "de"), ("el", "el"), ("pl", None), ("", None)],
+    [
+        ("en", "en"),
+        ("zh-CN", "zh"),
+        ("PT_br", "pt"),
+        (" de ", "de"),
+        ("el", "el"),
+        ("pl", None),
+        ("", None),
+        ("jp", "ja"),
+        ("cn", "zh"),
+        ("English", "en"),
+        ("中文", "zh"),
+        ("हिन्दी", "hi"),
+    ],
 )
 def test_a_tag_is_known_by_its_language(tag: str, code: str | None) -> None:
-    assert languages.base(tag) == code
+    assert codes.base(tag) == code
 
 
 @settings(max_examples=100, deadline=None)
@@ -124,7 +137,7 @@ def test_any_text_has_a_count(noise: str) -> None:
     counts = languages.tally(noise)
     assert all(count > 0 for count in counts.values())
     assert counts == languages.tally(noise)
-    assert languages.target_of(noise) in {*languages.KNOWN, None}
+    assert languages.target_of(noise) in {*codes.KNOWN, None}
 
 
 TWO = st.lists(st.sampled_from(bench.TEN), min_size=2, max_size=2, unique=True)

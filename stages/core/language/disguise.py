@@ -1,0 +1,87 @@
+"""Words that signs or capitals glue together: a text enters, the same with such sentences as plain words leaves.
+
+`we.take.the.area`, `WeTakeTheArea`, `@we @take @the` and `we(), take()` say what they say. Names of programs do not:
+`math.sqrt`, `max_value`, `getElementById`. Dictionary words tell, and the small words that only a sentence has.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from stages.core.language import lexicon
+
+_ESCAPED_BLANK = re.compile(r"(?<!\\)\\[ ,;:!~](?=[^\W\d_]{2})")
+_GLUE = r"[.\-_/@#|~+*&=:,^\\]{1,3}"
+_SPACED_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_](?:[.\-_·*/][^\W\d_]){2,}(?![^\W_])")
+_CHAIN = re.compile(rf"(?<![^\W_])[^\W\d_]+(?:{_GLUE}[^\W\d_]+){{3,}}(?![^\W_])")
+_MIXED = re.compile(r"(?<![^\W_])[^\W\d_]{8,}(?![^\W_])")
+_MARKED = re.compile(r"[@#\\^=_~+*&]|\(\)|\w[./|]\w")
+_WORD = re.compile(r"[^\W\d_]+")
+_KEYWORDS = frozenset(("and", "as", "by", "def", "for", "from", "if", "import", "in", "is", "not", "of", "or", "to"))
+_FUNCTION_WORD = -6.3  # above 2 in a thousand
+
+
+def unescaped(text: str) -> str:
+    """Return a text with LaTeX's blanks between words (`we\\ take`) as blanks."""
+    return _ESCAPED_BLANK.sub(" ", text)
+
+
+def unjoined(text: str) -> str:
+    """Return a text in which glued words that make a sentence stand apart."""
+    if _SPACED_LETTERS.search(text):
+        text = _SPACED_LETTERS.sub(_one_word, text)
+    text = _CHAIN.sub(_parts, text)
+    text = _MIXED.sub(_humps, text)
+    if not _MARKED.search(text):
+        return text
+    return "\n".join(_unmarked(line) if _MARKED.search(line) else line for line in text.split("\n"))
+
+
+def _one_word(match: re.Match[str]) -> str:
+    """Letters with a sign between each two are a word, unless they are labels: `T.h.i.s`, not `U.S.A.`, `A-B-C`."""
+    letters = _WORD.findall(match.group())
+    return "".join(letters) if len(letters) > 3 and all(letter.islower() for letter in letters[1:]) else match.group()
+
+
+def _parts(match: re.Match[str]) -> str:
+    words = _WORD.findall(match.group())
+    return " ".join(words) if _say(words, len(words) > 4) else match.group()
+
+
+def _humps(match: re.Match[str]) -> str:
+    """`WeTakeTheArea` as four words."""
+    word = match.group()
+    cuts = [at for at, letter in enumerate(word) if letter.isupper()]
+    if len(cuts) < 3 or word.isupper():
+        return word
+    cuts = [0, *(cut for cut in cuts if cut), len(word)]
+    words = [word[start:end] for start, end in pairwise(cuts)]
+    return f" {' '.join(words)} " if len(words) > 3 and _say(words, len(words) > 5) else word
+
+
+def _unmarked(line: str) -> str:
+    """A line whose marked words make a sentence, without the marks."""
+    pieces = re.split(r"(\s+)", line)
+    marked = [at for at, piece in enumerate(pieces) if _MARKED.search(piece)]
+    words = [word for at in marked for word in _WORD.findall(pieces[at])]
+    if len(words) < 4 or not _say(words, len(words) > 5):
+        return line
+    for at in marked:
+        pieces[at] = " ".join(_WORD.findall(pieces[at]))
+    return "".join(pieces)
+
+
+def _say(words: list[str], many: bool) -> bool:
+    """Say whether words are a sentence: in the lists nearly all, and small words among them; `many` need fewer."""
+    listed = small = 0
+    for word in words:
+        form = word.lower()
+        found = lexicon.known(form, _family(form))
+        listed += (found.listed and len(word) > 1) or form in ("a", "i")
+        small += found.listed and len(word) > 1 and found.top > _FUNCTION_WORD and form not in _KEYWORDS
+    return 4 * listed >= 3 * len(words) and (8 if many else 5) * small >= len(words)
+
+
+def _family(word: str) -> str:
+    return "cyrillic" if "\u0400" <= word[0] <= "\u052f" else "arabic" if "\u0600" <= word[0] <= "\u06ff" else "latin"
