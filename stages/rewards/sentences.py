@@ -164,7 +164,8 @@ class _Reader:
         if after.word == Word.HYPHEN:
             return after.apart
         if after.word == Word.PAUSE and after.text == ".":
-            return self._names_an_option(end + 1, at == 0 or self.strong)
+            announced = before is None or before.word in (Word.ANNOUNCE, Word.VERB, Word.COLON)
+            return self._names_an_option(end + 1, announced)
         character = is_character(after)
         if after.word in (Word.RIGHT, Word.WRONG, Word.LABEL):
             return character or self.tokens[at].text != "A"
@@ -179,7 +180,7 @@ class _Reader:
         rest = self.tokens[at : at + 2]
         if rest and rest[0].word not in (Word.UNKNOWN, Word.END):
             return True
-        return announced and len(rest) > 1 and rest[1].word in (Word.UNKNOWN, Word.FILLER, Word.NUMBER)
+        return announced and len(rest) > 1 and rest[1].word in (Word.UNKNOWN, Word.FILLER, Word.NUMBER, Word.CANDIDATE)
 
     def _mention(self, group: list[Token], at: int, end: int, said: Role | None) -> Mention:
         """Say what is said of a group of candidates."""

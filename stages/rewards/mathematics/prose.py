@@ -22,7 +22,7 @@ _NUMBER = r"[-+]?\d[\d.,/]*"
 _HEDGES = re.compile(
     rf"{_any('denials', 'denied_signs')}|{_any('bounds', 'bound_signs')}|n['’]t\b|≠|!=|\\neq?\b", re.IGNORECASE
 )
-_EITHER = re.compile(rf"{_any('either', 'either_signs')}|(?<=\d)\s+(?:o|u|e|of)\s+(?=\d)", re.IGNORECASE)
+_EITHER = re.compile(rf"{_any('either', 'either_signs')}|(?<=\d)\s+(?:o|u|e|of|au)\s+(?=\d)", re.IGNORECASE)
 _BOUND_BEHIND = re.compile(
     r"^[\s\w%$€]{0,12}?\b(?:or (?:more|less|fewer|greater|higher|lower|so)|and (?:above|up|below|over)|squared|cubed"
     r"|digits)\b",
@@ -44,7 +44,8 @@ _INSTEAD = re.compile(
     re.IGNORECASE,
 )
 _ASIDE = re.compile(
-    r"[(（](?:which|since|because|as|not|see|many|where|so|that|out of)\b[^()（）]*[)）]"
+    r"[(（](?:which|since|because|as|not|see|many|where|so|that|out of|from|by|using|given|after|with)\b[^()（）]*[)）]"
+    r"|,\s(?:which|that) (?:is|are|was|were)\s[^.;]{0,40}?\b(?:times|more|less|fewer|half|twice|greater|larger|smaller)\b[^.;]*"
     r"|,?\s*\(?(?:i\.e\.|that is),?\s(?:about|approximately|roughly|around|some)\s[^;\n]*",
     re.I,
 )
@@ -59,6 +60,8 @@ _LABELLED = re.compile(
 )
 _GOVERNED = re.compile(
     rf"(?:(?<![^\W\d_])(?:{'|'.join(_SAID['governors'].split())})(?![^\W\d_])|i\.e\.,?|(?:for|if|when|where|at)\s\w\s?="
+    r"|\b(?:after|by|before|when|while|without|from)\s\w+ing(?:\s(?:away|up|out|off|down|another|back))?"
+    r"|分给|平均分给|给|每|经过|除以|乘以|用了?|花了?"
     r"|\bto\s(?!(?:about|be|get|give|find|have|make|yield|obtain|roughly|nearly|exactly|only|just)\b)[a-z]{3,}(?=\s))"
     r"\s*(?:(?:about|only|all|any|the|a|an|these|those|his|her|its|den|dem|les|los|las)\s+){0,2}[$€£(*\\]*$",
     re.IGNORECASE,
