@@ -35,7 +35,14 @@ _TAIL = 4000  # characters of free text that are searched for an answer nobody m
     needs=("gold",),
     waits=True,
     builds_on=("code",),
-    trials=("hacks.math:NUMBERS", "hacks.math:OTHERS", "hacks.math:TEXTS", "hacks.math:BOXED", "hacks.kinds:KINDS"),
+    trials=(
+        "hacks.math:NUMBERS",
+        "hacks.math:OTHERS",
+        "hacks.math:TEXTS",
+        "hacks.math:BOXED",
+        "hacks.kinds:KINDS",
+        "hacks.prose:NUMBER",
+    ),
 )
 def reward(completion: str, row: Prompt, contract: Contract, *, judged: Judged | None = None) -> Verdict:
     """Judge the last committed answer of a completion (any format): 1 right, 0 wrong or none, None cannot be judged.

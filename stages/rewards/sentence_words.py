@@ -43,6 +43,7 @@ class Word(Enum):
     CONTRAST = "contrast"
     ELIMINATE = "eliminate"
     REASON = "reason"
+    BESIDES = "besides"
     BUT = "but"
     SO = "so"
     CONDITION = "condition"

@@ -26,7 +26,7 @@ class Role(Enum):
 
 
 class Mention(NamedTuple):
-    """Candidates that a sentence joins, and what it says of them; `start` is where it begins to say so."""
+    """Candidates that a sentence joins, and what it says of them, from `start` to `end`."""
 
     role: Role
     values: tuple[str, ...]
@@ -40,12 +40,14 @@ _JOINS = frozenset((Word.BOTH, Word.EITHER, Word.COMMA, Word.LIST, Word.SLASH, W
 _JOINED = frozenset((Word.BOTH, Word.EITHER, Word.COMMA, Word.LIST, Word.SLASH))
 _AFTER = frozenset(
     (
-        Word.VERB, Word.WOULD, Word.DENIAL, Word.DENIED, Word.CONTRAST, Word.ELIMINATE, Word.REASON, Word.BUT, Word.SO,
-        Word.CONDITION, Word.EITHER, Word.BOTH, Word.ALSO, Word.COMMA, Word.LIST, Word.SLASH, Word.PAUSE,
-        Word.COLON, Word.OPEN, Word.CLOSE, Word.END, Word.QUESTION, Word.NUMBER, Word.CANDIDATE,
+        Word.VERB, Word.WOULD, Word.DENIAL, Word.DENIED, Word.CONTRAST, Word.ELIMINATE, Word.REASON, Word.BESIDES,
+        Word.BUT, Word.SO, Word.CONDITION, Word.EITHER, Word.BOTH, Word.ALSO, Word.COMMA, Word.LIST, Word.SLASH,
+        Word.PAUSE, Word.COLON, Word.OPEN, Word.CLOSE, Word.END, Word.QUESTION, Word.NUMBER, Word.CANDIDATE,
     )
 )  # fmt: skip
-_BREAKS = frozenset((Word.COMMA, Word.PAUSE, Word.COLON, Word.OPEN, Word.CLOSE, Word.REASON, Word.BUT, Word.SO))
+_BREAKS = frozenset(
+    (Word.COMMA, Word.PAUSE, Word.COLON, Word.OPEN, Word.CLOSE, Word.REASON, Word.BESIDES, Word.BUT, Word.SO)
+)
 
 
 def mentions(sentence: Sequence[Token]) -> list[Mention]:
@@ -56,13 +58,15 @@ def mentions(sentence: Sequence[Token]) -> list[Mention]:
 class _Reader:
     """Goes through one sentence: what governs the next candidate is kept here, a clause at a time."""
 
-    def __init__(self, sentence: Sequence[Token]) -> None:
+    def __init__(self, sentence: Sequence[Token], *, numbers: bool = False) -> None:
         self.tokens = sentence
+        self.numbers = numbers  # they are no part of a phrase
         self.denied: int | None = None  # where a word began that rejects the next candidate
         self.offered = self.strong = self.crowd = self.aside = self.but = self.early = False
         self.spoken = False  # a word since the aside began: it says something
         self.stated = self.rejected = self.concludes = False  # so far in this sentence
         self.depth: list[bool] = []
+        self.why: int | None = None  # where the sentence begins to say why, once it has stated something
 
     def read(self) -> Iterator[Mention]:
         """Yield the mentions in order."""
@@ -74,12 +78,13 @@ class _Reader:
                 at += 1
                 continue
             group, end = self._group(at)
-            if not self._is_option(at, end, len(group)):
+            if not (self.numbers or self._is_option(at, end, len(group))):
                 self.spoken = True
                 at += 1
                 continue
             said, past = self._said_behind(end)
-            mention = self._mention(group, at, end, said)
+            until = self.tokens[past - 1].end if said == Role.REJECTED else self._stop(end)
+            mention = self._mention(group, at, until, said)
             self.stated |= mention.role in (Role.STATED, Role.NAMED)
             self.rejected |= mention.role == Role.REJECTED
             self.denied, self.offered = None, False
@@ -91,9 +96,10 @@ class _Reader:
         word = token.word
         if word in (Word.DENIAL, Word.CONTRAST, Word.ELIMINATE, Word.WRONG):
             self.denied = token.start if self.denied is None else self.denied
-        elif word in (Word.REASON, Word.CONDITION):
+        elif word in (Word.REASON, Word.BESIDES, Word.CONDITION):
             self._clause(aside=True)
-            self.early = not self.stated and word == Word.REASON
+            self.early = not self.stated and word != Word.CONDITION
+            self.why = token.start if self.stated and word == Word.REASON and self.why is None else self.why
         elif word in (Word.BUT, Word.SO):
             self._clause(aside=False)
             self.but, self.strong = word == Word.BUT, word == Word.SO
@@ -182,16 +188,22 @@ class _Reader:
             return True
         return announced and len(rest) > 1 and rest[1].word in (Word.UNKNOWN, Word.FILLER, Word.NUMBER, Word.CANDIDATE)
 
-    def _mention(self, group: list[Token], at: int, end: int, said: Role | None) -> Mention:
+    def _stop(self, at: int) -> int:
+        """Return where the clause ends that goes on at a token."""
+        for token in self.tokens[at:]:
+            if token.word in _BREAKS or token.word in (Word.END, Word.QUESTION):
+                return token.start
+        return self.tokens[-1].end
+
+    def _mention(self, group: list[Token], at: int, until: int, said: Role | None) -> Mention:
         """Say what is said of a group of candidates."""
         first = at == 0 or all(token.word == Word.OPEN for token in self.tokens[:at])
+        end = at + next(n for n, token in enumerate(self.tokens[at:]) if token.end == group[-1].end) + 1
         after = self.tokens[end] if end < len(self.tokens) else None
         closed = after is not None and after.word in (Word.CLOSE, Word.COLON, Word.PAUSE, Word.END)
         role = self._role(group, said, first)
         start = self.denied if self.denied is not None else group[0].start
-        return Mention(
-            role, tuple(token.text for token in group), start, group[-1].end, first and closed, self.concludes
-        )
+        return Mention(role, tuple(token.text for token in group), start, until, first and closed, self.concludes)
 
     def _role(self, group: list[Token], said: Role | None, first: bool) -> Role:
         joined = {token.word for token in self.tokens if group[0].start < token.start < group[-1].start}
@@ -256,6 +268,23 @@ class _Reader:
                 continue
             return token.word == Word.CANDIDATE
         return False
+
+
+def settled(text: str, numbers: Sequence[Candidate]) -> str:
+    """Return a text without the numbers that it names to reject them, or after it has settled on one to say why: "17,
+    not 18" and "17, since 12 + 5 = 17" as "17"."""
+    cuts: list[tuple[int, int]] = []
+    for sentence in tokens(text, numbers):
+        reader = _Reader(sentence, numbers=True)
+        read = list(reader.read())
+        if not any(mention.role in (Role.STATED, Role.NAMED) for mention in read):
+            continue
+        cuts += [(mention.start, mention.end) for mention in read if mention.role == Role.REJECTED]
+        if reader.why is not None:
+            cuts.append((reader.why, sentence[-1].start if sentence[-1].word == Word.END else sentence[-1].end))
+    for start, end in sorted(cuts, reverse=True):
+        text = f"{text[:start].rstrip(' ,;，、')} {text[end:]}"
+    return text
 
 
 def committed(text: str, candidates: Sequence[Candidate], *, last: bool = False) -> frozenset[str]:

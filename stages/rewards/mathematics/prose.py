@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 
+from stages.rewards import sentences
 from stages.rewards.mathematics.lexicon import WORDS
 from stages.rewards.mathematics.numbers import IN_TEXT, MAX_CHARACTERS, normal
+from stages.rewards.sentence_words import Candidate
 
 _SAID = WORDS["prose"]
 
@@ -28,30 +30,12 @@ _BOUND_BEHIND = re.compile(
     r"|digits)\b",
     re.I,
 )
-_CONTRAST = re.compile(
-    rf"(?<=[\d\w%$€£)}}*.])\s?{_SAID['contrasts']}\s*(?:\w+\s)?[$€£*\\(]{{0,3}}{_NUMBER}"
-    r"(?:\s?[^\W\d_]+){0,2}[)）*$]{0,3}(?=[\s.,;。，!）)]|$)",
-    re.IGNORECASE,
-)
-_WRONG_ONE = re.compile(
-    rf"[;,；，]\s*[$*]{{0,2}}{_NUMBER}[$*]{{0,2}}\s(?:would be|is|was|are)\s(?:wrong|incorrect|not)[^.;]*",
-    re.IGNORECASE,
-)
-_INSTEAD = re.compile(
-    rf"(?:{_any('denials', 'denied_signs')})\s*(?:\w+\s)?[$*(]{{0,2}}{_NUMBER}[$*)]{{0,2}}\s?[,，、;]?\s?"
-    rf"(?:it is |es ist )?{_SAID['instead']}\s*(?=\D{{0,12}}\d)"
-    rf"|{_NUMBER}\s?(?:{_SAID['instead_behind']})(?=\D{{0,12}}\d)",
-    re.IGNORECASE,
-)
 _ASIDE = re.compile(
     r"[(（](?:which|since|because|as|not|see|many|where|so|that|out of|from|by|using|given|after|with)\b[^()（）]*[)）]"
-    r"|,\s(?:which|that) (?:is|are|was|were)\s[^.;]{0,40}?\b(?:times|more|less|fewer|half|twice|greater|larger|smaller)\b[^.;]*"
+    r"|,\s(?:which|that) (?:is|are|was|were)\s[^.;]{0,40}?\b"
+    r"(?:times|more|less|fewer|half|twice|greater|larger|smaller)\b[^.;]*"
     r"|,?\s*\(?(?:i\.e\.|that is),?\s(?:about|approximately|roughly|around|some)\s[^;\n]*",
     re.I,
-)
-_BUT = re.compile(
-    rf"\b(?:not|nicht|no|não|non|не)\s{_NUMBER}\s?[;,]\s(?:it is|but|es ist|sondern|sino|mas)\s(?=\D{{0,12}}\d)",
-    re.IGNORECASE,
 )
 _LABELLED = re.compile(
     rf"(?:[—–-]\s?)?(?:\b(?:see|cf\.?|siehe)\s)?(?<![^\W\d_])(?:{'|'.join(_SAID['labels'].split())})s?\s?[.#(]*\s?"
@@ -72,7 +56,7 @@ _TWISTS = frozenset(_SAID["twists"].split())
 _RANGE = re.compile(r"\d\W*(?:to|bis|à|a|até|до|through)\s*\d|[^\W\d]{2}\s(?:of|von|de|di|из)\s\d", re.IGNORECASE)
 _OUT_OF = re.compile(r"\S*\s?\bout of\b", re.IGNORECASE)
 _CHECKED = re.compile(rf"(?<=[.!?。])\s*(?:{_SAID['checks']})\w*\s?[:：].*$", re.IGNORECASE | re.DOTALL)
-_BETWEEN = re.compile(r"(?:\b(?:between|zwischen|entre|tra)|между|介于)[^.;]{1,30}$", re.IGNORECASE)
+_BETWEEN = re.compile(r"(?:\b(?:between|zwischen|entre|tra)\b|между|介于)[^.;]{1,30}$", re.IGNORECASE)
 _CHECK = re.compile(rf"^\W*(?:{_SAID['checks']})", re.IGNORECASE)
 _ORDINAL = re.compile(r"\bthe\s\d+(?:st|nd|rd|th)\s[a-z]{3}", re.IGNORECASE)
 _HAS = re.compile(r"\banswer\s(?:has|contains)\b", re.IGNORECASE)
@@ -86,12 +70,12 @@ def settled(text: str) -> str:
     """Return a text without the numbers that it names only to deny them: "17, not 18" as "17"."""
     if len(text) > 4 * MAX_CHARACTERS or sum(map(str.isdigit, text)) < 2:
         return text
-    for pattern in (_CHECKED, _BUT, _INSTEAD, _CONTRAST, _WRONG_ONE, _ASIDE, _LABELLED):
-        first = re.search(r"\d", text)  # "17, not 18" settles on 17, "it is not 18" on nothing
-        start = first.end() if first is not None and pattern is _CONTRAST else 0
-        shorter = text[: max(0, start - 1)] + pattern.sub(" ", text[max(0, start - 1) :])
+    for pattern in (_CHECKED, _ASIDE, _LABELLED):
+        shorter = pattern.sub(" ", text)
         text = shorter if any(map(str.isdigit, shorter)) else text
-    return text
+    if not any(map(str.isalpha, text)):
+        return text
+    return sentences.settled(text, [Candidate(*match.span(), match.group()) for match in IN_TEXT.finditer(text)])
 
 
 def hedges(text: str) -> bool:
