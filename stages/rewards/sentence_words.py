@@ -134,8 +134,9 @@ def tokens(text: str, candidates: Iterable[Candidate]) -> list[list[Token]]:
         at += 1
     read: list[list[Token]] = [[]]
     for token, meanings in found:
-        if meanings:
-            token = token._replace(word=max(meanings.items(), key=lambda pair: spoken[pair[0]])[1])
+        language = max(meanings, key=lambda name: spoken[name], default="")
+        if meanings and (is_character(token) or 3 * spoken[language] >= max(spoken.values())):
+            token = token._replace(word=meanings[language])  # "car" is no French in an English text
         read[-1].append(token)
         if token.word in (Word.END, Word.QUESTION):
             read.append([])
@@ -149,7 +150,8 @@ def _pieces(text: str, candidates: Iterable[Candidate]) -> list[Token]:
     for candidate in (*candidates, Candidate(len(text), len(text), "")):
         for match in _TOKEN.finditer(text, at, candidate.start):
             kind, said = str(match.lastgroup), match.group()
-            if kind == "blank" or said in _SPACING or (said in _MARKS and (said != "#" or apart)):
+            times = said == "*" and text[match.end() : match.end() + 1].isdigit()
+            if kind == "blank" or said in _SPACING or (said in _MARKS and not times and (said != "#" or apart)):
                 apart = apart or kind == "blank"
                 continue
             word = {"word": Word.UNKNOWN, "number": Word.NUMBER, "command": Word.OPERATOR, "line": Word.END}.get(kind)

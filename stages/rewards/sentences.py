@@ -83,7 +83,9 @@ class _Reader:
                 at += 1
                 continue
             said, past = self._said_behind(end)
-            until = self.tokens[past - 1].end if said == Role.REJECTED else self._stop(end)
+            until = self.tokens[past - 1].end if said == Role.REJECTED else self._stop(end, group[-1].end)
+            if len(group) > 1 and [one.word for one in self.tokens[end : end + 2]] == [Word.COMMA, Word.NUMBER]:
+                said = Role.OFFERED  # "D, E, 99"
             mention = self._mention(group, at, until, said)
             self.stated |= mention.role in (Role.STATED, Role.NAMED)
             self.rejected |= mention.role == Role.REJECTED
@@ -188,9 +190,11 @@ class _Reader:
             return True
         return announced and len(rest) > 1 and rest[1].word in (Word.UNKNOWN, Word.FILLER, Word.NUMBER, Word.CANDIDATE)
 
-    def _stop(self, at: int) -> int:
-        """Return where the clause ends that goes on at a token."""
+    def _stop(self, at: int, here: int) -> int:
+        """Return where the clause ends that goes on at a token; `here` where another candidate comes first."""
         for token in self.tokens[at:]:
+            if token.word == Word.CANDIDATE:
+                return here
             if token.word in _BREAKS or token.word in (Word.END, Word.QUESTION):
                 return token.start
         return self.tokens[-1].end

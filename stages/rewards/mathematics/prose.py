@@ -75,7 +75,8 @@ def settled(text: str) -> str:
         text = shorter if any(map(str.isdigit, shorter)) else text
     if not any(map(str.isalpha, text)):
         return text
-    return sentences.settled(text, [Candidate(*match.span(), match.group()) for match in IN_TEXT.finditer(text)])
+    found = [(match.start(), match.group().rstrip(".,")) for match in IN_TEXT.finditer(text)]
+    return sentences.settled(text, [Candidate(at, at + len(number), number) for at, number in found])
 
 
 def hedges(text: str) -> bool:
