@@ -45,6 +45,7 @@ _AFTER = frozenset(
         Word.PAUSE, Word.COLON, Word.OPEN, Word.CLOSE, Word.END, Word.QUESTION, Word.NUMBER, Word.CANDIDATE,
     )
 )  # fmt: skip
+_OF_LETTERS = {Word.COMPARE: Word.CONTRAST, Word.LESSER: Word.WRONG}  # between numbers they are arithmetic
 _BREAKS = frozenset(
     (Word.COMMA, Word.PAUSE, Word.COLON, Word.OPEN, Word.CLOSE, Word.REASON, Word.BESIDES, Word.BUT, Word.SO)
 )
@@ -59,7 +60,8 @@ class _Reader:
     """Goes through one sentence: what governs the next candidate is kept here, a clause at a time."""
 
     def __init__(self, sentence: Sequence[Token], *, numbers: bool = False) -> None:
-        self.tokens = sentence
+        alike = dict.fromkeys((*_OF_LETTERS, Word.ELIMINATE), Word.UNKNOWN) if numbers else _OF_LETTERS
+        self.tokens = [token._replace(word=alike.get(token.word, token.word)) for token in sentence]
         self.numbers = numbers  # they are no part of a phrase
         self.denied: int | None = None  # where a word began that rejects the next candidate
         self.offered = self.strong = self.crowd = self.aside = self.but = self.early = False

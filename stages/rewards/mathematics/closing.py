@@ -84,7 +84,7 @@ def _candidates(sentence: str, whole: str) -> Iterator[str]:
 def _opened(piece: str) -> Iterator[str]:
     """A piece without the words that it opens with, unless they bound or deny what follows."""
     opening = _LEADING.match(piece)
-    if opening is not None and not _BOUNDING.search(opening.group()):
+    if opening is not None and not _BOUNDING.search(opening.group()) and not prose.twists(opening.group()):
         yield piece[opening.end() :]
 
 

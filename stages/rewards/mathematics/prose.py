@@ -27,7 +27,7 @@ _HEDGES = re.compile(
 _EITHER = re.compile(rf"{_any('either', 'either_signs')}|(?<=\d)\s+(?:o|u|e|of|au)\s+(?=\d)", re.IGNORECASE)
 _BOUND_BEHIND = re.compile(
     r"^[\s\w%$€]{0,12}?\b(?:or (?:more|less|fewer|greater|higher|lower|so)|and (?:above|up|below|over)|squared|cubed"
-    r"|digits)\b",
+    r"|digits|(?:more|less|fewer|greater|larger|smaller|higher|lower) than \W?\d)",
     re.I,
 )
 _ASIDE = re.compile(
@@ -154,6 +154,11 @@ def denies(before: str, piece: str) -> bool:
 
 def _governed(before: str) -> bool:
     return _GOVERNED.search(before) is not None and not _REACHES.search(before)
+
+
+def twists(text: str) -> bool:
+    """Say whether a word before a number makes another of it: twice, a multiple."""
+    return not _TWISTS.isdisjoint(text.lower().split())
 
 
 def hedged_around(before: str, after: str) -> bool:
