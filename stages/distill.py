@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stages.core.run.preflight import Foreseen
     from stages.core.run.runner import Work
 
-VERSION = 3
+VERSION = 4
 NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
 """Mode -> the inputs it cannot do without."""
 _WAYS = {

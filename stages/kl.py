@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stages.core.sampling import Completion, Request
     from stages.policy.engines.client import Client
 
-VERSION = 3
+VERSION = 4
 CHUNK_ROWS = 128
 """Completions of a shard: small enough to lose little."""
 

@@ -30,7 +30,7 @@ from stages.core.templates import Asked
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 3
+VERSION = 4
 CHUNK = 128  # prompts a shard: small enough to lose little
 UNJUDGED, SMALL, LENGTH = REASONS = ("unjudged", "small margin", "length")
 """Why a pair or a response is left out: a judgement could not be read, the difference is small, lengths are matched."""

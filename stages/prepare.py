@@ -34,7 +34,7 @@ from stages.rewards.verdict import Verdict
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 5
+VERSION = 6
 SPLITS = ("train", "heldout", "all")
 KINDS: dict[str, type[Artifact]] = {
     "prompts": Prompts,
@@ -156,7 +156,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     identified = identity(recipe)
     evaluated = inputs.against.rows() if inputs.against else []
     grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
-    source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch)
+    commit = identified.get("source_commit", "")
+    source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch, commit)
     layout, tally = Layout(recipe.kind, recipe.columns), _Tally()
     read = 0
 

@@ -50,10 +50,10 @@ def name_of(source: str) -> str:
 class Source:
     """An outside table: `rows` reads it once, and `columns` then tells the names of all its columns."""
 
-    def __init__(self, name: str, subset: str, split: str, scratch: Path) -> None:
+    def __init__(self, name: str, subset: str, split: str, scratch: Path, commit: str = "") -> None:
         """`subset` and `split` name a part of a dataset, files have none; only a dataset folder writes anything, under
-        `scratch`."""
-        self.name, self.subset, self.split, self.scratch = name, subset, split, scratch
+        `scratch`. `commit` is the one of a hub dataset that its `identity` told, so that no other is read."""
+        self.name, self.subset, self.split, self.scratch, self.commit = name, subset, split, scratch, commit
         self.columns: dict[str, None] = {}
 
     def rows(self, wanted: Wanted) -> Iterator[Raw]:
@@ -76,8 +76,8 @@ class Source:
         datasets.disable_progress_bars()
         name, options = self.name, {"cache_dir": str(self.scratch / "datasets")}  # a stage writes only where it may
         if self.name.startswith(HUB):
-            name, revision = hub.split_name(self.name)
-            options["revision"] = hub.dataset_commit(name, revision)
+            name, _ = hub.split_name(self.name)
+            options["revision"] = self.commit
         try:
             found = datasets.load_dataset_builder(name, self.subset or None, **options).config.data_files
         except (OSError, ValueError, TypeError, RuntimeError, datasets.exceptions.DatasetsError) as error:
