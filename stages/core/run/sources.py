@@ -28,7 +28,7 @@ from stages.core.run.runtime import Runtime
 from stages.core.storage import disk
 from stages.core.storage.store import Store
 
-VERSION = 2
+VERSION = 3
 """Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
 
 OWNERS = {
