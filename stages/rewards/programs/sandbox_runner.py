@@ -168,6 +168,7 @@ class Runner:
             return child
         code = 127
         try:
+            os.setsid()  # its group, which it can signal, is it and what it starts
             for number, fd in enumerate(ends):
                 os.dup2(fd, number)
             start = 3

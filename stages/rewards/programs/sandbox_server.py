@@ -1,9 +1,9 @@
 """The process that waits inside bubblewrap for jobs: each enters over a socket and is begun in namespaces of its own.
 
 Starting bubblewrap and two Pythons costs more than most programs run; so one bubblewrap stays, and a job costs a fork.
-Every job gets a process namespace, mounts, System V IPC and, where we are no root, a user namespace for itself, and
-a fresh `/tmp`, `/dev/shm`, `/dev/pts` and `/proc`; the forked process reads it, does it and is gone. What waits here
-never reads a job, so that nothing of one can reach the next, and no program can see or signal it.
+Every job gets a session, a process namespace, mounts, System V IPC and, where we are no root, a user namespace for
+itself, and a fresh `/tmp`, `/dev/shm`, `/dev/pts` and `/proc`; the forked process reads it, does it and is gone. What
+waits here never reads a job, so that nothing of one can reach the next, and no program can see or signal it.
 
 `once` in the place of `many`: the process does its only job itself, in the namespaces it already has.
 """
@@ -98,6 +98,8 @@ def _do(fds: list[int], *, nested: bool = False) -> None:
     os.dup2(errors, 2)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     control(SET_DUMPABLE, 0)
+    if os.getpgrp() != os.getpid():  # a signal to a group knows no namespace
+        os.setsid()
     if os.getpid() != 1:
         control(_SET_SUBREAPER, 1)
         control(_SET_DEATH_SIGNAL, signal.SIGKILL)

@@ -196,6 +196,14 @@ def test_signals_to_the_parent_and_to_everyone_end_only_the_program() -> None:
     assert (first.stdout, second.stdout) == (b"1\n", b"2\n")
 
 
+@pytest.mark.parametrize("isolation", sandbox.ISOLATIONS)
+def test_a_signal_to_the_group_reaches_only_what_the_program_started(isolation: str) -> None:
+    groups = "import os\nprint(os.getpgrp() == os.getsid(0) == os.getpid(), os.getpgid(os.getppid()) == os.getppid())"
+    assert python(groups, isolation).stdout == b"True True\n"
+    killed = python("import os\nprint(input(), flush=True)\nos.kill(0, 9)", isolation, given=(b"1", b"2"))
+    assert (killed.status, killed.code, killed.stdout) == ("exit", -9, b"2\n")
+
+
 def test_a_daemon_dies_with_its_case() -> None:
     daemon = (
         "import os, time\nprint(len([p for p in os.listdir('/proc') if p.isdigit()]), os.listdir('/tmp'), flush=True)\n"
@@ -320,28 +328,50 @@ def test_where_namespaces_are_refused_bubblewrap_is_quoted(monkeypatch: pytest.M
 
 
 def test_an_ordinary_user_gets_the_same_sandbox(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        return  # every test above was that test
     source = (
         "from stages.rewards.programs.sandbox import *\nbad = fault()\nprint(bad)\n"
         "code = 'import os\\nprint(os.getuid(), flush=True)\\nwhile True: os.fork()'\n"
         "for one in run(Job(command=[interpreter(), '-c', code]), Limits(cpu_s=0.3, processes=12)):\n"
         "  print(one.status, one.stdout[:6])"
     )
-    rooms = subprocess.run(["cp", "-r", str(ROOT / "stages"), str(tmp_path)], check=True)
-    assert rooms.returncode == 0
-    for folder in (tmp_path, *tmp_path.parents[:-2]):
-        folder.chmod(0o755)
+    if os.geteuid() == 0:  # else every test above was that test
+        lines = ordinary(source, tmp_path)
+        assert lines[0] == "" and lines[1].endswith("b'65534\\n'"), lines
+
+
+def test_an_ordinary_users_program_signals_neither_the_server_nor_other_jobs_nor_its_tests(tmp_path: Path) -> None:
+    source = (
+        "from stages.rewards.programs import asserts, forms\nfrom stages.rewards.programs.sandbox import *\n"
+        "def job(code): return Job(command=[interpreter(), '-c', code])\n"
+        "with Sandbox(job('import time; time.sleep(1); print(7)'), Limits()) as beside:\n"
+        "  server = list(standby._servers.values())\n"
+        "  print(*run(job('import os; os.kill(0, 9)'), Limits())[0][:2])\n"
+        "  print(next(beside.outcomes()).stdout)\n"
+        "for code in ('import os\\nos.kill(0, 9)', 'import os\\ndef f(x): os.kill(0, 9)'):\n"
+        "  tests = forms.Tests(checks=('assert f(1) == 1',))\n"
+        "  print(asserts.judge(code, tests, Limits(), 'bwrap', stop_after=1)[::2])\n"
+        "print(server == list(standby._servers.values()), server[0].process.poll())\n"
+    )
+    if os.geteuid() == 0:
+        lines = ordinary(source, tmp_path)
+        assert lines == ["exit -9", "b'7\\n'", *["([False], '')"] * 2, "True None"]
+
+
+def ordinary(source: str, folder: Path) -> list[str]:
+    """Run Python as a user who is no root, and return the lines it printed."""
+    subprocess.run(["cp", "-r", str(ROOT / "stages"), str(folder)], check=True)
+    for each in (folder, *folder.parents[:-2]):
+        each.chmod(0o755)
     done = subprocess.run(
         ["/usr/bin/python3", "-B", "-c", source],
-        cwd=tmp_path,
+        cwd=folder,
         user=12345,
         group=12345,
         extra_groups=[],
-        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin"},
+        env={"PYTHONPATH": str(folder), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=False,
     )
-    lines = done.stdout.splitlines()
-    assert lines and lines[0] == "" and lines[1].endswith("b'65534\\n'"), done
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
