@@ -3,8 +3,9 @@
 An operation is relayed only where its answer must be found without knowing what is expected. So a proxy equals no
 plain value, whatever the program's `__eq__` says, and is not compared or searched with one: `f(x) == 3`, `3 in f(x)`
 and `f(x).startswith("3")` are decided here, from data, or not at all. It can be added to a number, for a vector or an
-amount of money can, but what comes of that is an object that tells nothing but its text and attributes: the program
-might have learned the number from it, so `abs(f(x) - 3) < 1e-6` cannot be passed by an object.
+amount of money can, but what comes of that is an object that tells nothing but its text, attributes and items, and so
+is whatever comes of that one, for ever: the program might have learned the number from it, so `abs(f(x) - 3) < 1e-6`
+and `d = f(x) - 3; d * d < 1e-6` cannot be passed by an object.
 """
 
 from __future__ import annotations
@@ -60,20 +61,46 @@ def _worked_out(name: str) -> Callable[..., Any]:
     """Arithmetic with another of the program's objects, or with a number; that makes another object, or nothing."""
 
     def method(self: Proxy, other: Any) -> Any:
-        if isinstance(other, Proxy):
-            return self._relay(name, self, other)
-        if not isinstance(other, _NUMBERS):
+        if not isinstance(other, (Proxy, *_NUMBERS)):
             return NotImplemented
         result = self._relay(name, self, other)
-        if type(result) is not Proxy:
-            raise TypeError("an object of the program makes no plain data with a number of the test's")
-        return Proxy(self._relay, result._number, computed=True)
+        known = isinstance(other, Proxy) and not self._computed and not other._computed
+        return result if known else _still_computed(self, result)
 
     return method
 
 
+def _made(name: str) -> Callable[..., Any]:
+    """An operation that makes another object of one; of a computed one a computed one, or nothing."""
+
+    def method(self: Proxy, *_: Any) -> Any:
+        result = self._relay(name, self)
+        return _still_computed(self, result) if self._computed else result
+
+    return method
+
+
+def _taken(name: str) -> Callable[..., Any]:
+    """An operation that takes something out of an object: data, or an object that is computed where that one is."""
+
+    def method(self: Proxy, *args: Any, **named: Any) -> Any:
+        result = self._relay(name, self, *args, **named)
+        return _still_computed(self, result) if self._computed and type(result) is Proxy else result
+
+    return method
+
+
+_ATTRIBUTE = _taken("attr")
+
+
+def _still_computed(of: Proxy, result: Any) -> Proxy:
+    if type(result) is not Proxy:
+        raise TypeError("an object of the program makes no plain data with a number of the test's")
+    return Proxy(of._relay, result._number, computed=True)
+
+
 class Proxy:
-    """One object of the program; `computed`: out of one and a number that the tests gave."""
+    """One object of the program; `computed`: out of one and a number that the tests gave, by however many steps."""
 
     __slots__ = ("_computed", "_number", "_relay")
 
@@ -87,10 +114,7 @@ class Proxy:
             raise TypeError(f"`{name}` is asked of plain data only")
         if name.startswith("__") and name not in _SHOWN:
             raise AttributeError(name)
-        return self._relay("attr", self, name)
-
-    def __call__(self, *args: Any, **named: Any) -> Any:
-        return self._relay("call", self, *args, **named)
+        return _ATTRIBUTE(self, name)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Proxy):
@@ -104,18 +128,17 @@ class Proxy:
         self._relay("exit", self)
 
     __setattr__, __delattr__ = _relayed("set"), _relayed("delete")
-    __getitem__ = _relayed("item")
+    __getitem__, __call__, __enter__ = _taken("item"), _taken("call"), _taken("enter")
     __setitem__ = _relayed("set item")
     __delitem__ = _relayed("delete item")
-    __enter__ = _relayed("enter")
     __instancecheck__ = _relayed("isinstance")
     __subclasscheck__ = _relayed("issubclass")
     __hash__, __str__, __repr__ = _relayed("hash"), _relayed("str"), _relayed("repr")  # type: ignore[assignment]
-    __copy__, __reversed__ = _relayed("copy"), _asked("reversed")
+    __copy__, __deepcopy__, __reversed__ = _made("copy"), _made("deepcopy"), _asked("reversed")
     __iter__, __next__, __len__, __round__ = _asked("iter"), _asked("next"), _asked("len"), _asked("round")
     __bool__, __int__, __float__, __complex__ = (_asked(kind) for kind in ("bool", "int", "float", "complex"))
     __index__, __abs__ = _asked("index"), _asked("abs")
-    __neg__, __pos__, __invert__ = (_relayed(kind) for kind in ("neg", "pos", "invert"))
+    __neg__, __pos__, __invert__ = (_made(kind) for kind in ("neg", "pos", "invert"))
     __lt__, __le__, __gt__, __ge__ = (_compared(kind) for kind in ("lt", "le", "gt", "ge"))
     __add__, __sub__, __mul__ = (_worked_out(kind) for kind in ("add", "sub", "mul"))
     __truediv__, __floordiv__, __mod__ = (_worked_out(kind) for kind in ("truediv", "floordiv", "mod"))
@@ -124,16 +147,13 @@ class Proxy:
     __radd__, __rsub__, __rmul__ = (_worked_out(f"r{kind}") for kind in ("add", "sub", "mul"))
     __rtruediv__, __rfloordiv__ = _worked_out("rtruediv"), _worked_out("rfloordiv")
 
-    def __deepcopy__(self, _: Any) -> Any:
-        return self._relay("deepcopy", self)
-
 
 def _of_data(name: str) -> Callable[..., Any]:
     """An operation on what the object is as plain data; on the other side, where both are the program's."""
 
     def method(self: DataProxy, *others: Any) -> Any:
         if name in _ARITHMETIC and others and isinstance(others[0], Proxy):
-            return self._relay(name, self, *others)
+            return _BETWEEN[name](self, others[0])
         function: Callable[..., Any] = getattr(operator, name, None) or _FUNCTIONS[name]
         return function(self._plain(), *(other._plain() if type(other) is DataProxy else other for other in others))
 
@@ -144,6 +164,7 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     kind.__name__: kind for kind in (bool, int, float, complex, len, hash, iter, round, reversed)
 }
 _ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow")
+_BETWEEN = {name: _worked_out(name) for name in _ARITHMETIC}
 
 
 def _turned(name: str) -> Callable[..., Any]:

@@ -237,9 +237,10 @@ RIGHT = {
         "class V:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return self.x == o.x\n"
         "  def __mul__(self, k): return V(self.x * k)\n  __rmul__ = __mul__\n"
         "  def __add__(self, o): return V(self.x + (o.x if isinstance(o, V) else o))\n  __radd__ = __add__\n"
-        "  def __hash__(self): return hash(self.x)",
+        "  def __hash__(self): return hash(self.x)\n"
+        "  def plus(self, k): return V(self.x + k)\n  def __getitem__(self, place): return self.x",
         "assert V(2) * 3 == 3 * V(2) == V(6) and sum([V(1), V(2)]) == V(3)\n"
-        "assert (V(1) + 2).x == 3 and len({V(1), V(1)}) == 1",
+        "assert (V(1) + 2).x == 3 and len({V(1), V(1)}) == 1 and (V(1) * 2 + V(1)).plus(1)[0] == 4",
     ),
     "prints in between": ("def f(x):\n  print('hello', flush=True)\n  return x", "print('and here')\nassert f(1) == 1"),
 }
@@ -282,6 +283,38 @@ def test_a_tolerance_holds_for_assert_lines_where_it_is_given() -> None:
     assert judge(near.replace("7", "8"), test, tolerance=0.5).value == 0.0
     object_equal = "class Y:\n  __eq__ = lambda s, o: True\n  __float__ = lambda s: 0.333\ndef f(x): return Y()"
     assert judge(object_equal, "assert f(1) == 0.333", tolerance=0.1).value == 0.0
+
+
+VANISHES = (
+    "class E:\n  __getitem__ = __sub__ = __rsub__ = __add__ = __radd__ = __call__ = lambda self, *_: self\n"
+    "  __mul__ = __neg__ = __pos__ = __invert__ = __copy__ = __abs__ = lambda self, *_: 0.0\n"
+    "  me = property(lambda self: self)\n  __deepcopy__ = __mul__\n"
+    "def f(x): return E()\ndef g(x): return [E()]"
+)
+
+
+VANISHING = (
+    "d = f(2) - 1.4142\nassert d * d < 1e-6",
+    "assert -(f(2) - 1.4142) < 1e-6",
+    "d = 1.4142 - f(2)\nassert -1e-6 < -d < 1e-6",
+    "assert -(f(2) + f(2) - 2.8284 + f(2)) < 1e-6",
+    "assert (f(2) - (f(2) - 1.4142)) * f(2) < 1e-6",
+    "assert sum((a - b) * (a - b) for a, b in zip(g(2), [1.4142])) < 1e-9",
+    "import copy\nassert copy.copy(f(2) - 1.4142) < 1e-6",
+    "import copy\nassert copy.deepcopy(f(2) - 1.4142) < 1e-6",
+    "assert abs((f(2) - 1.4142)[0]) < 1e-6",
+    "assert abs((f(2) - 1.4142)()) < 1e-6",
+    "assert -(f(2) - 1.4142).me < 1e-6",
+    "assert +(f(2) - 1.4142) < 1e-6",
+    "assert ~(f(2) - 1.4142) < 1e-6",
+)
+
+
+def test_what_is_computed_from_an_object_and_a_number_is_near_to_nothing() -> None:
+    verdict = judge(VANISHES, *VANISHING)
+    assert verdict.value == 0.0 and "of 13 tests" in verdict.reason, verdict
+    root = "import math\ndef f(x): return math.sqrt(x)\ndef g(x): return [f(x)]"
+    assert judge(root, *(test.replace("1.4142", "2 ** 0.5") for test in VANISHING[:3])).value == 1.0
 
 
 def test_the_reason_says_what_the_program_did() -> None:
