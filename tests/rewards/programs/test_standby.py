@@ -129,5 +129,5 @@ def test_a_forked_process_starts_its_own() -> None:
 def test_where_no_namespaces_can_be_taken_every_job_has_a_server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     usual = bubblewrap.command
     monkeypatch.setattr(bubblewrap, "command", lambda disk_mb, *, many: usual(disk_mb, many=False))
-    assert python(SCAN).stdout.count(b"/tmp/box") == 2 and waiting().fault.startswith("once: ")
+    assert python(SCAN).stdout.count(b"'/tmp/box'") == 2 and waiting().fault.startswith("once: ")
     standby.drop(waiting())
