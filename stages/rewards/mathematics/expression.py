@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from stages.rewards.mathematics import whole
 from stages.rewards.mathematics.expression_brackets import CASES, MATRICES, Brackets
 from stages.rewards.mathematics.expression_cursor import MAX_NODES
 from stages.rewards.mathematics.expression_node import (
@@ -167,8 +168,8 @@ class _Parser(Brackets):
         """Two factors side by side: a product, or a mixed number such as 1 1/2."""
         if right.kind == Kind.NUMBER and (left.kind in (Kind.NUMBER, Kind.QUOTIENT) or "_" in right.text):
             raise Unreadable("two numbers")
-        whole = left.kind == Kind.NUMBER and left.number.denominator == 1 and "." not in left.text
-        if whole and right.kind == Kind.QUOTIENT and right.text == "frac" and is_plain(right):
+        plain = left.kind == Kind.NUMBER and left.number.denominator == 1 and "." not in left.text
+        if plain and right.kind == Kind.QUOTIENT and right.text == "frac" and is_plain(right):
             return self.node(Kind.SUM, left, right, text="mixed")
         return self.node(Kind.PRODUCT, left, right)
 
@@ -197,7 +198,9 @@ class _Parser(Brackets):
         base = self.atom()
         while True:
             if self.take("!"):
-                base = self.node(Kind.CALL, base, text="factorial")
+                base = self.node(Kind.CALL, base, text=whole.DOUBLE_FACTORIAL if self.take("!") else "factorial")
+                if self.sign("!"):
+                    raise Unreadable("!!!")
             elif self.take("percent"):
                 base = self.node(Kind.PERCENT, base)
             elif self.sign("degree") and base.kind == Kind.SYMBOL and self.tokens[self.at + 1].kind == "symbol":

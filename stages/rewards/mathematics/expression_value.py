@@ -16,6 +16,7 @@ from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Any
 
+from stages.rewards.mathematics import whole
 from stages.rewards.mathematics.expression_exact import NoValue, fraction, last_place, rational, rounds
 from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, walk
 
@@ -38,6 +39,8 @@ def same(wanted: Node, given: Node) -> bool | None:
         return first == second or rounds(wanted, second) or rounds(given, first)
     names = sorted(symbols(wanted) | symbols(given))
     try:
+        if names and (points := whole.points(wanted, given, names)):
+            return all(_close(*pair, wanted, given) for pair in _values(wanted, given, points))
         if not _alike(wanted, given, names, 0):
             return False
         return _precisely(wanted, given, names)
@@ -67,19 +70,43 @@ def proportional(wanted: Node, given: Node, *, positive: bool = False) -> bool |
     """Say whether two formulas are the same but for a constant factor (above zero where `positive`); None where it
     cannot be computed."""
     names = sorted(symbols(wanted) | symbols(given))
-    field = _precise()
+    points = whole.points(wanted, given, names)
     try:
+        if points:
+            pairs = _values(wanted, given, points)
+        else:
+            generic = [{name: _coordinate(name, index) for name in names} for index in range(3)]
+            pairs = [_pair(wanted, given, point) for point in generic]
         ratios = []
-        for index in range(3):
-            point = {name: field.number(_coordinate(name, index)) for name in names}
-            first, second = (_evaluate(node, point, field) for node in (wanted, given))
-            if abs(first) < 1e-30 or abs(second) < 1e-30:
-                return abs(first) < 1e-30 and abs(second) < 1e-30
-            ratios.append(first / second)
+        for first, second in pairs:
+            zeros = (abs(first) < 1e-30) + (abs(second) < 1e-30)
+            if zeros == 1 or (zeros and not points):
+                return zeros == 2
+            ratios += [] if zeros else [first / second]
         same_ratio = all(abs(ratio - ratios[0]) < 1e-25 * abs(ratios[0]) for ratio in ratios)
         return same_ratio and (not positive or (abs(ratios[0].imag) < 1e-25 and ratios[0].real > 0))
     except (NoValue, ArithmeticError, ValueError, TypeError, RecursionError):
         return None
+
+
+def _pair(wanted: Node, given: Node, point: dict[str, Fraction]) -> tuple[Any, Any]:
+    field = _precise()
+    at = {name: field.number(value) for name, value in point.items()}
+    return _evaluate(wanted, at, field), _evaluate(given, at, field)
+
+
+def _values(wanted: Node, given: Node, points: list[dict[str, Fraction]]) -> list[tuple[Any, Any]]:
+    """Return both formulas' values at the points where both have a real one; raises NoValue where hardly any has."""
+    pairs = []
+    for point in points:
+        try:
+            pair = _pair(wanted, given, point)
+        except (NoValue, ArithmeticError, ValueError):
+            continue
+        pairs += [pair] if max(abs(value.imag) for value in pair) < 1e-30 else []
+    if len(pairs) < 4:
+        raise NoValue("at too few points")
+    return pairs
 
 
 def _alike(wanted: Node, given: Node, names: list[str], index: int) -> bool:
@@ -265,7 +292,7 @@ def _called(node: Node, values: list[Any], field: _Field) -> Any:
         return _factorial(first, field)
     if name == "binom":
         return _factorial(first, field) / (_factorial(last, field) * _factorial(first - last, field))
-    if name in ("floor", "ceil", "max", "min", "mod", "gcd", "lcm"):
+    if name in ("floor", "ceil", "max", "min", "mod", "gcd", "lcm", whole.DOUBLE_FACTORIAL):
         return field.number(_whole(name, [_real(value) for value in values]))
     if name in field.functions and len(values) == 1:
         if not abs(first) < (field.reach if name in _PERIODIC else _MAX_ARGUMENT):
@@ -320,9 +347,11 @@ def _whole(name: str, values: list[Fraction]) -> Fraction:
         return max(values) if name == "max" else min(values)
     if name in ("floor", "ceil"):
         return Fraction(math.floor(values[0]) if name == "floor" else math.ceil(values[0]))
+    if name == whole.DOUBLE_FACTORIAL:
+        return whole.double_factorial(values[0])
     if name == "mod":
         return values[0] % values[1]
     if any(value.denominator != 1 for value in values):
         raise NoValue(name)
-    whole = [int(value) for value in values]
-    return Fraction(math.gcd(*whole) if name == "gcd" else math.lcm(*whole))
+    numbers = [int(value) for value in values]
+    return Fraction(math.gcd(*numbers) if name == "gcd" else math.lcm(*numbers))

@@ -28,6 +28,7 @@ from stages.rewards.mathematics import (
     prose,
     regions,
     symbolic,
+    whole,
     wording,
 )
 from stages.rewards.mathematics.expression_exact import fraction, worked_out
@@ -78,15 +79,15 @@ _NAME = re.compile(
     r"\s*(\\(?:alpha|beta|gamma|theta|phi)|[a-z]|[A-Za-z]\(-?\d+\))\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*)"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
-_KEPT_SIGN = re.compile(r"[A-Za-z]['′]|[^\x00-\x7f∫∑∏π√∞≤≥±]")
-_UNDERSTOOD = FUNCTIONS | (GREEK - {"partial"}) | frozenset((
+_KEPT_SIGN = re.compile(r"[A-Za-z]['′]|!\s?!|[^\x00-\x7f∫∑∏π√∞≤≥±]")
+_UNDERSTOOD = (FUNCTIONS - {"gcd", "lcm"}) | (GREEK - {"partial"}) | frozenset((
     "frac", "sqrt", "int", "iint", "oint", "sum", "prod", "lim", "begin", "end", "matrix", "pmatrix",
     "bmatrix", "vmatrix", "cases", "to", "infty", "pi", "left", "right", "le", "leq", "ge", "geq", "lt", "gt", "pm",
     "cdot", "times", "div", "limits", "binom", "lfloor", "rfloor", "lceil", "rceil", "mid", "in", "cup", "cap", "dx",
-    "dy", "dt", "dz", "det", "degrees", "dots", "ldots", "cdots", "mod", "pmod", "bmod", "ne", "neq", "quad",
+    "dy", "dt", "dz", "det", "degrees", "dots", "ldots", "cdots", "ne", "neq", "quad",
     "displaystyle", "array", "cr",
 ))  # fmt: skip
-"""Commands and words that math-verify reads as they are meant."""
+"""Commands and words that math-verify reads as they are meant; gcd and mod of letters are none."""
 _SIGNS_ONLY = re.compile(r"\\(?:lt|gt|neq?)|[<>=≤≥≠≈]{1,2}")
 _CALLED = re.compile(r"\b[a-zA-Z]{3,6}\s?\(")
 _OPTION = re.compile(r"\(?([A-J])\)?\.?")
@@ -224,8 +225,8 @@ def _against_number(asked: _Question, target: Number) -> Verdict:
         number = literal(beside.bare(asked.given)) or number
     if isinstance(number, str):
         return _odd_number(asked, number, target)
-    whole = number.value == target.value and target.value.denominator == 1
-    left = whole and number.form == "fraction" and target.form == "plain"
+    integral = number.value == target.value and target.value.denominator == 1
+    left = integral and number.form == "fraction" and target.form == "plain"
     if asked.worked and (left or (number.form == "power" and target.form != "power")):
         return asked.unworked
     number = number._replace(value=number.value * asked.scale.factor + asked.scale.offset)
@@ -254,9 +255,9 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
     if asked.worked and bare:
         return asked.unworked
     if match := _MIXED_OR_TIMES.fullmatch(given):  # 2 (1/3) is written for both
-        whole, above, below = int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])
+        count, above, below = int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])
         part = Fraction(above, below) if below else Fraction(0)
-        return asked.told(target.value in (whole * part, whole + (part if whole >= 0 else -part)))
+        return asked.told(target.value in (count * part, count + (part if count >= 0 else -part)))
     called = "\\" in given or "≈" in given or (not asked.worked and _CALLED.search(given))
     if not bare and (reason == HEDGE or (reason == UNCLEAR and not called)):
         return Verdict(0.0, f"{reason}: {shorten(given)}")
@@ -292,7 +293,7 @@ def _against_formula(asked: _Question) -> Verdict:
         return asked.wrong  # the integers between 1 and 3 are no interval
     same = answers.agree(first, _prepared(second, asked))
     if same is None and not _DOTS.search(given + wanted):
-        return _by_worker(asked)
+        return asked.wrong if whole.is_of_whole(first) or whole.is_of_whole(second) else _by_worker(asked)
     return asked.told(same)
 
 

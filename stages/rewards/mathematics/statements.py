@@ -13,7 +13,7 @@ from itertools import pairwise, product
 
 from stages.rewards.mathematics.expression_exact import NoValue, fraction, rational
 from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
-from stages.rewards.mathematics.expression_value import constant, symbols
+from stages.rewards.mathematics.expression_value import constant, same, symbols
 
 _ARROWS = frozenset(("->", "<-", "<->"))
 _MAX_LETTERS, _MAX_INTEGERS, _MAX_POWER = 6, 200, 12
@@ -72,8 +72,8 @@ def congruent(wanted: Node, given: Node) -> bool | None:
         values = [rational(node) if node is not None else None for node in (first, modulus, second, other)]
     except NoValue:
         return None
-    if values[0] is None or values[2] is None:
-        return None
+    if values[0] is None or values[2] is None:  # letters
+        return same(first, second) and (modulus is None or other is None or same(modulus, other))
     if values[1] is None or values[3] is None or not values[1]:
         return values[0] == values[2]
     return values[1] == values[3] and ((values[0] - values[2]) / values[1]).denominator == 1
