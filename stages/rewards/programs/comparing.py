@@ -2,20 +2,25 @@
 
 Both ends of assert tests and the code reward compare with this file; it knows of nothing else here.
 
-Whole numbers and words must be the same. A decimal is a number: `1e-07` is `0.0000001`. Without a tolerance of its own
-it may be off by 1e-6, but by no more than a thousandth of what is wanted, or by a billionth of a large number: what
-printing six decimals, or another order of adding up, takes away. A tolerance t allows t, or t times what is wanted,
-whichever is more, also where a whole number is wanted and a decimal comes. t = 0 asks for the same text and value.
+Whole numbers and words must be the same. A decimal is a number: `1e-07` is `0.0000001`. It has a point, or an exponent
+with a sign, and is zero or in the range of a float; what else looks like one, `1e3`, `0e46209743` or `1e+400`, is a
+word, and may be a part of a checksum. Without a tolerance of its own it may be off by 1e-6, but by no more than a
+thousandth of what is wanted, or by a billionth of a large number: what printing six decimals, or another order of
+adding up, takes away. A tolerance t allows t, or t times what is wanted, whichever is more, also where a whole number
+is wanted and a decimal comes. t = 0 asks for the same text and value. Of values, true and 1 are not the same.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import zip_longest
 from typing import Any
 
 _BLANKS = b" \t\r\x0b\x0c"
 _NUMBER = re.compile(r"(?<![\w.])([-+]?(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][-+]?\d++)?)(?![\w.])", re.ASCII)
+_DECIMAL = re.compile(r"[-+]?\d*(?:\.\d*(?:[eE][-+]?\d+)?|[eE][-+]\d+)", re.ASCII)
+_NO_ZERO = re.compile(r"[-+]?[0.]*[1-9]", re.ASCII)
 _LONGEST = 400  # characters of a decimal; a longer one is text
 _ABSOLUTE, _RELATIVE, _OF_SMALL = 1e-6, 1e-9, 1e-3
 
@@ -45,7 +50,11 @@ def same_output(printed: bytes, wanted: bytes, tolerance: float | None = None) -
 
 def same(given: Any, wanted: Any, tolerance: float | None = None) -> bool:
     """Say whether a value that a program returned is one that JSON wrote: a tuple may stand for a list, and a key that
-    is a number for its text."""
+    is a number for its text. A NaN is what a NaN wants."""
+    if isinstance(given, bool) != isinstance(wanted, bool):
+        return False
+    if isinstance(wanted, float) and math.isnan(wanted):
+        return isinstance(given, float) and math.isnan(given)
     if isinstance(wanted, list):
         alike = isinstance(given, list | tuple) and len(given) == len(wanted)
         return alike and all(same(a, b, tolerance) for a, b in zip(given, wanted, strict=True))
@@ -101,7 +110,16 @@ def _same_line(printed: bytes, wanted: bytes, tolerance: float | None) -> bool:
 
 
 def _near_text(printed: str, wanted: str, tolerance: float | None) -> bool:
-    whole = [text.lstrip("+-").isdigit() for text in (printed, wanted)]
-    if all(whole) or (whole[1] and tolerance is None) or max(len(printed), len(wanted)) > _LONGEST:
+    """Say whether two numbers as they were written are decimals near to each other, or one is and the other whole."""
+    if max(len(printed), len(wanted)) > _LONGEST:
         return False
-    return near(float(printed), float(wanted), tolerance)
+    whole = [text.lstrip("+-").isdigit() for text in (printed, wanted)]
+    if all(whole) or (whole[1] and tolerance is None):
+        return False
+    values = [float(text) for text in (printed, wanted)]
+    for text, value, is_whole in zip((printed, wanted), values, whole, strict=True):
+        if not is_whole and not _DECIMAL.fullmatch(text):
+            return False
+        if math.isinf(value) or (value == 0 and _NO_ZERO.match(text)):  # beyond a float, as many others are
+            return False
+    return near(values[0], values[1], tolerance)

@@ -21,6 +21,7 @@ MAX_OUTPUT = 8 * 2**20
 """Bytes that a program may write, and a test may want."""
 _STDIN = ("", "stdin", "stdin_stdout", "stdio", "standard_input")
 _FUNCTIONAL = ("functional", "function_call", "call_based", "function")
+_SPLIT = "function_call"  # what sets that APPS was split up into call their tests
 _COLUMNS = ("test", "test_list", "input_output", "public_test_cases", "private_test_cases")
 _CASE = ("input", "output", "testtype", "type", "fn_name", "func_name", "metadata", "tolerance")
 _TOLD = ("id", "name", "description", "explanation")  # of a test, to people
@@ -171,7 +172,7 @@ def _paired(value: Mapping[str, Any], function: str) -> Tests:
     if len(inputs) != len(outputs):
         raise Unread(f"the tests have {len(inputs)} inputs and {len(outputs)} outputs")
     if name := value.get("fn_name"):
-        return _calls([(str(name), *pair) for pair in zip(inputs, outputs, strict=True)])
+        return _calls([(str(name), *pair) for pair in zip(inputs, outputs, strict=True)], wrapped=True)
     pairs = enumerate(zip(inputs, outputs, strict=True), start=1)
     return _cases([(_text(given, place, "input"), _text(said, place, "output")) for place, (given, said) in pairs])
 
@@ -194,7 +195,8 @@ def _listed(tests: Sequence[Any], function: str) -> Tests:
             calls.append((_function_of(test) or function, test["input"], test["output"]))
     if len(kinds) > 1 or len(tolerances) > 1:
         raise Unread("the tests are of several types, or have several tolerances")
-    found = _calls(calls) if calls else _cases(cases)
+    split = all(isinstance(test, dict) and test.get("type") == _SPLIT for test in tests)
+    found = _calls(calls, wrapped=split) if calls else _cases(cases)
     return found._replace(tolerance=next(iter(tolerances), None))
 
 
@@ -232,8 +234,9 @@ def _cases(pairs: Sequence[Any]) -> Tests:
     return Tests(cases=tuple(pairs))
 
 
-def _calls(calls: Sequence[tuple[str, Any, Any]]) -> Tests:
-    """Read calls: (function, arguments, what it returns), the last two as JSON text or as values."""
+def _calls(calls: Sequence[tuple[str, Any, Any]], *, wrapped: bool) -> Tests:
+    """Read calls: (function, arguments, what it returns), the last two as JSON text or as values; `wrapped`: from a
+    set that may write what is returned as a list of one."""
     checks = []
     for place, (function, given, said) in enumerate(calls, start=1):
         if not function:
@@ -243,7 +246,7 @@ def _calls(calls: Sequence[tuple[str, Any, Any]]) -> Tests:
         wanted = _json(said, f"the output of test {place}") if isinstance(said, str) else said
         checks.append(Call(function, _arguments(given, place), wanted, wrapped=False, numbered=isinstance(given, list)))
     outputs = [said for _, _, said in calls]
-    wrapped = bool(outputs) and all(isinstance(said, list) and len(said) == 1 for said in outputs)
+    wrapped = wrapped and bool(outputs) and all(isinstance(said, list) and len(said) == 1 for said in outputs)
     return Tests(checks=tuple(check._replace(wrapped=wrapped) for check in checks))
 
 
@@ -313,7 +316,7 @@ def _json(text: Any, name: str) -> Any:
     if not isinstance(text, str):
         return text
     try:
-        return json.loads(text, parse_int=_whole)
+        return json.loads(text, parse_int=_whole, parse_float=_decimal)
     except (ValueError, RecursionError) as error:
         raise Unread(f"{name} is no JSON text") from error
 
@@ -322,3 +325,10 @@ def _whole(digits: str) -> int:
     if len(digits) > _DIGITS:
         raise ValueError
     return int(digits)
+
+
+def _decimal(text: str) -> float:
+    """Return a decimal; ValueError for one that no float can hold, for which every infinity would do."""
+    if math.isinf(value := float(text)):
+        raise ValueError
+    return value

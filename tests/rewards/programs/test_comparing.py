@@ -37,6 +37,21 @@ from stages.rewards.programs.comparing import equal, near, same, same_output
         ("1e400", "0.5", False),
         ("0.5\n0.25", "0.5", False),
         ("3.14159", "3.14", False),
+        ("1e400", "1e500", False),
+        ("1e+400", "1e+500", False),
+        ("-1e+400", "-1e+400", True),
+        ("1e-400", "1e-500", False),
+        ("1.5e-400", "0.0", False),
+        ("0e462097431906509019562988736854", "0e830400451993494058024219903391", False),
+        ("9" * 320 + ".5", "8" * 320 + ".5", False),
+        ("1000", "1e3", False),
+        ("1000.0", "1e3", False),
+        ("1e3", "1000.0", False),
+        ("1000", "1e+03", True),
+        ("1e+16", "1e+16", True),
+        ("1E-7", "1e-07", True),
+        ("0.000000e+00", "0.0", True),
+        (".5", "0.5", True),
     ],
 )
 def test_lines_with_decimals(printed: str, wanted: str, alike: bool) -> None:
@@ -66,6 +81,13 @@ def test_values_that_json_wrote() -> None:
     ):
         assert not same(given, wanted), (given, wanted)
     assert not same(10**400, 0.5) and not same(None, 0.5) and not same(True, 1.0)
+
+
+def test_values_of_several_types() -> None:
+    nan = float("nan")
+    assert same(nan, nan) and same([nan, True], [nan, True]) and same({True: None}, {"True": None})
+    for given, wanted in ((True, 1), (1, True), (0, False), ([True], [1]), (None, False), (nan, 1.0), (1.0, nan)):
+        assert not same(given, wanted) and not same({"k": [given]}, {"k": [wanted]}, 0.5), (given, wanted)
 
 
 def test_equal_values_of_asserts() -> None:

@@ -151,6 +151,7 @@ UNREAD: dict[str, tuple[dict[str, Any], str]] = {
     "a name that is none": ({"tests": [FUNCTIONAL], "fn_name": "os.system('x')"}, "no name of a function"),
     "a check nobody calls": ({"tests": [HUMAN["test"]]}, "name the function in `entry_point`"),
     "a tolerance that is none": ({"tests": [STDIN], "tolerance": "1e-6"}, "`tolerance` is a number"),
+    "an output beyond every float": ({"tests": [{**FUNCTIONAL, "output": "1e400"}], "fn_name": "f"}, "is no JSON"),
     "cut JSON": ({"input_output": '{"inputs": ["1"'}, "is no JSON text"),
 }
 
@@ -168,6 +169,15 @@ def test_a_pickle_is_not_even_decompressed() -> None:
 
 def test_calls_are_plain_data() -> None:
     assert read(tests=[FUNCTIONAL], fn_name="f").checks == (Call("f", [[1, 2]], [2, 4], wrapped=False, numbered=False),)
+
+
+def test_only_in_apps_form_may_a_list_of_one_stand_for_what_is_returned() -> None:
+    five = {"input": [1], "output": [5], "fn_name": "f"}
+    for kind, wrapped in (({"testtype": "functional"}, False), ({"type": "function_call"}, True)):
+        found = read(tests=[five | kind]).checks
+        assert found == (Call("f", [1], [5], wrapped=wrapped, numbered=True),)
+    assert judge("def f(x): return 5", {"tests": [five | {"testtype": "functional"}]}).value == 0.0
+    assert judge("def f(x): return [5]", {"tests": [five | {"testtype": "functional"}]}).value == 1.0
 
 
 def test_a_line_of_a_file_in_a_known_form_counts_as_code() -> None:
