@@ -13,6 +13,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 from stages.rewards.programs import pytest_standin
 from stages.rewards.programs.comparing import by_number, equal, same
-from stages.rewards.programs.names import MODULES, Owners, call_tests, runner
+from stages.rewards.programs.names import MODULES, Owners, call_tests, replaced, runner
 from stages.rewards.programs.proxy import DataProxy, Proxy
 from stages.rewards.programs.wire import DATA, Peer, WireError, builtin, builtin_name, pack, put_back, unpack
 
@@ -76,6 +77,17 @@ class Mirrored:
         if self._object is None or name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._object, name)
+
+
+def let_run_coroutines() -> None:
+    """Let `asyncio.run` of the tests take a coroutine of the program, which is run there."""
+    asyncio: Any = importlib.import_module("asyncio")
+    usual = asyncio.run
+
+    async def ended(one: Proxy) -> Any:
+        return await one
+
+    asyncio.run = lambda main, **named: usual(ended(main) if isinstance(main, Proxy) else main, **named)
 
 
 class Judge:
@@ -312,6 +324,8 @@ def main(path: str, reading: str, writing: str) -> None:
         return tell("malformed", f"the tests need {absent}, which is not there")
     if started := runner(trees):
         return tell("malformed", f"the tests start a runner of their own: {started}")
+    if part := replaced(trees):
+        return tell("malformed", f"the tests replace {part}, and the program runs elsewhere")
     places = owners.places if trees else list(range(len(tests)))
     if not places:
         return tell("malformed", "no test tests the program")
@@ -320,6 +334,8 @@ def main(path: str, reading: str, writing: str) -> None:
     if asked["tolerance"] is not None:
         judge.lenient(asked["tolerance"])
     sys.modules["pytest"] = pytest_standin
+    if any("asyncio" in test for test in sources):  # it takes a while to import
+        let_run_coroutines()
     if fault := judge.load():
         return tell("unloaded", fault)
     for name in MODULES:

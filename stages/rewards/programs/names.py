@@ -36,6 +36,8 @@ _LIBRARY = {
 _ABSENT = {"np": "numpy", "pd": "pandas"} | {name: name for name in ("numpy", "pandas", "scipy", "torch", "sympy")}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
 _RUNNERS = ("unittest.main", "pytest.main")
+_GIVEN, _PRINTED = ("sys.stdin", "builtins.input", "builtins.print"), ("sys.stdout", "sys.stderr")
+_REDIRECTS = {"redirect_stdout": "sys.stdout", "redirect_stderr": "sys.stderr"}
 
 
 class _Statement(NamedTuple):
@@ -159,6 +161,15 @@ def runner(trees: Iterable[ast.Module]) -> str:
     return next((f"{name}()" for call in calls if (name := ast.unparse(call.func)) in _RUNNERS), "")
 
 
+def replaced(trees: Iterable[ast.Module]) -> str:
+    """Return what the tests put in the place of (`sys.stdin`, or `sys.stdout` and read it) to meet a program in the
+    same process, or ""."""
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    reads = any(isinstance(node, ast.Attribute) and node.attr in ("getvalue", "read") for node in nodes)
+    found = {name for node in nodes if (name := _replaces(node))}
+    return min(found & {*_GIVEN, *(_PRINTED if reads else ())}, default="")
+
+
 def load_all() -> None:
     """Import what tests may use, before there are any."""
     _library()
@@ -194,6 +205,18 @@ def _imports(node: ast.AST) -> bool:
     if isinstance(node, ast.ImportFrom):
         return node.module in MODULES and [each.name for each in node.names] != ["*"]
     return isinstance(node, ast.Import) and any(each.name in MODULES for each in node.names)
+
+
+def _replaces(node: ast.AST) -> str:
+    """The name of a part of Python's that a node sets, patches or redirects; "" for anything else."""
+    if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith(("patch", "setattr")):
+        return str(node.args[0].value) if isinstance(node.args[0], ast.Constant) else ""
+    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+        return ast.unparse(node)
+    if isinstance(node, ast.alias):
+        return _REDIRECTS.get(node.name, "")
+    name = node.attr if isinstance(node, ast.Attribute) else ""
+    return _REDIRECTS.get(name, "")
 
 
 def _bare(tree: ast.Module) -> set[str]:

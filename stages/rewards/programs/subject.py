@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import importlib
 import json
 import operator
 import sys
@@ -26,6 +27,16 @@ def _turned(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     return lambda ours, theirs: function(theirs, ours)
 
 
+def _awaited(one: Any) -> Any:
+    """Run a coroutine, or what else can be awaited, to its end."""
+    asyncio: Any = importlib.import_module("asyncio")  # which takes a while, and few programs need
+
+    async def ended() -> Any:
+        return await one
+
+    return asyncio.run(ended())
+
+
 _OPERATIONS: dict[str, Callable[..., Any]] = {
     "call": lambda function, *args, **named: function(*args, **named),
     "attr": getattr,
@@ -38,6 +49,7 @@ _OPERATIONS: dict[str, Callable[..., Any]] = {
     "isinstance": lambda kind, value: isinstance(value, kind),
     "issubclass": lambda kind, value: issubclass(value, kind),
     "delete": delattr,
+    "await": _awaited,
     "copy": copy.copy,
     "deepcopy": copy.deepcopy,
     **{

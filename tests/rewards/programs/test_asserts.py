@@ -242,6 +242,11 @@ RIGHT = {
         "assert V(2) * 3 == 3 * V(2) == V(6) and sum([V(1), V(2)]) == V(3)\n"
         "assert (V(1) + 2).x == 3 and len({V(1), V(1)}) == 1 and (V(1) * 2 + V(1)).plus(1)[0] == 4",
     ),
+    "coroutines": (
+        "import asyncio\nasync def f(x):\n  await asyncio.sleep(0.01)\n  return x + 1",
+        "import asyncio\nasync def both(): return await asyncio.gather(f(1), f(2)), await f(3)\n"
+        "assert asyncio.run(f(1)) == 2 and asyncio.run(both()) == ([2, 3], 4)",
+    ),
     "prints in between": ("def f(x):\n  print('hello', flush=True)\n  return x", "print('and here')\nassert f(1) == 1"),
 }
 
@@ -285,43 +290,14 @@ def test_a_tolerance_holds_for_assert_lines_where_it_is_given() -> None:
     assert judge(object_equal, "assert f(1) == 0.333", tolerance=0.1).value == 0.0
 
 
-VANISHES = (
-    "class E:\n  __getitem__ = __sub__ = __rsub__ = __add__ = __radd__ = __call__ = lambda self, *_: self\n"
-    "  __mul__ = __neg__ = __pos__ = __invert__ = __copy__ = __abs__ = lambda self, *_: 0.0\n"
-    "  me = property(lambda self: self)\n  __deepcopy__ = __mul__\n"
-    "def f(x): return E()\ndef g(x): return [E()]"
-)
-
-
-VANISHING = (
-    "d = f(2) - 1.4142\nassert d * d < 1e-6",
-    "assert -(f(2) - 1.4142) < 1e-6",
-    "d = 1.4142 - f(2)\nassert -1e-6 < -d < 1e-6",
-    "assert -(f(2) + f(2) - 2.8284 + f(2)) < 1e-6",
-    "assert (f(2) - (f(2) - 1.4142)) * f(2) < 1e-6",
-    "assert sum((a - b) * (a - b) for a, b in zip(g(2), [1.4142])) < 1e-9",
-    "import copy\nassert copy.copy(f(2) - 1.4142) < 1e-6",
-    "import copy\nassert copy.deepcopy(f(2) - 1.4142) < 1e-6",
-    "assert abs((f(2) - 1.4142)[0]) < 1e-6",
-    "assert abs((f(2) - 1.4142)()) < 1e-6",
-    "assert -(f(2) - 1.4142).me < 1e-6",
-    "assert +(f(2) - 1.4142) < 1e-6",
-    "assert ~(f(2) - 1.4142) < 1e-6",
-)
-
-
-def test_what_is_computed_from_an_object_and_a_number_is_near_to_nothing() -> None:
-    verdict = judge(VANISHES, *VANISHING)
-    assert verdict.value == 0.0 and "of 13 tests" in verdict.reason, verdict
-    root = "import math\ndef f(x): return math.sqrt(x)\ndef g(x): return [f(x)]"
-    assert judge(root, *(test.replace("1.4142", "2 ** 0.5") for test in VANISHING[:3])).value == 1.0
-
-
 def test_the_reason_says_what_the_program_did() -> None:
     assert "the program raised ValueError: no" in judge("def f(x): raise ValueError('no')", "assert f(1)").reason
     assert "name 'f' is not defined" in judge("x = 1", "assert f(1)").reason
     assert "over the limit of CPU time" in judge("def f(x):\n  while True: pass", "assert f(1)").reason
     assert "the program ended (exit code 3)" in judge("import os\ndef f(x): os._exit(3)", "assert f(1)").reason
+
+
+CAUGHT = "import io\nfrom contextlib import redirect_stdout as into\nb = io.StringIO()\n"
 
 
 @pytest.mark.parametrize(
@@ -332,6 +308,9 @@ def test_the_reason_says_what_the_program_did() -> None:
         (["import numpy", "assert f(1)"], "numpy"),
         (["class Node: pass", "assert f(Node()) == 1"], "hand over a Node"),
         (["try:\n  f(object())\nexcept Exception:\n  pass\nassert f(1) == 1"], "hand over a object"),
+        (["import io, sys\nsys.stdout = b = io.StringIO()\nf(1)\nassert b.getvalue() == '1'"], "replace sys.stdout"),
+        ([f"{CAUGHT}with into(b):\n  f(1)\nassert b.getvalue() == '1'"], "replace sys.stdout"),
+        (["from unittest.mock import patch\nwith patch('builtins.input', str):\n  assert f(1) == 1"], "builtins.input"),
         (["import unittest", "assert f(1) == 1\nunittest.main()"], "a runner of their own"),
     ],
 )

@@ -79,3 +79,35 @@ TRICKS = {
 @pytest.mark.parametrize(("source", "tests"), TRICKS.values(), ids=TRICKS.keys())
 def test_no_trick_is_paid(source: str, tests: list[str]) -> None:
     assert judge(source, *tests).value == 0.0, judge(source, *tests)
+
+
+VANISHES = (
+    "class E:\n  __getitem__ = __sub__ = __rsub__ = __add__ = __radd__ = __call__ = lambda self, *_: self\n"
+    "  __mul__ = __neg__ = __pos__ = __invert__ = __copy__ = __abs__ = lambda self, *_: 0.0\n"
+    "  me = property(lambda self: self)\n  __deepcopy__ = __mul__\n"
+    "def f(x): return E()\ndef g(x): return [E()]"
+)
+
+
+VANISHING = (
+    "d = f(2) - 1.4142\nassert d * d < 1e-6",
+    "assert -(f(2) - 1.4142) < 1e-6",
+    "d = 1.4142 - f(2)\nassert -1e-6 < -d < 1e-6",
+    "assert -(f(2) + f(2) - 2.8284 + f(2)) < 1e-6",
+    "assert (f(2) - (f(2) - 1.4142)) * f(2) < 1e-6",
+    "assert sum((a - b) * (a - b) for a, b in zip(g(2), [1.4142])) < 1e-9",
+    "import copy\nassert copy.copy(f(2) - 1.4142) < 1e-6",
+    "import copy\nassert copy.deepcopy(f(2) - 1.4142) < 1e-6",
+    "assert abs((f(2) - 1.4142)[0]) < 1e-6",
+    "assert abs((f(2) - 1.4142)()) < 1e-6",
+    "assert -(f(2) - 1.4142).me < 1e-6",
+    "assert +(f(2) - 1.4142) < 1e-6",
+    "assert ~(f(2) - 1.4142) < 1e-6",
+)
+
+
+def test_what_is_computed_from_an_object_and_a_number_is_near_to_nothing() -> None:
+    verdict = judge(VANISHES, *VANISHING)
+    assert verdict.value == 0.0 and "of 13 tests" in verdict.reason, verdict
+    root = "import math\ndef f(x): return math.sqrt(x)\ndef g(x): return [f(x)]"
+    assert judge(root, *(test.replace("1.4142", "2 ** 0.5") for test in VANISHING[:3])).value == 1.0
