@@ -335,21 +335,26 @@ def _any_of(values: list[Any], verifier: str, recipe: Recipe) -> list[str]:
         why = _judged(verifier, answer)[1] if verifier != "program" else ""
         if why:
             faults.append(Unusable("gold cannot be judged", why))
-        elif not any(accuracy.judge(answer, Prompt("", "?", other, verifier)).value == 1.0 for other in found):
+        elif not any(accuracy.judge(answer, _gold_row(other, verifier)).value == 1.0 for other in found):
             found.append(answer)
     if not found:
         raise faults[0]
     return found
 
 
+def _gold_row(answer: str, verifier: str) -> Prompt:
+    """A gold as a row; `_pieces` has refused those that are none."""
+    return Prompt("", "?", answer, verifier, meta={"real_answer": True})
+
+
 def _together(answers: list[str], verifier: str) -> str:
     """Return the parts of one answer as one text: the first where all are equal, else the set of them, where its
     verifier reads it as that and takes no single one for it. Raises Unusable otherwise: no root is lost."""
     answers = list(dict.fromkeys(answers))
-    first = Prompt("", "?", answers[0], verifier)
+    first = _gold_row(answers[0], verifier)
     if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
         return answers[0]
-    joined = Prompt("", "?", ", ".join(answers), verifier)
+    joined = _gold_row(", ".join(answers), verifier)
     words = any(map(mathematics.is_words, answers))
     turned = ", ".join(reversed(answers))
     read = verifier in ("math", "choice") and not words and accuracy.check_gold(joined).value == 1.0
@@ -375,7 +380,7 @@ def _gold_fault(fields: dict[str, Any]) -> tuple[str, str]:
 @lru_cache(maxsize=1 << 16)
 def _judged(verifier: str, answer: str) -> tuple[str, str]:
     """The same for verifiers that look at nothing but the answer: a set of problems has few different ones."""
-    return _told(accuracy.check_gold(Prompt("", "?", answer, verifier)))
+    return _told(accuracy.check_gold(_gold_row(answer, verifier)))
 
 
 def _told(verdict: Verdict) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from stages.core.contract import Contract
 from stages.core.data import golds
@@ -94,6 +95,16 @@ def said(answer: str) -> str:
     return rest[:-1].rstrip() if rest.endswith((".", "。")) else rest
 
 
+def unanswered(row: Prompt) -> bool:
+    """Whether a row's gold is a place holder (`nan`, `None`, `see solution`), by the list that `r1 prepare` drops rows
+    by. `meta["real_answer"]` says that it is an answer all the same."""
+    held = row.verifier in ("math", "exact") and bool(row.answer.strip()) and not row.meta.get("real_answer")
+    return held and _is_missing(row.answer)
+
+
+_is_missing = lru_cache(maxsize=1 << 16)(golds.is_missing)
+
+
 def check_gold(row: Prompt) -> Verdict:
     """Judge a row's own gold answer, which must pass before it teaches: 1, else a verdict that says why not; of a row
     with several golds the first that does not pass."""
@@ -105,6 +116,8 @@ def _check_gold(row: Prompt) -> Verdict:
     if row.verifier == "code":
         fault = forms.read(row).fault
         return Verdict(None, fault) if fault else Verdict(1.0, "tests")
+    if unanswered(row):
+        return judge(row.answer, row)
     verdict = mathematics.check_gold(row.answer) if row.verifier == "math" else judge(row.answer, row)
     return judge(row.answer, row) if verdict.value == 1.0 and verdict.reason != mathematics.BY_TEXT else verdict
 
@@ -125,6 +138,8 @@ def _paid(verdicts: Iterator[Verdict]) -> Verdict:
 
 def _judged(answer: str | None, row: Prompt) -> Verdict:
     """Judge an answer, where there is one, by the one gold of a row."""
+    if unanswered(row):
+        return Verdict(None, f"the gold `{shorten(row.answer, 30)}` only says that there is no answer")
     if answer is None:
         return Verdict(0.0, "no answer found")
     judges = {"math": _math, "choice": _choice, "program": _program, "exact": _exact}

@@ -77,20 +77,27 @@ def key(text: str) -> dict[str, Any]:
     return identity | ({"sha256": _sha256(_FILES[name])} if name in _FILES else {})
 
 
-def fetch(text: str, kind: str, folder: Path) -> dict[str, Any]:
-    """Write the source's files into `folder` (a model's, prompts.jsonl, conversations.jsonl) and return its figures."""
-    name, count, seed = _parse(text)
+def refuse(text: str, kind: str) -> None:
+    """Raise RecipeError for a source that makes another kind of thing than is wanted, MissingError for an unknown
+    name."""
+    name, _, _ = _parse(text)
     found = next(each for each in _KINDS if name in _KINDS[each])
     if kind != found:
         what = f"`{text}` is a source of {_PLURAL[found]}, and {_PLURAL.get(kind, kind)} are wanted"
         known = ", ".join(f"world:{one}" for one in _KINDS.get(kind, {})) or "an artifact's name or a path"
         raise RecipeError(what, hint=f"use one of: {known}")
-    if found == "model":
+
+
+def fetch(text: str, kind: str, folder: Path) -> dict[str, Any]:
+    """Write the source's files into `folder` (a model's, prompts.jsonl, conversations.jsonl) and return its figures."""
+    refuse(text, kind)
+    name, count, seed = _parse(text)
+    if kind == "model":
         from stages.policy.models.importing import import_model
 
         return import_model(str(HOME / BASES[name]), folder)
-    rows: list[Any] = _KINDS[found][name][0](count, seed)
-    write_rows(folder / f"{found}.jsonl", rows)
+    rows: list[Any] = _KINDS[kind][name][0](count, seed)
+    write_rows(folder / f"{kind}.jsonl", rows)
     return {"rows": len(rows), "families": dict(Counter(row.family for row in rows))}
 
 

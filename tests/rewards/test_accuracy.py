@@ -116,3 +116,15 @@ def test_a_box_that_never_closes_is_an_answer_that_was_cut_off(said: str, verifi
 )
 def test_a_piece_of_a_program_is_no_answer(said: str) -> None:
     assert accuracy.reward(f"\\boxed{{{said}}}", row(), contract()).value == 0.0
+
+
+@pytest.mark.parametrize("gold", ["nan", "None", "null", "N/A", "see solution", "answer: unknown"])
+@pytest.mark.parametrize("verifier", ["math", "exact"])
+def test_a_gold_that_only_says_there_is_no_answer_pays_nobody(gold: str, verifier: str) -> None:
+    for verdict in (
+        accuracy.judge(gold, row(gold, verifier)),
+        accuracy.reward(f"<think>?</think><answer>{gold}</answer>", row(gold, verifier), contract()),
+        accuracy.check_gold(row(gold, verifier)),
+    ):
+        assert (verdict.value, verdict.reason) == (None, f"the gold `{gold}` only says that there is no answer")
+    assert accuracy.judge(gold, row(gold, "exact", meta={"real_answer": True})).value == 1.0

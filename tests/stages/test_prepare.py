@@ -316,7 +316,7 @@ def test_golds_that_only_say_there_is_none_go_unless_the_recipe_keeps_them(sourc
         "?",
     ]
     rows, _, _ = make(prepare.Recipe(source=str(source), real_answers=["none"]))
-    assert [row.answer for row in rows] == ["2", "None"]
+    assert [(row.answer, row.meta) for row in rows] == [("2", {}), ("None", {"real_answer": True})]
 
 
 def test_a_gold_of_many_rows_and_a_picture_column_are_told(source: Path, make: Maker) -> None:

@@ -40,3 +40,14 @@ def test_an_answer_that_its_set_gives_no_weight_is_not_imitated(tmp_path: Path) 
     rows, dropped, _ = Maker(tmp_path)(prepare.Recipe(source=str(source), kind="conversations"))
     assert [row.problem for row in rows] == ["a?", "c?"]
     assert [row["reason"] for row in dropped] == ["not to be learned"] * 2
+
+
+def test_a_row_in_which_a_name_stands_twice_is_told_with_its_id_and_its_problem(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text(
+        '{"id": "7", "question": "p?", "answer": "1", "answer": "2"}\n' + lines({"problem": "q?", "answer": "5"})
+    )
+    _, dropped, _ = Maker(tmp_path)(prepare.Recipe(source=str(source)))
+    assert [(row["id"], row["problem"], row["answer"], row["reason"]) for row in dropped] == [
+        ("7", "p?", "", "a name stands twice")
+    ]

@@ -181,7 +181,8 @@ def _raw(where: str, row: Any, columns: dict[str, None], wanted: Wanted) -> Raw:
         if row.keys() - columns.keys():
             columns.update(dict.fromkeys(map(str, row)))
         if name := _doubled(row, wanted):
-            return Raw(where, {}, "a name stands twice", f"`{name}`")
+            told = {key: value for key, value in row.items() if key not in getattr(row, "names", ())}
+            return Raw(where, told, "a name stands twice", f"`{name}`")
         return Raw(where, row)
     if isinstance(row, _Broken):
         return Raw(where, {}, "not JSON", row.why)

@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from stages.core import text
-from stages.core.data.messages import ANSWER_MARKS
+from stages.core.data.messages import ANSWER_MARKS, DRAWN
 from stages.core.data.values import Unusable, parsed
 
 OF_PARTS = ("final_answer", "final_answers", "solutions", "roots", "all_answers")
@@ -58,9 +58,8 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 """What stands before an answer: `Answer:`, `the final answer is`."""
-_DRAWN = r"\[asy\]|<asy>|<svg\b|\\begin\s?\{(?:asy|tikzpicture|pspicture|picture)\}"
 _PICTURE = re.compile(
-    rf"(?:{_DRAWN})(?:(?!{_DRAWN}).)*?"
+    rf"(?:{DRAWN})(?:(?!{DRAWN}).)*?"
     r"(?:\[/asy\]|</asy>|</svg>|\\end\s?\{(?:asy|tikzpicture|pspicture|picture)\})"
     r"|!\[[^\[\]]*\]\([^()]*\)|<img\b[^<>]*>|\\includegraphics\s?(?:\[[^\[\]]*\])?\s?\{[^{}]*\}"
     r"|[<\[](?:image|img|picture|figure|video|audio)(?:[ _]?\d{1,3})?\s?/?[>\]]",

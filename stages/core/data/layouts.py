@@ -8,14 +8,14 @@ listed in docs/data.md. Nothing is found by position.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from stages.core.data import columns, messages, options
 from stages.core.data.columns import ABSENT
 from stages.core.data.messages import Message, Talk
 from stages.core.data.sifting import digest
-from stages.core.data.values import Unusable, parsed
+from stages.core.data.values import Unusable, parsed, shown
 from stages.core.rows import TEST_FIELDS
 
 FIELDS = {
@@ -157,16 +157,29 @@ class Layout:
             return messages.parts(_last_answer(value))[1]
         return _inside(value, self.mapped.get("answer", "answer")) if isinstance(value, dict) else value
 
-    def lettered(self, row: dict[str, Any], talk: Talk) -> tuple[str, str] | None:
-        """Return a multiple-choice row's problem with its options and the right letter; None for any other row."""
+    def lettered(
+        self, row: dict[str, Any], talk: Talk, gold: Callable[[Any, str], list[str]]
+    ) -> tuple[str, str] | None:
+        """Return a multiple-choice row's problem with its options and the right letter; None for a row without options.
+
+        `gold` reads the golds inside an answer. Raises Unusable for options that cannot be shown, and for an answer
+        that names none of them: no other verifier may judge it.
+        """
         named = self.value(row, "options")
         found = options.of_row(row, None if named is ABSENT else named, lambda each: digest(f"{talk.problem}\0{each}"))
         if found is None:
             return None
+        messages.check_text(found.lines())
         given = [self.value(row, "answer"), *(row.get(name) for name in options.KEYS if "answer" not in self.mapped)]
         letter = next(filter(None, map(found.gold, given)), "")
-        if not letter or found.shown_in(talk.problem):
-            return (talk.problem, letter) if letter else None
+        if not letter:
+            said = next((each for each in given if each is not ABSENT and each is not None), ABSENT)
+            said = self.answer(row, talk) if said is ABSENT else said
+            letter = found.gold(gold(said, "choice"), numbers=False) if isinstance(said, str) else ""
+            if not letter:
+                raise Unusable("no such option", f"{shown(said)} of {len(found.texts)}: {shown(found.texts)}"[:200])
+        if found.shown_in(talk.problem):
+            return talk.problem, letter
         passage = "" if "problem" in self.mapped else _first_text(row, options.PASSAGES)
         return "\n\n".join(filter(None, (passage, talk.problem, found.lines()))), letter
 

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from stages.core import text
-from stages.core.data import messages
+from stages.core.data import golds, messages
 from stages.core.data.columns import ABSENT
 from stages.core.data.files import Raw
 from stages.core.data.layouts import Lacks, Layout
@@ -56,7 +56,7 @@ holds none."""
 def candidate(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
     """Return an outside row as one of ours, or as what cannot be used, with the reason."""
     if raw.fault:
-        return Candidate(raw.where, {}, raw.fault, raw.detail)
+        return Candidate(raw.where, _known(raw.row, layout) if raw.row else {}, raw.fault, raw.detail)
     try:
         layout.meet(raw.row)
         made = _MAKERS[wishes.kind](raw, layout, wishes, gold)
@@ -83,7 +83,7 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
     if not talk.problem:
         raise Unusable("empty problem")
     verifier = wishes.verifier or _optional(row, layout, "verifier")
-    lettered = layout.lettered(row, talk) if wishes.options and verifier in ("", "math", "choice") else None
+    lettered = layout.lettered(row, talk, gold) if wishes.options and verifier in ("", "math", "choice") else None
     if lettered:
         talk = talk._replace(problem=lettered[0])
     verifier = verifier or ("choice" if lettered else "math")
@@ -110,7 +110,8 @@ def _prompt(raw: Raw, layout: Layout, wishes: Wishes, gold: Gold) -> Candidate:
         language=_language(row, layout, wishes, talk.problem),
         meta=_meta(row, layout)
         | (_tests(row, talk.problem) if verifier == "code" else {})
-        | ({"answers": answers} if len(answers) > 1 else {}),
+        | ({"answers": answers} if len(answers) > 1 else {})
+        | ({"real_answer": True} if verifier in ("math", "exact") and any(map(golds.is_missing, answers)) else {}),
         turns=talk.turns,
     )
     return Candidate(raw.where, fields_of(made), key=key[:16], gold=" | ".join(answers), form=form, split=made.split)

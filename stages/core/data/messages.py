@@ -50,7 +50,14 @@ ANSWER_MARKS = (
 _THINK = re.compile("|".join(re.escape(mark) for pair in THINK_MARKS for mark in pair), re.IGNORECASE)
 _STRAY = re.compile("|".join(re.escape(mark) for pair in ANSWER_MARKS[:2] for mark in pair), re.IGNORECASE)
 _CHANNEL = re.compile(r"<\|(?:channel|start|message)\|>")
-_PICTURE = re.compile(r"<(?:image|video|audio)(?:[ _]?\d{1,3})?>", re.IGNORECASE)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+DRAWN = r"\[asy\]|<asy>|<svg\b|\\begin\s?\{(?:asy|tikzpicture|pspicture|picture)\}"
+"""Where a drawing begins."""
+_PICTURE = re.compile(
+    rf"<(?:image|video|audio)(?:[ _]?\d{{1,3}})?\s?/?>|{DRAWN}|<img\b|\\includegraphics\b"
+    r"|(?<![0-9A-Za-z)])!\[[^\[\]]{0,300}\]\(",
+    re.IGNORECASE,
+)
 _TRANSCRIPT = re.compile(r"(?:^|\n\n)(Human|Assistant): ?")
 
 
@@ -169,8 +176,8 @@ def whole(response: Message) -> str:
 
 
 def check_text(problem: str) -> None:
-    """Raise Unusable for a problem that stands beside a picture."""
-    if picture := _PICTURE.search(problem):
+    """Raise Unusable for a problem that stands beside a picture or holds a drawing; in code either is only text."""
+    if picture := _PICTURE.search(_CODE.sub(" ", problem)):
         raise Unusable("needs a picture", picture.group())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from stages.core import text
@@ -42,11 +43,25 @@ COLUMNS = frozenset((*LISTS, *KEYS, *PASSAGES, *(n for names in _EACH for n in n
     name for right, wrong in _APART for name in (right, *wrong)
 }
 """All columns that may be read here."""
-_MARK = re.compile(r"\s*[(（\[]?([A-J])[)）\].:：、]\s*(?=\S)")
-_NAMED = re.compile(r"\s*[(（\[]?([A-Ja-j])[)）\].:：]*\s*")
+_MARK = re.compile(r"\s*[(（\[]?([A-Ja-j])\s?[)\].:：、]\s*(?=\S)")
+_COUNT = re.compile(r"\s*(?:[(（\[]([1-9])[)\]）]\s*|([1-9])(?:[)）]\s*|[.:：、]\s+))(?=\S)")
+_MARKS = re.compile(r"(?:^|(?<=[\s,;]))[(（\[]?([A-Ja-j])\s?[)\].:：](?=\s|[^\s\w]|\w)")
+"""Each mark of options that are one text: MathQA's `a ) 38 , b ) 27`."""
+_NAMED = re.compile(
+    r"\s*(?:(?:the )?(?:(?:correct|right|final) )?(?:answer|option|choice)(?: is)?\s?[:：]?\s?"
+    r"|答案(?:是|为|為)?[:：]?\s?)?"
+    r"[*\s]{0,4}[(（\[]?([A-Ja-j])[)）\].:：。*]*\s*",
+    re.IGNORECASE,
+)
+_WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
+_NAME = re.compile(r"(?:op(?:t(?:ion)?)?|choice|ans(?:wer)?)?[ _]?[A-Ja-j0-9]", re.IGNORECASE)
+"""A key of a map of options, not one of other settings."""
+_WORDS = {True: ("true", "yes"), False: ("false", "no")}
 
 _SEVERAL = re.compile(r"[A-J](?:\s?[,;、，/&]?\s?[A-J])+")
 """Several letters in one text: AC, "A, C"."""
+UNCLEAR = "unclear options"
+"""Why a row goes whose options cannot be shown, or not so that one letter is right."""
 
 
 class Options(NamedTuple):
@@ -58,84 +73,158 @@ class Options(NamedTuple):
     """Known where the right one has a column of its own."""
     counted: bool = True
     """Whether a number beside the labels is one of them: no number (PIQA's 1 is `sol2`) where columns gave them."""
+    placed: bool = True
+    """Whether a number may be a place: not where the options were put in the order of their own letters."""
 
     def lines(self) -> str:
         """As a problem shows them."""
         return "\n".join(f"{letter}. {said}" for letter, said in zip(LETTERS, self.texts, strict=False))
 
-    def letter(self, answer: Any) -> str:
-        """Return the letter of the option that an answer names by letter, label, number (from 0) or text, else ""."""
-        if self.right is not None:
-            return LETTERS[self.right]
-        if isinstance(answer, float) and answer.is_integer():
-            answer = int(answer)
-        if isinstance(answer, bool) or not isinstance(answer, int | str):
-            return ""
-        said, number = str(answer).strip(), isinstance(answer, int)
-        same = [place for place, each in enumerate(self.texts) if text.canonical(each) == text.canonical(said)]
-        if said in self.labels and (self.counted or not number):
-            at = self.labels.index(said)
-        elif found := _NAMED.fullmatch(said):
-            at = ord(found[1].upper()) - ord("A")
-        elif len(same) == 1 and not number:
-            at = same[0]
-        else:
-            at = int(said) if re.fullmatch(r"\d", said) else -1
-        return LETTERS[at] if 0 <= at < len(self.texts) else ""
+    def letter(self, answer: Any, *, numbers: bool = True) -> str:
+        """Return the letter of the one option that an answer names by letter, label, number (from 0) or text, else "".
 
-    def gold(self, answer: Any) -> str:
+        Without `numbers`, digits are a label or a text and no place: those of a solution's box.
+        """
+        at = self.right if self.right is not None else self._place(answer, numbers)
+        if at is None or not 0 <= at < len(self.texts) or self.texts.count(self.texts[at]) > 1:
+            return ""
+        return LETTERS[at]
+
+    def _place(self, answer: Any, numbers: bool) -> int | None:
+        if isinstance(answer, bool):
+            same = [at for word in _WORDS[answer] for at in self._same(word)]
+            return same[0] if len(same) == 1 else None
+        if isinstance(answer, float | Decimal) and answer == answer and answer % 1 == 0:
+            answer = int(answer)
+        if not isinstance(answer, int | str):
+            return None
+        said, number = str(answer).strip(), isinstance(answer, int)
+        if said in self.labels and (self.counted or not number):
+            return self.labels.index(said) if self.labels.count(said) == 1 else None
+        same, named = [] if number else self._same(said), _NAMED.fullmatch(_WRAPPED.sub(r"\1", said))
+        if named:
+            at = self._lettered(named[1].upper())
+            return at if same in ([], [at]) else None
+        if same:
+            return same[0] if len(same) == 1 else None
+        if mark := _MARK.match(said):
+            at = self._lettered(mark[1].upper())
+            return at if at in self._same(said[mark.end() :]) else None
+        return self._numbered(said, number) if numbers else None
+
+    def _same(self, said: str) -> list[int]:
+        """The places of the options that read as a text does."""
+        return [at for at, each in enumerate(self.texts) if text.canonical(each) == text.canonical(said)]
+
+    def _lettered(self, letter: str) -> int | None:
+        """The place that a letter names: by the labels where they are letters, else by what the options begin with."""
+        labels = [each.upper() for each in self.labels]
+        if labels and all(re.fullmatch("[A-Z]", each) for each in labels):
+            return labels.index(letter) if labels.count(letter) == 1 else None
+        at, marks = ord(letter) - ord("A"), [_MARK.match(each) for each in self.texts]
+        other = at < len(marks) and all(marks) and (mark := marks[at]) is not None and mark[1].upper() != letter
+        return None if other else at
+
+    def _numbered(self, said: str, number: bool) -> int | None:
+        """The place that a number names: none beside labels that are numbers, where they are counted."""
+        if not self.placed or not re.fullmatch(r"\d(?:\.0)?", said):
+            return None
+        beside = any(each.isdecimal() for each in self.labels) and (self.counted or not number)
+        return None if beside else int(said[0])
+
+    def gold(self, answer: Any, *, numbers: bool = True) -> str:
         """Return the letters of all options that an answer names, `A, C`; "" where it names another thing too."""
         if isinstance(answer, str) and (several := _SEVERAL.fullmatch(answer.strip())):
             answer = re.findall("[A-J]", several.group())
-        letters = [self.letter(each) for each in (answer if isinstance(answer, list) else [answer])]
+        letters = [self.letter(each, numbers=numbers) for each in (answer if isinstance(answer, list) else [answer])]
         return ", ".join(dict.fromkeys(letters)) if all(letters) else ""
 
     def shown_in(self, problem: str) -> bool:
-        """Whether a problem holds all options already."""
-        form = text.canonical(problem)
-        at = 0
-        for each in self.texts:
-            at = form.find(text.canonical(each), at)
-            if at < 0:
+        """Whether a problem holds all options already, each behind its letter."""
+        form, at = text.canonical(problem), 0
+        for letter, each in zip(LETTERS, self.texts, strict=False):
+            option = re.escape(text.canonical(each))
+            found = re.compile(rf"(?<!\w){letter}[*\s]{{0,3}}[)\].:：、）]?[*\s]{{0,3}}{option}(?!\w)", re.I).search(
+                form, at
+            )
+            if found is None:
                 return False
-            at += len(text.canonical(each))
+            at = found.end()
         return True
 
 
 def of_row(row: Mapping[str, Any], mapped: Any, order: Callable[[str], bytes]) -> Options | None:
     """Return the options of a row, None where it has none: those of the column the user named, else of the usual ones.
 
-    `order` gives the place of an option where its row has the right one apart.
+    `order` gives the place of an option where its row has the right one apart. Raises Unusable for options that cannot
+    be shown as lines behind the letters A to J: fewer than two, more than ten, an empty one, one that is no text.
     """
     listed = mapped if mapped is not None else next((row[name] for name in LISTS if row.get(name)), None)
     try:
         found = _listed(parsed(listed) if isinstance(listed, str) else listed) or _by_column(row) or _apart(row, order)
-    except Unusable:  # pictures, or something else of that name
+    except Unusable as fault:
+        raise Unusable(UNCLEAR, fault.detail or fault.reason) from fault
+    if found is None or not found.texts:
         return None
-    if found is None or not 2 <= len(found.texts) <= len(LETTERS) or not all(found.texts):
-        return None
+    if not all(found.texts):
+        raise Unusable(UNCLEAR, "one of them is empty")
+    if not 2 <= len(found.texts) <= len(LETTERS):
+        raise Unusable(UNCLEAR, f"{len(found.texts)} of them, and 2 to {len(LETTERS)} can be judged")
     return found
 
 
 def _listed(value: Any) -> Options | None:
+    if isinstance(value, str):
+        return _in_text(value)
     if isinstance(value, dict) and isinstance(value.get("text"), list):
         labels = value.get("label") or value.get("labels") or []
         return Options(_texts(value["text"]), [str(each) for each in labels])
     if isinstance(value, dict):
-        return Options(_texts(list(value.values())), list(value))
+        named = bool(value) and all(_NAME.fullmatch(name) for name in value)
+        return Options(_texts(list(value.values())), [name[-1] for name in value]) if named else None
     if not isinstance(value, list):
         return None
     if value and all(isinstance(each, dict) for each in value):
-        texts = [each.get("text", each.get("content", each.get("value"))) for each in value]
+        if any("message" in each or "delta" in each for each in value):  # what a server answered
+            return None
+        texts = [next((each[name] for name in ("text", "content", "value") if name in each), each) for each in value]
         return Options(_texts(texts), [str(each.get("label", each.get("key", each.get("id", "")))) for each in value])
-    return Options(_texts(value), [])
+    return _marked(_texts(value))
+
+
+def _in_text(value: str) -> Options | None:
+    """The options of one text that marks each: `a ) 38 , b ) 27`; None for another text."""
+    marks, at = [], 0
+    for mark in _MARKS.finditer(value):
+        if at < len(LETTERS) and mark[1].upper() == LETTERS[at]:
+            marks.append(mark)
+            at += 1
+    if len(marks) < 2 or value[: marks[0].start()].strip(" [\"'"):
+        return None
+    ends = [*(mark.start() for mark in marks[1:]), len(value)]
+    said = [value[mark.end() : end].strip().strip(",;]\"'").strip() for mark, end in zip(marks, ends, strict=True)]
+    return Options(_texts(said), [])
+
+
+def _marked(said: list[str]) -> Options:
+    """Options without the letters or the numbers that all of them begin with, which order them."""
+    marks = [mark[1].upper() for mark in map(_MARK.match, said) if mark]
+    if len(marks) == len(said) > 1 and sorted(marks) == list(LETTERS[: len(said)]):
+        bare = [_MARK.sub("", each, count=1) for each in said]
+        turned = [bare[marks.index(letter)] for letter in sorted(marks)]
+        return Options(turned, [], placed=turned == bare)
+    counts = [mark[1] or mark[2] for mark in map(_COUNT.match, said) if mark]
+    if len(counts) == len(said) > 1 and counts == list("123456789"[: len(said)]):
+        return Options([_COUNT.sub("", each, count=1) for each in said], counts)
+    return Options(said, [])
 
 
 def _by_column(row: Mapping[str, Any]) -> Options | None:
     for names in _EACH:
         held = [name for name in names if as_text(row.get(name))]
-        if len(held) > 1 and held == list(names[: len(held)]):
-            return Options(_texts([row[name] for name in held]), [name[-1] for name in held], counted=False)
+        upto = names[: names.index(held[-1]) + 1] if held else ()
+        if len(held) > 1 and held[0] == names[0] and all(name in row for name in upto):
+            return Options(_texts([row[name] for name in upto]), [name[-1] for name in upto], counted=False)
     return None
 
 
@@ -151,11 +240,8 @@ def _apart(row: Mapping[str, Any], order: Callable[[str], bytes]) -> Options | N
 
 
 def _texts(values: Sequence[Any]) -> list[str]:
-    """Options as texts, without the letters that all of them begin with, and without empty ones at the end."""
-    said = [(as_text(each) or "").strip() for each in values]
+    """Options as texts of one line each, without empty ones at the end."""
+    said = [" ".join((as_text(each) or "").split()) for each in values]
     while said and not said[-1]:
         said.pop()
-    marks = [_MARK.match(each) for each in said]
-    if len(said) > 1 and all(mark and mark[1] == letter for mark, letter in zip(marks, LETTERS, strict=False)):
-        said = [each[mark.end() :] for each, mark in zip(said, marks, strict=True) if mark]
     return said

@@ -219,6 +219,11 @@ _WORDS = {int: "a whole number", float: "a finite number", bool: "true or false"
 
 
 def _wrong(entry: Entry, key: str, expected: str, ask: str) -> RecipeError:
+    before, _, after = key.partition(":")
+    if entry.is_null and before and after:  # YAML reads `a:b` as one word
+        name = before.rpartition(".")[2]
+        what = f"`{name}:{after}` is one word in YAML: a blank is missing after the colon"
+        return RecipeError(what, where=entry.where, hint=f"write `{name}: {after}`")
     return RecipeError(f"`{key}` should be {expected}, not {entry.shown}", where=entry.where, hint=ask)
 
 

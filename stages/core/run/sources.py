@@ -246,6 +246,7 @@ def _outside(
 
 def _world(text: str, kind: type[Artifact]) -> _Outside:
     world = import_module(OWNERS["world"])
+    world.refuse(text, kind.kind)
     payload = _payload(kind, {"world": world.key(text)}, {})
     name = _slug(text.removeprefix("world:").partition("?")[0])
     return _Outside(name, payload, lambda folder: world.fetch(text, kind.kind, folder))

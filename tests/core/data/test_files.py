@@ -177,6 +177,7 @@ def test_a_name_that_stands_twice_is_told_and_no_value_of_it_is_chosen(tmp_path:
     for name, which in (("a.jsonl", "`a`"), ("a.json", "`b`")):
         first, second = read(tmp_path / name)
         assert (first.fault, first.detail, second.row) == ("a name stands twice", which, {"a": 3})
+        assert first.row == ({"a": 1} if which == "`b`" else {})
     (tmp_path / "a.csv").write_text("a,b,a\n1,2,3\n")
     with pytest.raises(InputError, match="two columns are called `a`"):
         read(tmp_path / "a.csv")

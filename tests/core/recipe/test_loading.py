@@ -255,3 +255,10 @@ def test_unknown_and_unreadable_recipes_say_so(tmp_path: Path) -> None:
 def test_bundled_recipes_are_found_by_name() -> None:
     assert recipes_dir().is_dir()
     assert all(path.is_file() and not name.endswith(".yaml") for name, path in bundled().items())
+
+
+def test_a_map_without_a_blank_after_a_colon_is_told_of_it() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load(None, "prepare", ["source=a.jsonl", "columns={problem:question, answer:a.b}"])
+    assert "`problem:question` is one word in YAML: a blank is missing after the colon" in str(caught.value)
+    assert caught.value.hint == "write `problem: question`"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from stages.core.artifact import Conversations, Model, Preferences, Prompts, Scores
+from stages.core.artifact import Artifact, Conversations, Model, Preferences, Prompts, Scores
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
-from stages.core.errors import ContractError, InputError, MissingError, UnreachableError
+from stages.core.errors import ContractError, InputError, MissingError, RecipeError, UnreachableError
 from stages.core.rows import Conversation, Labelled, Preference, Prompt, write_rows
 from stages.core.run.sources import identity, resolve
 from stages.core.storage.store import Store
@@ -171,3 +171,13 @@ def test_what_nobody_knows_or_nobody_can_take_is_said_in_one_sentence(store: Sto
     assert "r1 prepare" in caught.value.hint
     with pytest.raises(InputError, match="is of kind prompts, and model is needed"):
         resolve("rows@1", Model, store)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("world:gsm8k-train", Model), ("world:base", Conversations), ("world:cold-start", Prompts)]
+)
+def test_a_world_source_of_another_kind_is_refused_before_anything_is_made(
+    store: Store, text: str, kind: type[Artifact]
+) -> None:
+    with pytest.raises(RecipeError, match=f"`{text}` is a source of "):
+        identity(text, kind, store)
