@@ -25,7 +25,8 @@ FIELDS = {
 }
 """What may be mapped for each kind, besides `messages` and `system`."""
 _MESSAGES = ("messages", "conversations", "conversation")
-_PROBLEMS = ("prompt", "question", "query", "input", "question_stem", "Question")
+PROBLEMS = ("prompt", "question", "query", "input", "question_stem", "Question")
+"""Columns of a problem, where none is mapped."""
 _RESPONSES = ("response", "completion", "output", "generated_solution", "solution", "answer")
 _SYSTEMS = ("system", "system_prompt")
 _PAIRED = tuple(
@@ -65,7 +66,7 @@ class Layout:
         own = (*FIELDS[kind], "context", "messages", "system", "turns", "history", "instruction", "reward_model")
         other = (
             *_MESSAGES,
-            *_PROBLEMS,
+            *PROBLEMS,
             *_RESPONSES,
             *_SYSTEMS,
             *messages.THOUGHTS,
@@ -112,7 +113,7 @@ class Layout:
         if listed is not None and (value is ABSENT or self._prefers_messages(row)):
             return messages.talk(messages.read(listed), system, answered=self.kind == "conversations")
         if value is ABSENT and "problem" not in self.mapped:
-            value = _alpaca(row) if "instruction" in row else _first(row, _PROBLEMS)
+            value = _alpaca(row) if "instruction" in row else _first(row, PROBLEMS)
             if value in (ABSENT, None) and messages.is_messages(row.get("context")):  # a text there is no question
                 value = row["context"]
         if value is ABSENT:

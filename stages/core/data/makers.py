@@ -16,7 +16,7 @@ from stages.core import text
 from stages.core.data import golds, messages
 from stages.core.data.columns import ABSENT
 from stages.core.data.files import Raw
-from stages.core.data.layouts import Lacks, Layout
+from stages.core.data.layouts import PROBLEMS, Lacks, Layout
 from stages.core.data.messages import Talk
 from stages.core.data.sifting import Candidate, digest
 from stages.core.data.values import Unusable, as_json, as_object, as_text, shown
@@ -202,6 +202,8 @@ def _known(row: dict[str, Any], layout: Layout) -> dict[str, str]:
         value: Any = None
         try:
             value = layout.value(row, name)
+            if value is ABSENT and name == "problem" and name not in layout.mapped:
+                value = next((row[usual] for usual in PROBLEMS if usual in row), ABSENT)
             found[name] = "" if value is ABSENT else as_text(value) or ""
         except Unusable:
             found[name] = shown(value)
