@@ -171,7 +171,7 @@ def _same_function(first: Node | None, second: Node | None) -> bool:
         first is not None and second is not None and first != second
         and first.kind == second.kind == Kind.CALL
         and first.text == second.text and len(first.parts) == len(second.parts)
-        and all(part.kind == Kind.SYMBOL for part in (*first.parts, *second.parts))
+        and all(part.kind == Kind.SYMBOL and part.text.islower() for part in (*first.parts, *second.parts))
     )  # fmt: skip
 
 
@@ -189,16 +189,13 @@ def _only_names(equation: Node, wanted: Node) -> bool:
 
 
 def _clash(first: Node, second: Node) -> bool:
-    """Say whether two names are of different things: x and y, a_n and a_{n+1}, f(4) and f(5), f(x) and f(f(x));
-    capitals are labels that anyone may choose."""
+    """Say whether two names are of different things: x and y, A and B, a_n and a_{n+1}, f(x) and g(x), f(4) and f(5),
+    f(x) and f(f(x)), P(A) and P(B)."""
     if first.kind == second.kind == Kind.SYMBOL:
-        letters = [node.text.partition("_")[0] for node in (first, second)]
-        if len({node.text.partition("\\")[0] for node in (first, second)}) == 1:
-            return False
-        return not any(letter[0].isupper() for letter in letters)
-    if not first.kind == second.kind == Kind.CALL or first.text != second.text:
+        return len({node.text.partition("\\")[0].lower() for node in (first, second)}) > 1
+    if not first.kind == second.kind == Kind.CALL:
         return False
-    return first.parts != second.parts and any(part.kind != Kind.SYMBOL for part in (*first.parts, *second.parts))
+    return first.text != second.text or (first.parts != second.parts and not _same_function(first, second))
 
 
 def _in_degrees(node: Node, other: Node) -> Node:
@@ -255,6 +252,8 @@ def _several(wanted: list[Node], given: list[Node]) -> bool:
     if wanted_names and given_names and set(wanted_names) == set(given_names):
         found = dict(zip(given_names, (value for _, value in given_pairs), strict=True))
         return all(_values(value, found[name]) for name, value in zip(wanted_names, values, strict=True))
+    if wanted_names and given_names and any(map(_clash, wanted_names, given_names)) and not _are_roots(wanted_names):
+        return False
     if given_names and not wanted_names:
         given_pairs = _alphabetical(given_pairs)
     if wanted_names and not given_names:

@@ -121,7 +121,7 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|<=|>=|!=|==|[-+*/^_=<>(){}\[\]|:!&'%]|[^\sA-Za-z0-9])",
     re.ASCII,
 )
-_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?", re.ASCII)
+_THOUSANDS = re.compile(r"(?!0)\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?", re.ASCII)
 _PERIOD = re.compile(r"(\d*\.\d*)\((\d+)\)(?=\s*(?:$|[-+=,;)\]}\\<>$]))", re.ASCII)
 _BRACED = re.compile(r"\s*\{([^{}]*)\}")
 _OPTION = re.compile(r"\s*\(?([A-Z])\)?\.?\s*")

@@ -76,8 +76,13 @@ _PAIR = re.compile(r"\d\W{0,3}[,;]\W{0,3}\d")
 _MANY_DIGITS = re.compile(r"\.\d{4,}")
 _NOT_A_NUMBER = re.compile(r"\d[A-Za-z](?![A-Za-z])|(?<![A-Za-z])[A-Za-z]['′]*\}?\s?[-+*]\s?[A-Za-z](?![A-Za-z])")
 _NAME = re.compile(
-    r"\s*(\\(?:alpha|beta|gamma|theta|phi)|[a-z]|[A-Za-z]\(-?\d+\))\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*)"
+    r"\s*(\\(?:alpha|beta|gamma|theta|phi)|(?:(?:\\angle|∠)\s?)?[A-Z]{1,3}|[A-Za-z]['′]{0,3}(?:_\{?\w{1,5}\}?)?(?:\([^()]{1,20}\))?)"
+    r"\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*(?:\s[A-Za-z]{2,15})?)"
 )
+_BLANK = re.compile(r"[\s{}]")
+_CORNERS = re.compile(r"[A-Z]{2,3}$")
+_VARIABLE = re.compile(r"\([a-z]\)$")
+_DIGIT_ARGUMENT = re.compile(r"\(-?\d+\)$")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _KEPT_SIGN = re.compile(r"[A-Za-z]['′]|!\s?!|[^\x00-\x7f∫∑∏π√∞≤≥±]")
 _UNDERSTOOD = (FUNCTIONS - {"gcd", "lcm"}) | (GREEK - {"partial"}) | frozenset((
@@ -107,6 +112,7 @@ class _Question(NamedTuple):
     wanted: str
     scale: beside.Scale
     worked: bool
+    comma: bool  # the sign of decimals in the row's language
 
     @property
     def right(self) -> Verdict:
@@ -130,17 +136,18 @@ def judge(answer: str, gold: str, *, worked: bool = True, language: str = "") ->
     With `worked`, arithmetic must have been carried out: 48+24 is not 72, because the problem may have said 48+24.
     The row's `language` settles what 1.234 may mean: 1234 too where a comma is the decimal sign.
     """
+    comma = language.partition("-")[0] in COMMA_LANGUAGES
     if _DECIMAL.fullmatch(answer) and _DECIMAL.fullmatch(gold):  # most rows of most sets
         verdict = Verdict(float(Fraction(answer) == Fraction(gold)), "")
         verdict = verdict._replace(reason=f"answer {answer}" + (f", expected {gold}" if not verdict.value else ""))
     else:
-        verdict = _judge(answer, gold, worked)
-    if verdict.value == 0.0 and language.partition("-")[0] in COMMA_LANGUAGES and (other := in_points(answer)):
-        return _judge(other, gold, worked)
+        verdict = _judge(answer, gold, worked, comma)
+    if verdict.value == 0.0 and comma and (other := in_points(answer)):
+        return _judge(other, gold, worked, comma)
     return verdict
 
 
-def _judge(answer: str, gold: str, worked: bool) -> Verdict:
+def _judge(answer: str, gold: str, worked: bool, comma: bool) -> Verdict:
     gold = beside.merged(stated(gold))
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
@@ -153,7 +160,8 @@ def _judge(answer: str, gold: str, worked: bool) -> Verdict:
     if (same := moments.same(given, wanted)) is not None:
         return Verdict(float(same), f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}")
     scale = beside.compare(answer, gold)
-    asked = _Question(answer, given, gold, wanted, scale if isinstance(scale, beside.Scale) else beside.SAME, worked)
+    factor = scale if isinstance(scale, beside.Scale) else beside.SAME
+    asked = _Question(answer, given, gold, wanted, factor, worked, comma)
     if scale is None:
         return asked.wrong
     if isinstance(scale, bool):
@@ -167,8 +175,7 @@ def _judge(answer: str, gold: str, worked: bool) -> Verdict:
         return asked.told(same)
     if _PROGRAM.search(given) and not _PROGRAM.search(wanted):
         return Verdict(0.0, f"a piece of a program is no answer: {shorten(given, 30)}")
-    names = [_NAME.fullmatch(text) for text in (given, wanted)]
-    if names[0] and names[1] and names[0][1] != names[1][1]:
+    if _differently_named(given, wanted):
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: another name")
     if _SIGNS_ONLY.fullmatch(wanted):
         return Verdict(0.0, f"answer {shorten(given, 30)}, expected {wanted}")
@@ -182,6 +189,21 @@ def _judge(answer: str, gold: str, worked: bool) -> Verdict:
     if _OPTION.fullmatch(wanted) and (chosen := _OPTION_ANSWER.match(given)):
         return asked.told((chosen[1] or chosen[2]).upper() == _OPTION.fullmatch(wanted)[1])  # type: ignore[index]
     return _against_formula(asked)
+
+
+def _differently_named(given: str, wanted: str) -> bool:
+    """Say whether both texts name a number and not by one name: x and y, A and B, P(A) and P(B), angles B and C."""
+    found = [_NAME.fullmatch(text) for text in (given, wanted)]
+    if not found[0] or not found[1]:
+        return False
+    first, second = (
+        _CORNERS.sub(lambda m: min(m[0], m[0][::-1]), _BLANK.sub("", match[1])) for match in found if match
+    )
+    if _VARIABLE.search(first) and _VARIABLE.search(second):  # f(x) and f(t)
+        first, second = _VARIABLE.sub("(", first), _VARIABLE.sub("(", second)
+    if ("(" in first) != ("(" in second) and not _DIGIT_ARGUMENT.search(first + second):
+        return False  # y and f(x)
+    return first != second and (first.lower() != second.lower() or "(" in first)
 
 
 def check_gold(gold: str) -> Verdict:
@@ -275,8 +297,9 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
 def _against_formula(asked: _Question) -> Verdict:
     """Judge an answer to a gold that is no plain number."""
     given, wanted = asked.given, asked.wanted
-    if (comma := decimal_comma(wanted)) is not None and isinstance(number := read_number(given), Number):
-        return asked.told(number.value == comma)
+    decimal = decimal_comma(wanted) if asked.comma else None
+    if decimal is not None and isinstance(number := read_number(given), Number):
+        return asked.told(number.value == decimal)
     first, second = _read_both(asked)
     if symbol := wording.meaning(given):
         second = Node(Kind.SYMBOL, text=symbol)

@@ -75,7 +75,7 @@ _FORMS = rules(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{
     (r"\^\s?\{?\s?((?:\\prime\s?){1,3})\}?", lambda m: "'" * m[1].count("p")),
     (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
     (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
-    (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,]))", "0."),
+    (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,])\s?[^\s$})\]])", "0."),  # with its unit
     (r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
     (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
     (r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
@@ -113,11 +113,12 @@ _TRANSPOSE = re.compile(r"\^\s?\{?\s?(?:\\(?:mathsf|mathrm|text)\s?\{?\s?T\s?\}?
 _ROW = re.compile(r"(\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\])\s?\^\{T\}")  # a vector, written in a line
 _APPLIED = re.compile(r"(?<![A-Za-z])[A-Za-z]['′]*\(\s?-?\d")
 _PHANTOM = re.compile(r"\\[hv]?phantom\s*(?:\{[^{}]*\}|\S)")
+_PAIR = re.compile(r"\(-?\d{1,3},\d{3}\)", re.ASCII)  # (12,345) is two numbers
 _SPACED = re.compile(r"\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
 _AMBIGUOUS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.,]\d?)|(?<![\d.,])\d{1,3},\d{3}(?![\d,.]\d?)", re.ASCII)
 COMMA_LANGUAGES = frozenset("de fr es pt it ru nl pl tr sv da nb fi cs uk id vi el ro hu".split())  # noqa: SIM905
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,20}),(\d{1,20})", re.ASCII)
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d*)?|\.\d+"
+_DIGITS = r"(?:(?!0)\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d*)?|\.\d+"
 _FRACTION = rf"\\frac\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}"
 _PLAIN = re.compile(rf"({_DIGITS})(?:\s?\*\s?10\s?\^\s?\{{?(-?\d{{1,3}})\}}?|[eE]([-+]?\d{{1,3}}))?", re.ASCII)
 _RATIO = re.compile(rf"({_DIGITS})\s?/\s?({_DIGITS})", re.ASCII)
@@ -236,7 +237,7 @@ def literal(text: str) -> Number | None:
         text = text[1:].strip()
     percent = text.endswith("%")
     text = text.rstrip("% ") if percent else text
-    if text.startswith("(") and text.endswith(")") and text.count("(") == 1:
+    if text.startswith("(") and text.endswith(")") and text.count("(") == 1 and not _PAIR.fullmatch(text):
         inner = literal(text[1:-1])
         if inner is not None and not negative:
             return Number(inner.value, inner.percent or percent, inner.form)
@@ -313,7 +314,10 @@ def _number_in_words(text: str) -> Number | str:
     if not found:
         return "no number"
     if (
-        text[: found[0].start()].endswith("_") or text[: found[0].start()].strip() == "," or _IN_PAIR.fullmatch(text)
+        text[: found[0].start()].endswith("_")
+        or text[: found[0].start()].strip() == ","
+        or _IN_PAIR.fullmatch(text)
+        or _PAIR.search(text)
     ):  # a name such as id_17, and (t, 2)
         return "not one plain number"
     if (
