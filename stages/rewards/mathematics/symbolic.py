@@ -13,9 +13,9 @@ from stages.rewards.processes.workers import Workers, cores
 from stages.rewards.verdict import Verdict
 
 UNREAD = symbolic_worker.UNREAD
-LIMIT_S = 10.0
-"""Wall clock for one question."""
-CPU_SHARE = 0.25
+LIMIT_S = 60.0
+"""Wall clock for one question: the last net, far beyond what a busy machine makes of the CPU time."""
+CPU_SHARE = 1 / 24
 """Part of it that may be spent as CPU time, which is what sympy spends: a hang costs 2.5 s, and the same everywhere."""
 # -P: the folder it is called from must not hide a library
 WORKERS = Workers([sys.executable, "-P", "-m", symbolic_worker.__name__], count=cores(), cpu_share=CPU_SHARE)
