@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.policy.engines.worker import Reply
 
-VERSION = 6
+VERSION = 7
 TOLD_EVERY = 2000  # completions sifted between two words about it
 
 

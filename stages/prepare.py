@@ -34,7 +34,7 @@ from stages.rewards.verdict import Verdict
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 6
+VERSION = 7
 SPLITS = ("train", "heldout", "all")
 KINDS: dict[str, type[Artifact]] = {
     "prompts": Prompts,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from stages.policy.rl.validation import ValidationPlan
     from stages.rewards.scoring import Scorer
 
-VERSION = 7
+VERSION = 8
 
 
 @dataclass(frozen=True, kw_only=True)
