@@ -125,8 +125,8 @@ def test_a_problem_that_merely_brings_tests_is_run_for_code_alone(runs: list[tup
 
 
 def test_an_answer_is_judged_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    judge, seen = accuracy.judge, []
-    monkeypatch.setattr(accuracy, "judge", lambda *given: seen.append(given) or judge(*given))
+    judge, seen = accuracy._judged, []
+    monkeypatch.setattr(accuracy, "_judged", lambda *given: seen.append(given) or judge(*given))
     texts = ["<think>a</think><answer>17</answer>", "<answer>18</answer>"]
     found = asked(texts, row(), ("strict", "cosine", "accuracy", "length_penalty"))
     assert len(seen) == 2
