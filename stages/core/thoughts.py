@@ -11,6 +11,7 @@ import re
 from typing import NamedTuple
 
 from stages.core import rendering
+from stages.core.data.messages import THOUGHTS
 from stages.core.errors import ContractError
 
 Marks = tuple[str, str]
@@ -37,8 +38,6 @@ _BROKEN = re.compile(r"[<\[◁][^\s<>\[\]◁▷]{0,40}\Z")
 _CHANNEL = "<channel|>"
 """What closes a channel in Gemma 4."""
 _ASKED, _SAID, _THOUGHT = "What is six times seven?", "It is 42", "Six sevens are added."
-_HELD = ("reasoning_content", "reasoning", "thinking", "thought")
-"""Fields in which a message holds a thought."""
 
 
 class Opened(NamedTuple):
@@ -92,7 +91,7 @@ def written(source: str) -> Marks | None:
         plain = rendering.render(source, [asked, answer], asks=False)
     except ContractError:
         return None
-    for field in _HELD:
+    for field in THOUGHTS:
         try:
             text = rendering.render(source, [asked, {**answer, field: _THOUGHT}], asks=False)
         except ContractError:

@@ -24,7 +24,6 @@ _SHARED = 0.7  # nats that a Chinese character says for Chinese because Japanese
 _ASKED = 2.0  # nats that the asked language is ahead with
 _LONGEST = 8  # Japanese words that are looked up, in characters
 _DATES = frozenset("〇零一二三四五六七八九十百千万億年月日第")
-_HIRAGANA = re.compile("[\u3041-\u309f]")
 _KATAKANA_RUN = re.compile("[\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff]+")
 
 

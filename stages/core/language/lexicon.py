@@ -89,7 +89,7 @@ def _unquoted(raw: Likelihoods, languages: tuple[str, ...]) -> Likelihoods:
         for chance, language in zip(chances, languages, strict=True)
     ]
     most = max(quoted)
-    left = [chance - max(most if most != mine else 0.0, 0.0) for chance, mine in zip(chances, quoted, strict=True)]
+    left = [chance - (most if most != mine else 0.0) for chance, mine in zip(chances, quoted, strict=True)]
     return tuple(math.log(chance) if chance > _SPOKEN_LEAST else ABSENT for chance in left)
 
 

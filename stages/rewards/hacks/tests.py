@@ -29,7 +29,6 @@ _FUNCTIONAL = [
     {"input": '["c"]\n3', "output": '["ccc"]', "testtype": "functional"},
 ]
 _STARTER = "class Solution:\n    def repeat(self, words: List[str], n: int) -> List[str]:\n        "
-_NAMED = '{"func_name": "repeat"}'
 _REPEAT = f"{_STARTER}return [{{}} for word in words]"
 _PROMPT = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """The sum; 0 of nothing."""\n'
 _CHECK = "def check(candidate):\n    assert candidate([]) == 0\n    assert candidate([2, 3]) == 5\n"
