@@ -12,6 +12,7 @@ hand.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import random
@@ -19,18 +20,19 @@ import re
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.core.language import languages
 from stages.rewards import language as reward
+from tests.bench import detectors
+from tests.bench.detectors import TEN
 from tests.rewards.contracts import contract, row
 
 CORPUS = Path(__file__).parents[1] / "rewards" / "corpus_language.jsonl"
 SITUATIONS = Path(__file__).parents[1] / "rewards" / "situations" / "language"
 PARTS = ("tune", "held")
-TEN = ("en", "zh", "ja", "ko", "de", "fr", "es", "ru", "pt", "ar")
 HARD = (("en", "de"), ("en", "fr"), ("es", "pt"), ("zh", "ja"), ("de", "fr"), ("fr", "es"), ("en", "zh"))
 NOISE = (
     "$x^2 + 3x = 10$",
@@ -145,31 +147,57 @@ class Situation:
     completion: str
     language: str
     expected: tuple[float, float]
+    kind: str = ""
+    null_ok: bool = False
+    """Whether a row that cannot be judged is right too."""
 
     def value(self) -> float | None:
         return reward.reward(self.completion, row(language=self.language), contract()).value
 
     def fits(self) -> bool:
         value = self.value()
-        return value is not None and self.expected[0] - 1e-9 <= value <= self.expected[1] + 1e-9
+        return self.null_ok if value is None else self.expected[0] - 1e-9 <= value <= self.expected[1] + 1e-9
 
 
-def situations() -> dict[str, list[Situation]]:
-    """Kind of situation -> its rows."""
-    return {
-        path.stem: [Situation(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
-        for path in sorted(SITUATIONS.glob("*.jsonl"))
-    }
+def situations(paths: Iterable[Path] = ()) -> dict[str, list[Situation]]:
+    """Kind of situation -> its rows: the stored ones, or those of some files."""
+    fields = {field.name for field in dataclasses.fields(Situation)}
+    found: dict[str, list[Situation]] = defaultdict(list)
+    for path in paths or sorted(SITUATIONS.glob("*.jsonl")):
+        for line in path.read_text("utf-8").splitlines():
+            given = json.loads(line)
+            one = Situation(**{name: value for name, value in given.items() if name in fields})
+            found[one.kind or path.stem].append(one)
+    return found
 
 
-def report_situations(wrong: bool) -> None:
+def report_situations(paths: list[Path], wrong: bool) -> None:
     """Print how many situations of each kind are inside their range, and those that are not."""
-    for kind, rows in situations().items():
+    for kind, rows in situations(paths).items():
         outside = [one for one in rows if not one.fits()]
         share = 100 * (1 - len(outside) / len(rows))
         print(f"{kind:28}{len(rows):4} situations, {len(rows) - len(outside):4} in their range: {share:.1f} %")
         for one in outside if wrong else ():
             print(f"  {one.id} {one.language} {one.expected} {one.value()} {one.completion!r}")
+
+
+def report_beside(paths: list[Path], parts: Iterable[str]) -> None:
+    """Print how many texts of each kind ours and the other detectors read rightly: situations, those handed in first
+    and ours, or those of some files; built texts."""
+    cases: dict[str, list[Callable[[], bool]]] = defaultdict(list)
+    for kind, rows in situations(paths).items():
+        for one in rows:
+            cases[kind if paths else f"{kind}, {'handed' if one.id.startswith('lang') else 'ours'}"].append(one.fits)
+    for text in (text for part in parts if not paths for text in texts(part)):
+        cases[f"built: {text.kind}"].append(lambda text=text: error(text) <= 5)
+    right: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, tally in detectors.detectors().items():
+        with detectors.decided_by(tally):
+            for kind, fitting in cases.items():
+                right[kind][name] = sum(fits() for fits in fitting)
+    print(" | ".join(("kind", "texts", *next(iter(right.values())))))
+    for kind, by_name in sorted(right.items()):
+        print(" | ".join((kind, str(len(cases[kind])), *map(str, by_name.values()))))
 
 
 def main() -> None:
@@ -178,8 +206,15 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--worst", type=int, default=0, help="print this many of the worst texts")
     parser.add_argument("--wrong", action="store_true", help="list the situations that are not in their range")
+    parser.add_argument("--rows", nargs="+", default=[], type=Path, help="situations of your own instead, in JSON lines")
+    parser.add_argument("--beside", action="store_true", help="compare with py3langid and lingua (see detectors.py)")
     asked = parser.parse_args()
-    report_situations(asked.wrong)
+    if asked.beside:
+        report_beside(asked.rows, asked.parts)
+        return
+    report_situations(asked.rows, asked.wrong)
+    if asked.rows:
+        return
     for part in asked.parts:
         found = [(error(text), text) for seed in range(asked.seeds) for text in texts(part, seed)]
         groups: dict[str, list[float]] = defaultdict(list)

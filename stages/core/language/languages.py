@@ -52,9 +52,7 @@ def tally(source: str, asked: str = "") -> Counter[str]:
     without blanks (Thai) so many letters. `asked` is a language that is looked for: a word that it shares is its own
     where no neighbour claims it.
     """
-    plain = "\n".join(line for line in source.translate(_INVISIBLE).split("\n") if not _is_code(line))
-    plain = unicodedata.normalize("NFKC", _LINK.sub(_slug, scripts.prose(disguise.unescaped(plain))))
-    plain = disguise.unjoined(plain)
+    plain = plain_of(source)
     reader = Reader(_SPELLED.sub("\n", plain))
     counts = reader.counts
     if spelled := sum(len(letters) // 10 for letters in _SPELLED.findall(plain)):
@@ -64,6 +62,13 @@ def tally(source: str, asked: str = "") -> Counter[str]:
             _count(family, words, counts, asked)
     eastern.count(reader.east, counts, asked)
     return +counts
+
+
+def plain_of(source: str) -> str:
+    """Return what a text says: without code, formulas, tags and addresses, and with glued sentences as plain words."""
+    plain = "\n".join(line for line in source.translate(_INVISIBLE).split("\n") if not _is_code(line))
+    plain = unicodedata.normalize("NFKC", _LINK.sub(_slug, scripts.prose(disguise.unescaped(plain))))
+    return disguise.unjoined(plain)
 
 
 def _slug(link: re.Match[str]) -> str:
