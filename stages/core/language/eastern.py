@@ -20,7 +20,9 @@ _WITHIN, _BETWEEN_RUNS = 12.0, 4.0  # nats: the price of a change inside a run; 
 _ENTRIES = (0.0, 1.0)  # Chinese, Japanese
 _KANA, _KATAKANA, _MOST = -12.0, -4.0, 5.0  # weight against Chinese of a kana, of a name in katakana; the most that one
 # Chinese character can say
-_SHARED = 0.7  # nats that a Chinese character says for Chinese because Japanese has kana beside: nothing where it asks
+# Where Japanese is asked, a character that it writes too says less for Chinese: these nats less (Japanese has its kana
+# beside), and this share; one that it hardly writes says all (们, 这, 對).
+_SHARED, _WRITTEN_TOO, _HARDLY = 0.7, 0.3, 4.0
 _ASKED = 2.0  # nats that the asked language is ahead with
 _LONGEST = 8  # Japanese words that are looked up, in characters
 _DATES = frozenset("〇零一二三四五六七八九十百千万億年月日第")
@@ -44,7 +46,10 @@ def count(runs: list[tuple[str, float]], counts: Counter[str], asked: str) -> No
     for block in blocks(pairs):
         says = [_chinese(weights, before, char) for (before, _), (char, _) in pairwise([("", 0.0), *block])]
         if asked == "ja":
-            says = [say - _SHARED if abs(say) < _MOST else say for say in says]
+            says = [
+                say if abs(say) >= _MOST or weights.get(char, 0.0) >= _HARDLY else min(say, _WRITTEN_TOO * say) - _SHARED
+                for say, (char, _) in zip(says, block, strict=True)
+            ]
         states += likeliest([price for _, price in block], [(say, 0.0) for say in says], entries, opening)
     first = 0
     for at in range(1, len(pairs) + 1):

@@ -66,7 +66,8 @@ def tally(source: str, asked: str = "") -> Counter[str]:
 
 def plain_of(source: str) -> str:
     """Return what a text says: without code, formulas, tags and addresses, and with glued sentences as plain words."""
-    plain = "\n".join(line for line in source.translate(_INVISIBLE).split("\n") if not _is_code(line))
+    plain = scripts.unfenced(source.translate(_INVISIBLE))
+    plain = "\n".join(line for line in plain.split("\n") if not _is_code(line))
     plain = unicodedata.normalize("NFKC", _LINK.sub(_slug, scripts.prose(disguise.unescaped(plain))))
     return disguise.unjoined(plain)
 

@@ -32,7 +32,7 @@ these scripts, or another one, are not here: French, Japanese, Russian.
 _SPOKEN = re.compile(rf"[{CJK}]|[A-Za-z]{{2,}}")  # a Chinese character is a word, a single letter is none
 _LATEX_COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z*]{1,20}\}|\\[A-Za-z]+")
 _ANY_TAG = re.compile(r"</?[A-Za-z][A-Za-z_]{0,30}>")
-_MASKED = (("```", "```"), ("`", "`"), ("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"))
+_MASKED = (("`", "`"), ("$$", "$$"), ("\\(", "\\)"), ("\\[", "\\]"))
 # Between dollar signs that are no formula's: two words in a row, an amount's word, a letter that formulas do not use.
 _NO_FORMULA = re.compile(
     r"(?<![\\A-Za-zÀ-ɏ])[A-Za-zÀ-ɏ]{2,}[ \t]+[A-Za-zÀ-ɏ]{2,}|^\s?\d[\d.,]*[ \t]+[A-Za-zÀ-ɏ]{2,}"
@@ -44,11 +44,17 @@ _CODE_SIGN = re.compile(r"[=(){}\[\];_<>+*/\\|&#@^~%\d]")
 _CHAIN = re.compile(r"(?:(?:\\[^\W\d_]+|<[^\W\d_]+>)[ \t]+){5,}")
 
 
+def unfenced(text: str) -> str:
+    """Blank out what stands in fences, save sentences."""
+    return _blank(text, "```", "```")
+
+
 def prose(text: str) -> str:
     """Blank out what belongs to no language: code, formulas, LaTeX commands and tags.
 
     Sentences stay, whatever marks them as something else: with five words or more and hardly a sign of code.
     """
+    text = unfenced(text)
     for opening, closing in _MASKED:
         text = _blank(text, opening, closing)
     text = _CHAIN.sub(lambda chain: re.sub(r"[\\<>]", " ", chain.group()), _blank_dollars(text))
