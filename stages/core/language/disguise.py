@@ -1,7 +1,8 @@
 """Words that signs or capitals glue together: a text enters, the same with such sentences as plain words leaves.
 
-`we.take.the.area`, `WeTakeTheArea`, `@we @take @the` and `we(), take()` say what they say. Names of programs do not:
-`math.sqrt`, `max_value`, `getElementById`. Dictionary words tell, and the small words that only a sentence has.
+`we.take.the.area`, `WeTakeTheArea`, `@we @take @the`, `we(), take()`, `SO IT IS ONE` and `wE tAkE tHe aReA` say what
+they say. Names of programs do not: `math.sqrt`, `max_value`, `getElementById`, `ABC`. Dictionary words tell, and the
+small words that only a sentence has.
 """
 
 from __future__ import annotations
@@ -16,9 +17,17 @@ _GLUE = r"[.\-_/@#|~+*&=:,^\\]{1,3}"
 _SPACED_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_](?:[.\-_·*/][^\W\d_]){2,}(?![^\W_])")
 _CHAIN = re.compile(rf"(?<![^\W_])[^\W\d_]+(?:{_GLUE}[^\W\d_]+){{3,}}(?![^\W_])")
 _MIXED = re.compile(r"(?<![^\W_])[^\W\d_]{8,}(?![^\W_])")
+_UPPER, _LOWER = "A-ZÀ-ÖØ-Þ", "a-zß-öø-ÿ"
+_ODD = f"(?:[{_LOWER}]++[{_UPPER}][{_UPPER}{_LOWER}]*+|[{_UPPER}](?:[{_LOWER}]*+[{_UPPER}][{_UPPER}{_LOWER}]*+)?+)"
+_LOUD = re.compile(rf"(?<![A-Za-zÀ-ɏ]){_ODD}(?:[ ,;]{{1,2}}{_ODD}){{3,}}(?![A-Za-zÀ-ɏ])")
+_OTHERS = "\u0530-\u1cff\u3041-\ud7ff"
+_OTHER = re.compile(f"[{_OTHERS}]")
+_BORDER = re.compile(f"([{_OTHERS}])(?=[A-Za-zÀ-ɏ])|([A-Za-zÀ-ɏ])(?=[{_OTHERS}])")
+"""Where Latin letters touch those of a script that is written without blanks, or with marks of its own."""
 _MARKED = re.compile(r"[@#\\^=_~+*&]|\(\)|\w[./|]\w")
 _WORD = re.compile(r"[^\W\d_]+")
 _KEYWORDS = frozenset(("and", "as", "by", "def", "for", "from", "if", "import", "in", "is", "not", "of", "or", "to"))
+_LONG = 8  # words: more than a name has
 _FUNCTION_WORD = -6.3  # above 2 in a thousand
 
 
@@ -29,10 +38,13 @@ def unescaped(text: str) -> str:
 
 def unjoined(text: str) -> str:
     """Return a text in which glued words that make a sentence stand apart."""
+    if _OTHER.search(text):
+        text = _BORDER.sub(lambda match: f"{match[0]} ", text)
     if _SPACED_LETTERS.search(text):
         text = _SPACED_LETTERS.sub(_one_word, text)
     text = _CHAIN.sub(_parts, text)
     text = _MIXED.sub(_humps, text)
+    text = _LOUD.sub(_lowered, text)
     if not _MARKED.search(text):
         return text
     return "\n".join(_unmarked(line) if _MARKED.search(line) else line for line in text.split("\n"))
@@ -60,6 +72,12 @@ def _humps(match: re.Match[str]) -> str:
     return f" {' '.join(words)} " if len(words) > 3 and _say(words, len(words) > 5) else word
 
 
+def _lowered(match: re.Match[str]) -> str:
+    """A sentence in capitals, or in capitals by chance, as its words."""
+    words = _WORD.findall(match.group())
+    return match.group().lower() if _say(words, many=False) else match.group()
+
+
 def _unmarked(line: str) -> str:
     """A line whose marked words make a sentence, without the marks."""
     pieces = re.split(r"(\s+)", line)
@@ -73,13 +91,15 @@ def _unmarked(line: str) -> str:
 
 
 def _say(words: list[str], many: bool) -> bool:
-    """Say whether words are a sentence: in the lists nearly all, and small words among them; `many` need fewer."""
+    """Say whether words are a sentence: in the lists nearly all, and small words among them; `many` need fewer. In a
+    long one the small words that programs use too (`of`, `and`) are small words."""
     listed = small = 0
+    keywords = _KEYWORDS if len(words) < _LONG else frozenset[str]()
     for word in words:
         form = word.lower()
         found = lexicon.known(form, _family(form))
         listed += (found.listed and len(word) > 1) or form in ("a", "i")
-        small += found.listed and len(word) > 1 and found.top > _FUNCTION_WORD and form not in _KEYWORDS
+        small += found.listed and len(word) > 1 and found.top > _FUNCTION_WORD and form not in keywords
     return 4 * listed >= 3 * len(words) and (8 if many else 5) * small >= len(words)
 
 
