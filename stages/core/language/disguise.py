@@ -69,7 +69,8 @@ def _humps(match: re.Match[str]) -> str:
         return word
     cuts = [0, *(cut for cut in cuts if cut), len(word)]
     words = [word[start:end] for start, end in pairwise(cuts)]
-    return f" {' '.join(words)} " if len(words) > 3 and _say(words, len(words) > 5) else word
+    said = words[words[0].islower() :]  # a program's names begin with `get`, `is`, `to`
+    return f" {' '.join(words)} " if len(words) > 3 and _say(said, len(words) > 5) else word
 
 
 def _lowered(match: re.Match[str]) -> str:

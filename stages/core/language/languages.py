@@ -30,12 +30,14 @@ _SIGNS = frozenset("=+*/^<>(|-")
 # Nats, chosen on the tuning part of tests/rewards/corpus_language.jsonl; the prices of a change are in reader.py.
 _ENTRIES = {"it": 2.0, "nl": 2.0, "mk": 2.0, "uk": 0.5, "bg": 0.5, "fa": 0.5, "ur": 0.5, "?": 5.0}  # on top of them
 _ASKED = 4.0  # what the language that is asked for is ahead with
+_UNASKED = 0.6  # … and what the others cost more in its text
 _SCALE = {"latin": 1.0, "cyrillic": 1.5, "arabic": 1.5}  # of the prices: in Latin letters people mix within a clause
 # A name is known everywhere: a word this much likelier in one language than on average is no name, but a word of it.
 _FLAT, _FLAT_FIRST = 3.0, 1.45  # inside a sentence; where every word has its capital
 _FAMOUS = -7.5  # and no name is above 550 in a million (`In`, `No` are known everywhere too)
 _COMMON = -10.8  # a word above 20 in a million is no name even with a capital
 _LONE_ALIEN = -5.0  # a single letter in a language where it is no word
+_STRAY, _STRAY_LEAST = 7.0, -10.0  # a word this much likelier in another language, and said there this often, is of it
 _OF_A_NAME = 0.3  # what an unlisted word with a capital says, as a share
 
 
@@ -101,7 +103,8 @@ def _count(family: str, words: list[Word], counts: Counter[str], asked: str) -> 
     states = (*lexicon.FAMILIES[family], *([guest] if guest else ()), "?")
     entries = [_ENTRIES.get(state, 0.0) for state in states]
     starts = [entry - _ASKED if state == asked else entry for state, entry in zip(states, entries, strict=True)]
-    entries = [0.0 if state == asked else entry for state, entry in zip(states, entries, strict=True)]
+    if asked in states:
+        entries = [0.0 if state == asked else entry + _UNASKED for state, entry in zip(states, entries, strict=True)]
     unknown, scale = lexicon.ANY[family], _SCALE[family]
     for block in blocks(words):
         found = [
@@ -115,7 +118,18 @@ def _count(family: str, words: list[Word], counts: Counter[str], asked: str) -> 
             if not word.form:
                 counts[language] += word.written in LONE.get(language, "")
             elif family == "arabic" or word.written.islower() or not _is_name(word, one, language):
-                counts[language] += 1
+                counts[states[_own(word, one, state)]] += 1
+
+
+def _own(word: Word, one: lexicon.Known, state: int) -> int:
+    """A word's own state, where its phrase has one in which it is hardly ever said and another language says it often:
+    `die Funktion ist increasing` has an English word."""
+    if one.top - one.scores[state] < _STRAY or not one.listed or not word.written.islower():
+        return state
+    if state == len(one.scores) - 1:  # no language that is known here; those share words with all
+        return state
+    best = max(one.scores)
+    return one.scores.index(best) if best > _STRAY_LEAST and best - one.scores[state] >= _STRAY else state
 
 
 def _weighed(word: Word, one: lexicon.Known, unknown: float) -> lexicon.Likelihoods:
