@@ -206,7 +206,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--worst", type=int, default=0, help="print this many of the worst texts")
     parser.add_argument("--wrong", action="store_true", help="list the situations that are not in their range")
-    parser.add_argument("--rows", nargs="+", default=[], type=Path, help="situations of your own instead, in JSON lines")
+    parser.add_argument(
+        "--rows", nargs="+", default=[], type=Path, help="situations of your own instead, in JSON lines"
+    )
     parser.add_argument("--beside", action="store_true", help="compare with py3langid and lingua (see detectors.py)")
     asked = parser.parse_args()
     if asked.beside:

@@ -20,17 +20,10 @@ from stages.core.data.layouts import PROBLEMS, Lacks, Layout
 from stages.core.data.messages import Talk
 from stages.core.data.sifting import Candidate, digest
 from stages.core.data.values import Unusable, as_json, as_object, as_text, shown
-from stages.core.language import scripts
+from stages.core.language import codes, scripts
 from stages.core.rows import JUDGES, TEST_FIELDS, VERIFIERS, Conversation, Preference, Prompt, fields_of
 
 _CJK = re.compile(f"[{text.CJK}]")
-_NAMES = """
-    en english zh chinese zh mandarin zh cn ja japanese ja jp ko korean ko kr de german fr french es spanish it italian
-    pt portuguese ru russian ar arabic hi hindi bn bengali tr turkish vi vietnamese th thai id indonesian nl dutch
-    pl polish
-"""
-_LANGUAGES = dict(zip(_NAMES.split()[1::2], _NAMES.split()[::2], strict=True))
-"""What public sets call languages that have a code."""
 
 
 class Wishes(NamedTuple):
@@ -211,14 +204,12 @@ def _known(row: dict[str, Any], layout: Layout) -> dict[str, str]:
 
 
 def _language(row: dict[str, Any], layout: Layout, wishes: Wishes, said: str) -> str:
-    """Return the recipe's language, the row's own where it is a code or a known name, else zh or en by the script."""
+    """Return the recipe's language, the row's own where it is a tag or a known name, else zh or en by the script."""
     if wishes.language:
         return wishes.language
     own = _optional(row, layout, "language")
-    if own.lower() in _LANGUAGES:
-        return _LANGUAGES[own.lower()]
-    if re.fullmatch(r"[A-Za-z]{2}(?:[-_][A-Za-z0-9]{2,8})?", own):
-        return own
+    if (tag := codes.tag(own)) is not None:
+        return tag
     chinese = _CJK.search(said) and (scripts.language_share(said, "zh") or 0.0) > 0.5
     return "zh" if chinese else "en"
 

@@ -47,7 +47,9 @@ def count(runs: list[tuple[str, float]], counts: Counter[str], asked: str) -> No
         says = [_chinese(weights, before, char) for (before, _), (char, _) in pairwise([("", 0.0), *block])]
         if asked == "ja":
             says = [
-                say if abs(say) >= _MOST or weights.get(char, 0.0) >= _HARDLY else min(say, _WRITTEN_TOO * say) - _SHARED
+                say
+                if abs(say) >= _MOST or weights.get(char, 0.0) >= _HARDLY
+                else min(say, _WRITTEN_TOO * say) - _SHARED
                 for say, (char, _) in zip(says, block, strict=True)
             ]
         states += likeliest([price for _, price in block], [(say, 0.0) for say in says], entries, opening)

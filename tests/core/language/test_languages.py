@@ -92,6 +92,34 @@ THEIRS = "erst zähle ich die roten Kugeln und dann noch die blauen"
 @pytest.mark.parametrize(
     "hidden",
     [
+        "先算WE DO SO IF IT IS ONE",
+        "先算wE tAkE tHe aReA",
+        "先算we.take.the.area然后",
+        "先算WeTakeTheArea然后",
+        "先算take-both-of-the-sides-and-divide-by-two然后",
+    ],
+)
+def test_english_in_capitals_or_glued_together_is_counted_also_where_it_touches_chinese(hidden: str) -> None:
+    assert languages.tally(hidden)["en"] >= 4
+
+
+def test_a_program_s_names_and_labels_beside_chinese_are_no_english() -> None:
+    assert set(languages.tally("调用getElementById和isPrime函数，设ABC、BCD、CDE、DEF为三角形")) == {"zh"}
+
+
+def test_a_word_that_only_another_language_has_is_of_that_one_within_a_phrase_too() -> None:
+    assert languages.tally("Die Funktion ist increasing auf dem ganzen Intervall.") == {"de": 7, "en": 1}
+    assert languages.tally("Najpierw dodaję obie liczby do sumy, a potem dzielę to wszystko")["en"] == 0
+
+
+def test_comments_of_a_program_in_a_fence_are_no_words_beside_its_statements() -> None:
+    source = "```python\ndef add(first, second):\n    # return the sum of both numbers\n    return first + second\n```"
+    assert languages.tally(f"Das Programm:\n{source}\nDie Funktion addiert.") == {"de": 5}
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
         f"```\n{THEIRS}\n```",
         f"`{THEIRS}`",
         f"${THEIRS}$",
@@ -129,6 +157,28 @@ def test_sentences_marked_as_code_are_counted_all_the_same(hidden: str) -> None:
 )
 def test_a_tag_is_known_by_its_language(tag: str, code: str | None) -> None:
     assert codes.base(tag) == code
+
+
+@pytest.mark.parametrize(
+    ("called", "tag"),
+    [
+        ("Chinese", "zh"),
+        ("cn", "zh"),
+        ("zho", "zh"),
+        ("Simplified Chinese", "zh"),
+        ("zh-CN", "zh-CN"),
+        ("pt_BR", "pt_BR"),
+        ("Turkish", "tr"),
+        ("pl", "pl"),
+        ("eu", "eu"),
+        ("Basque", None),
+        ("python", None),
+        ("cpp", None),
+        ("", None),
+    ],
+)
+def test_what_a_data_set_calls_a_language_becomes_a_tag_and_a_tag_stays(called: str, tag: str | None) -> None:
+    assert codes.tag(called) == tag
 
 
 @settings(max_examples=100, deadline=None)
