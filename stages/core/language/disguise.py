@@ -76,7 +76,7 @@ def _humps(match: re.Match[str]) -> str:
 def _lowered(match: re.Match[str]) -> str:
     """A sentence in capitals, or in capitals by chance, as its words."""
     words = _WORD.findall(match.group())
-    return match.group().lower() if _say(words, many=False) else match.group()
+    return match.group().lower() if _say(words, len(words) > 5) else match.group()
 
 
 def _unmarked(line: str) -> str:

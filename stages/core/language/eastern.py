@@ -46,12 +46,7 @@ def count(runs: list[tuple[str, float]], counts: Counter[str], asked: str) -> No
     for block in blocks(pairs):
         says = [_chinese(weights, before, char) for (before, _), (char, _) in pairwise([("", 0.0), *block])]
         if asked == "ja":
-            says = [
-                say
-                if abs(say) >= _MOST or weights.get(char, 0.0) >= _HARDLY
-                else min(say, _WRITTEN_TOO * say) - _SHARED
-                for say, (char, _) in zip(says, block, strict=True)
-            ]
+            says = [_where_asked(say, weights.get(char, 0.0)) for say, (char, _) in zip(says, block, strict=True)]
         states += likeliest([price for _, price in block], [(say, 0.0) for say in says], entries, opening)
     first = 0
     for at in range(1, len(pairs) + 1):
@@ -74,6 +69,13 @@ def _chinese(weights: dict[str, float], before: str, char: str) -> float:
         return 0.0
     alone, pair = weights.get(char, 0.0), weights.get(before + char, 0.0)
     return max(-_MOST, min(_MOST, alone)) + 0.5 * max(-_MOST, min(_MOST, pair))
+
+
+def _where_asked(says: float, alone: float) -> float:
+    """Return what a character says for Chinese where Japanese is asked for."""
+    if abs(says) >= _MOST or alone >= _HARDLY:
+        return says
+    return min(says, _WRITTEN_TOO * says) - _SHARED
 
 
 def _japanese(run: str) -> int:

@@ -23,7 +23,7 @@ from stages.core.language.viterbi import blocks, likeliest
 
 _LINK = re.compile(r"(?:https?://|www\.)\S+")
 _SPELLED = re.compile(r"(?<!\S)(?:[A-Za-zÀ-ɏ] ){12,}")
-_INVISIBLE = dict.fromkeys([0xAD, 0xFEFF, *range(0x200B, 0x2010), *range(0x202A, 0x202F), *range(0x2060, 0x2070)])
+_INVISIBLE = re.compile("[\u00ad\ufeff\u200b-\u200f\u202a-\u202e\u2060-\u206f]+")
 _BLOCKS = frozenset(("def", "class", "for", "while", "if", "elif", "with"))
 _SIGNS = frozenset("=+*/^<>(|-")
 
@@ -68,7 +68,7 @@ def tally(source: str, asked: str = "") -> Counter[str]:
 
 def plain_of(source: str) -> str:
     """Return what a text says: without code, formulas, tags and addresses, and with glued sentences as plain words."""
-    plain = scripts.unfenced(source.translate(_INVISIBLE))
+    plain = scripts.unfenced(_INVISIBLE.sub("", source))
     plain = "\n".join(line for line in plain.split("\n") if not _is_code(line))
     plain = unicodedata.normalize("NFKC", _LINK.sub(_slug, scripts.prose(disguise.unescaped(plain))))
     return disguise.unjoined(plain)
@@ -118,15 +118,15 @@ def _count(family: str, words: list[Word], counts: Counter[str], asked: str) -> 
             if not word.form:
                 counts[language] += word.written in LONE.get(language, "")
             elif family == "arabic" or word.written.islower() or not _is_name(word, one, language):
-                counts[states[_own(word, one, state)]] += 1
+                astray = one.top - one.scores[state] >= _STRAY
+                counts[states[_own(word, one, state)] if astray else language] += 1
 
 
 def _own(word: Word, one: lexicon.Known, state: int) -> int:
     """A word's own state, where its phrase has one in which it is hardly ever said and another language says it often:
     `die Funktion ist increasing` has an English word."""
-    if one.top - one.scores[state] < _STRAY or not one.listed or not word.written.islower():
-        return state
-    if state == len(one.scores) - 1:  # no language that is known here; those share words with all
+    nowhere = len(one.scores) - 1  # the languages that are not known here share words with all
+    if state == nowhere or not one.listed or not word.written.islower():
         return state
     best = max(one.scores)
     return one.scores.index(best) if best > _STRAY_LEAST and best - one.scores[state] >= _STRAY else state

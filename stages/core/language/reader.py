@@ -148,7 +148,11 @@ class Reader:
 
     def _word(self, word: str, start: int, end: int) -> None:
         before, after = self.plain[start - 1 : start], self.plain[end : end + 1]
-        if before in _JOINED or after in _JOINED or self._is_called(word, end) or self._is_unit(word, start):
+        if before in _JOINED or after in _JOINED:
+            return
+        if (after in "(." or before == "." or word in _FUNCTIONS) and self._is_called(word, end):
+            return
+        if (start - self._after_number <= 4 or word in _DIFFERENTIALS) and self._is_unit(word, start):
             return
         if len(word) <= 3 and (before.isdigit() or after.isdigit()):
             return
