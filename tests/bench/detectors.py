@@ -1,7 +1,6 @@
 """The language reward beside py3langid and lingua, by kind of text: texts enter, how many each reads rightly leaves.
 
-`python -m tests.bench.language --beside` prints it. Neither library is among our dependencies:
-`pip install --no-deps --target detectors py3langid lingua-language-detector; PYTHONPATH=.:detectors …`. Both judge a
+`python -m tests.bench.language --beside` prints it. Neither library is among our dependencies (INSTALL). Both judge a
 piece of text as a whole, so they are given sentences or clauses (lingua the spans that it finds itself, too), already
 without code and formulas, and each of our words in a piece counts for its language: only the decision differs.
 They choose among the ten languages of the corpus, those with a script of their own, the neighbours of Russian and
@@ -22,6 +21,10 @@ from stages.core.language import languages, lexicon
 from stages.core.language.reader import SCRIPTS
 
 TEN = ("en", "zh", "ja", "ko", "de", "fr", "es", "ru", "pt", "ar")
+INSTALL = (
+    "to install both: pip install --no-deps --target detectors py3langid lingua-language-detector; "
+    "then: PYTHONPATH=.:detectors python -m tests.bench.language --beside"
+)
 Tally = Callable[[str, str], Counter[str]]
 
 _SENTENCE = re.compile(r"[^.!?。！？…؟۔।;\n]+(?:\.(?=\w)[^.!?。！？…؟۔।;\n]*)*")
@@ -101,11 +104,10 @@ def _labels(module: Any) -> frozenset[str]:
 
 
 def _lingua(module: Any) -> Callable[[str], Any]:
-    codes = {code: getattr(module.IsoCode639_1, code.upper(), None) for code in {*choice("it"), "nl", "sw", "vi"}}
-
     @cache
     def detector(asked: str) -> Any:
-        known = [codes[code] for code in choice(asked) if codes.get(code) is not None]
+        codes = (getattr(module.IsoCode639_1, code.upper(), None) for code in choice(asked))
+        known = [code for code in codes if code is not None]
         return module.LanguageDetectorBuilder.from_iso_codes_639_1(*known).build()
 
     return detector

@@ -209,10 +209,13 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", default=[], type=Path, help="situations of your own instead, in JSON lines"
     )
-    parser.add_argument("--beside", action="store_true", help="compare with py3langid and lingua (see detectors.py)")
+    parser.add_argument("--beside", action="store_true", help=f"compare with py3langid and lingua; {detectors.INSTALL}")
     asked = parser.parse_args()
     if asked.beside:
-        report_beside(asked.rows, asked.parts)
+        try:
+            report_beside(asked.rows, asked.parts)
+        except ModuleNotFoundError as missing:
+            parser.error(f"{missing.name} is not installed; {detectors.INSTALL}")
         return
     report_situations(asked.rows, asked.wrong)
     if asked.rows:
