@@ -28,7 +28,7 @@ from stages.core.judged import Judged
 from stages.core.language import reflection, scripts
 from stages.core.recipe.parts import RewardOptions, Sampled
 from stages.core.recipe.ranges import at_least, check
-from stages.core.rows import Prompt, chosen
+from stages.core.rows import Prompt
 from stages.core.run import shards
 from stages.core.stats import scores
 from stages.core.stats.scores import Row
@@ -115,7 +115,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.models.asking import contract_for
 
     registry.check_judges(recipe.rewards, inputs, "add it: rewards=[{name}]")
-    rows = chosen(inputs.prompts.rows(), recipe.problems)
+    rows = inputs.prompts.rows().chosen(recipe.problems)
     contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
         evaluator = Evaluator(recipe, inputs, rows, client)
@@ -255,8 +255,7 @@ class Evaluator:
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows = recipe, inputs, rows
         self.client, self.work, self.contract = client, client.work, client.contract
-        self.prompts = client.prompts(rows)
-        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
+        self.max_tokens = client.room(client.surveyed(rows), recipe.max_tokens)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -284,7 +283,7 @@ class Evaluator:
             temperature=chunk.sampling.temperature, top_p=chunk.sampling.top_p, max_tokens=self.max_tokens
         )
         seed = derive(self.work.seed, "eval", chunk.sampling.name)
-        return requests(chunk.rows, self.prompts, self.recipe.samples, wanted, seed)
+        return requests(chunk.rows, self.client.prompts(chunk.rows), self.recipe.samples, wanted, seed)
 
     def judged(self, chunk: Chunk, drawn: Sequence[Completion]) -> list[Row]:
         """Return the judged completions of one chunk, problem by problem."""

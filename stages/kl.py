@@ -23,7 +23,7 @@ from stages.core.artifact import Artifact, Divergence, Draft, Model, Prompts
 from stages.core.errors import ContractError
 from stages.core.recipe.parts import Sampled
 from stages.core.recipe.ranges import Rule, above_zero, at_least, check
-from stages.core.rows import Prompt, chosen
+from stages.core.rows import Prompt
 from stages.core.run import shards
 from stages.core.sampling import Sampling
 from stages.core.stats import divergence
@@ -84,7 +84,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.models.asking import contract_for
 
     _check_tokenizers(inputs)
-    rows = chosen(inputs.prompts.rows(), recipe.problems)
+    rows = inputs.prompts.rows().chosen(recipe.problems)
     total = len(rows) * recipe.samples
     with Client(inputs.policy, contract_for(recipe, inputs.policy, work.note), recipe.dtype, work) as client:
         comparer = KlMeasurement(recipe, inputs, rows, client)
@@ -108,8 +108,7 @@ class KlMeasurement:
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
-        self.prompts = client.prompts(rows)
-        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
+        self.max_tokens = client.room(client.surveyed(rows), recipe.max_tokens)
 
     @cached_property
     def pair(self) -> tuple[Any, Any]:
@@ -131,7 +130,7 @@ class KlMeasurement:
 
         wanted = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens)
         seed = derive(self.client.work.seed, "kl")
-        return requests(chunk, self.prompts, self.recipe.samples, wanted, seed)
+        return requests(chunk, self.client.prompts(chunk), self.recipe.samples, wanted, seed)
 
     def compared(self, chunk: Sequence[Prompt], said: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return a row for each completion of one shard that did not fail, problem by problem."""
@@ -142,7 +141,8 @@ class KlMeasurement:
         kept = [(row, number, one) for (row, number), one in zip(asked, said, strict=True) if not one.failed]
         if not kept:
             return []
-        ids, drawn = [self.prompts[row.id].ids for row, _, _ in kept], [one for _, _, one in kept]
+        prompts = self.client.prompts(chunk)
+        ids, drawn = [prompts[row.id].ids for row, _, _ in kept], [one for _, _, one in kept]
         sums = exact.completion_sums(self.pair, ids, drawn, self.client.contract.pad_id, recipe.temperature)
         return [
             {"id": row.id, "sample": number, "tokens": len(one.ids), **found}

@@ -155,7 +155,7 @@ def judge_contract(recipe: Recipe, model: Model, tell: Callable[[str], None] | N
     return contract
 
 
-def read_preferences(preferences: Preferences) -> list[Preference] | list[Labelled]:
+def read_preferences(preferences: Preferences) -> Sequence[Preference] | Sequence[Labelled]:
     """Return all rows, of the kind the first line is; raises InputError for a row of another kind."""
     with (preferences.path / "preferences.jsonl").open(encoding="utf-8") as lines:
         first = next((line for line in lines if line.strip()), "")

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Artifact, Draft, Judge, Model, Prompts
 from stages.core.contract import Contract
-from stages.core.encoding import Reader, naming
+from stages.core.encoding import PromptIds, Reader
 from stages.core.errors import InputError, RecipeError
 from stages.core.language.reflection import first_spike
 from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
 from stages.core.recipe.ranges import Rule, at_least, check
+from stages.core.rowfile import RowFile
 from stages.core.rows import JUDGES, RULES, Prompt
 from stages.core.templates import Asked
 
@@ -95,7 +98,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     reasoning, general = _practice(recipe, inputs, work)
     encoded = Reader(tokenizer.backend_tokenizer, contract)
-    prompt_ids = _prompt_ids([*reasoning, *general], recipe, inputs.model, encoded)
+    rows = reasoning + general if general else reasoning
+    prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
     policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
@@ -107,12 +111,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         policy,
         collector=Collector(
             recipe=recipe,
-            rows=[*reasoning, *general],
+            rows=rows,
             prompt_ids=prompt_ids,
             tokenizer=tokenizer,
             contract=contract,
             seed=work.seed,
-            general=len(general),
+            general=len(general or ()),
             judges=judges,
         ),
         engine=engine,
@@ -121,7 +125,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             recipe,
             folder=checkpoints.fresh_draft(),
             seed=work.seed,
-            micro=settings.rows_at_once(recipe, policy.module, prompt_ids, work),
+            micro=settings.rows_at_once(recipe, policy.module, longest, work),
             save_steps=work.runtime.checkpoint_every or recipe.minibatches,
             cpu=policy.device.type == "cpu",
         ),
@@ -225,34 +229,39 @@ def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
         )
 
 
-def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[list[Prompt], list[Prompt]]:
+def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[RowFile[Prompt], RowFile[Prompt] | None]:
     """Return the reasoning and the general prompts. Raises InputError for one that belongs among the others."""
     reasoning = inputs.prompts.rows()
-    general = [row for given in (inputs.general, inputs.safety) if given is not None for row in given.rows()]
-    for rows, wrong, right in ((reasoning, JUDGES, "general"), (general, RULES, "prompts")):
-        lost = next((row for row in rows if row.verifier in wrong), None)
-        if lost is not None:
-            raise InputError(
-                f"prompt {lost.id} has the verifier `{lost.verifier}`", hint=f"such prompts go into inputs.{right}"
-            )
+    given = [one.rows() for one in (inputs.general, inputs.safety) if one is not None]
+    general = reduce(add, given) if given else None
+    _verifiers(reasoning, JUDGES, "general")
+    asked = _verifiers(general, RULES, "prompts") if general else set()
     for name in JUDGES:
-        if name not in recipe.rewards and any(row.verifier == name for row in general):
+        if name not in recipe.rewards and name in asked:
             text = f"no reward judges what `{name}` prompts ask for: add inputs.{name} and give `{name}` a weight"
             work.emit("warning", text=text)
     return reasoning, general
 
 
-def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, encoded: Reader) -> list[list[int]]:
-    """Return the prompts of rows as token ids. Raises InputError for a prompt that leaves no room to answer, or holds a
-    token that the model does not have."""
+def _verifiers(rows: RowFile[Prompt], wrong: tuple[str, ...], right: str) -> set[str]:
+    """Return who judges some prompts. Raises InputError for one that another input is for."""
+    found = set()
+    for row in rows.plain():
+        if row["verifier"] in wrong:
+            what = f"prompt {row['id']} has the verifier `{row['verifier']}`"
+            raise InputError(what, hint=f"such prompts go into inputs.{right}")
+        found.add(row["verifier"])
+    return found
+
+
+def _prompt_ids(rows: RowFile[Prompt], recipe: Recipe, model: Model, encoded: Reader) -> tuple[PromptIds, int]:
+    """Return the prompts of rows as token ids, and the length of the longest. Raises InputError for a prompt that
+    leaves no room to answer, or holds a token that the model does not have."""
     from stages.policy.distill.vocab import embedding_rows
 
-    contract, known, ids = encoded.contract, embedding_rows(model.path), []
-    for row in rows:
-        with naming(row.id):
-            ids.append(encoded.prompt(row.problem, row.turns))
+    contract, known, ids = encoded.contract, embedding_rows(model.path), PromptIds(rows, encoded)
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
-    longest = max(range(len(ids)), key=lambda index: len(ids[index]))
+    longest = ids.longest(contract.max_positions - tokens)
     room = contract.max_positions - len(ids[longest])
     if room < tokens:
         raise InputError(
@@ -260,13 +269,14 @@ def _prompt_ids(rows: list[Prompt], recipe: Recipe, model: Model, encoded: Reade
             f"which leaves no {tokens} tokens for a completion",
             hint=f"lower the limit: `max_completion_tokens={max(room, 1)}`",
         )
-    odd = next((place for place, own in enumerate(ids) if max(own, default=0) >= known), None)
+    beyond = max(encoded.tokenizer.get_vocab().values()) >= known
+    odd = next((place for place, own in enumerate(ids) if max(own, default=0) >= known), None) if beyond else None
     if odd is not None:
         raise InputError(
             f"prompt {rows[odd].id} holds token {max(ids[odd])}, and the model's embedding has {known} rows",
             hint="leave the prompt out, or resize the model's embedding to its tokenizer and import it again",
         )
-    return ids
+    return ids, len(ids[longest])
 
 
 def _validation(
@@ -280,7 +290,7 @@ def _validation(
     if inputs.validation is None:
         return None
     rows = inputs.validation.rows()
-    prompt_ids = _prompt_ids(rows, recipe, inputs.model, encoded)
+    prompt_ids, _ = _prompt_ids(rows, recipe, inputs.model, encoded)
     if not 0 < recipe.eval_every <= recipe.steps:
         return None
     if not any(applies("strict", row) for row in rows):

@@ -11,7 +11,7 @@ Each completion is seeded by its prompt and its number.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from stages.core.artifact import Artifact, Draft, Endpoint, Judge, Model, Prompt
 from stages.core.errors import StageError
 from stages.core.recipe.parts import RewardOptions, Sampled
 from stages.core.recipe.ranges import Rule, above_zero, at_least, check
-from stages.core.rows import Prompt, Sample, chosen, write_rows
+from stages.core.rows import Prompt, Sample, write_rows
 from stages.core.run import shards
 from stages.core.sampling import Sampling
 from stages.rewards import registry
@@ -90,29 +90,29 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     for name in recipe.rewards:
         if getattr(inputs, name, None) is None:  # not a judge that is given
             registry.load(name)
-    rows = chosen(inputs.prompts.rows(), recipe.problems)
+    rows = inputs.prompts.rows().chosen(recipe.problems)
     total = len(rows) * recipe.samples
     contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
         drawer = Sampler(recipe, inputs, rows, client)
-        found = shards.Sharded(
-            folder=work.scratch / "shards",
-            chunks=drawer.chunks(),
-            requests=drawer.requests,
-            rows=drawer.judged,
-            tell=lambda done: _tell(done, total, work),
-        ).done(client)
-        if all(row["failed"] for row in found):
+        drawn = shards.Sharded(
+            folder=work.scratch / "shards", chunks=drawer.chunks(), requests=drawer.requests, rows=drawer.judged
+        )
+        done, came = 0, False
+        for _, own in drawn.finished(client):
+            done, came = done + len(own), came or not all(row["failed"] for row in own)
+            figures = Tally(own).figures()
+            work.emit("progress", done=done, total=total, unit="completions", figures=figures)
+        if not came:
             shutil.rmtree(work.scratch / "shards")  # or the next run would find nothing but failures
             hint = "what failed stands in the warnings above; mend it and run the same command"
             raise StageError(f"none of {total} requests got an answer", hint=hint)
-        samples = [Sample(**row) for row in found]
-        tokens = sum(sample.tokens for sample in samples)
-        costs = client.costs(drawer.prompt_tokens() + tokens)
-    write_rows(work.path / "prompts.jsonl", rows)
-    write_rows(work.path / "samples.jsonl", samples)
+        write_rows(work.path / "prompts.jsonl", rows)
+        tally = Tally()
+        write_rows(work.path / "samples.jsonl", (Sample(**row) for row in tally.counted(drawn.in_order())))
+        costs = client.costs(drawer.prompt_tokens + tally.tokens)
     client.contract.write(work.path / "contract.json")
-    return Draft(Rollouts, {**figures(found), "tokens": tokens, **costs})
+    return Draft(Rollouts, {**tally.figures(), "tokens": tally.tokens, **costs})
 
 
 def identity(recipe: Recipe) -> dict[str, str]:
@@ -128,18 +128,8 @@ class Sampler:
 
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
-        self.prompts = client.prompts(rows)
-        self.max_tokens = client.room(self.prompts, recipe.max_tokens)
-
-    def prompt_tokens(self) -> int:
-        """Return the tokens of all prompts, each once, and the start that they share once in all."""
-        from stages.policy.models.prefix import shared_prefix_length
-
-        prompt_ids = [list(prompt.ids) for prompt in self.prompts.values()]
-        if not all(prompt_ids):
-            return 0  # only a server knows them
-        shared = shared_prefix_length(prompt_ids)
-        return shared + sum(len(ids) - shared for ids in prompt_ids)
+        survey = client.surveyed(rows)
+        self.prompt_tokens, self.max_tokens = survey.total, client.room(survey, recipe.max_tokens)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -161,7 +151,9 @@ class Sampler:
 
         recipe = self.recipe
         wanted = Sampling(temperature=recipe.temperature, top_p=recipe.top_p, max_tokens=self.max_tokens)
-        return requests(chunk, self.prompts, recipe.samples, wanted, derive(self.client.work.seed, "sample"))
+        return requests(
+            chunk, self.client.prompts(chunk), recipe.samples, wanted, derive(self.client.work.seed, "sample")
+        )
 
     def judged(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return the samples of one shard as plain rows, prompt by prompt."""
@@ -176,25 +168,39 @@ class Sampler:
         ]
 
 
-def figures(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return counts and means over samples as plain rows: `rows`, `prompts`, a mean for each reward over the samples
-    it applies to (what could not be judged counts as 0), `length` in tokens, the share `truncated`; of what the
-    engine failed no mean is taken, but its number, `failed`, where there is some."""
-    whole = [row for row in samples if not row["failed"]]
-    names = list(dict.fromkeys(name for row in whole for name in row["rewards"]))
-    means: dict[str, float] = {} if len(whole) == len(samples) else {"failed": len(samples) - len(whole)}
-    for name in names:
-        values = [row["rewards"][name] or 0.0 for row in whole if name in row["rewards"]]
-        means[name] = sum(values) / len(values)
-    return {
-        "rows": len(samples),
-        "prompts": len({row["id"] for row in samples}),
-        **means,
-        "length": sum(row["tokens"] for row in whole) / max(1, len(whole)),
-        "truncated": sum(row["truncated"] for row in samples) / len(samples),
-    }
+class Tally:
+    """Counts and sums over samples as plain rows, the samples of a prompt following each other; none is kept."""
 
+    def __init__(self, samples: Iterable[dict[str, Any]] = ()) -> None:
+        self.rows = self.tokens = 0
+        self._failed = self._prompts = self._length = self._truncated = 0
+        self._newest: str | None = None
+        self._rewards: dict[str, tuple[float, int]] = {}
+        for _ in self.counted(samples):
+            pass
 
-def _tell(done: Sequence[dict[str, Any]], total: int, work: Work) -> None:
-    newest = done[-CHUNK_ROWS:]
-    work.emit("progress", done=len(done), total=total, unit="completions", figures=figures(newest))
+    def counted(self, samples: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield samples as they are counted."""
+        for row in samples:
+            self.rows, self.tokens = self.rows + 1, self.tokens + row["tokens"]
+            self._failed, self._truncated = self._failed + row["failed"], self._truncated + row["truncated"]
+            self._prompts, self._newest = self._prompts + (row["id"] != self._newest), row["id"]
+            if not row["failed"]:
+                self._length += row["tokens"]
+                for name, value in row["rewards"].items():
+                    total, count = self._rewards.get(name, (0.0, 0))
+                    self._rewards[name] = total + (value or 0.0), count + 1
+            yield row
+
+    def figures(self) -> dict[str, Any]:
+        """Return `rows`, `prompts`, a mean for each reward over the samples it applies to (what could not be judged
+        counts as 0), `length` in tokens, the share `truncated`; of what the engine failed no mean is taken, but its
+        number, `failed`, where there is some."""
+        return {
+            "rows": self.rows,
+            "prompts": self._prompts,
+            **({"failed": self._failed} if self._failed else {}),
+            **{name: total / count for name, (total, count) in self._rewards.items()},
+            "length": self._length / max(1, self.rows - self._failed),
+            "truncated": self._truncated / max(1, self.rows),
+        }

@@ -14,7 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 from stages.core.contract import Contract
 from stages.core.errors import TamperedError
 from stages.core.fingerprint import fingerprint
-from stages.core.rows import Conversation, Labelled, Preference, Prompt, Sample, read_rows
+from stages.core.rowfile import RowFile
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, Sample
 
 RECORD = "artifact.json"
 """Written last: its presence means the folder is whole."""
@@ -144,9 +145,9 @@ class Prompts(Artifact):
 
     kind = "prompts"
 
-    def rows(self) -> list[Prompt]:
+    def rows(self) -> RowFile[Prompt]:
         """All rows, in file order."""
-        return read_rows(self.path / "prompts.jsonl")
+        return RowFile(self.path / "prompts.jsonl")
 
 
 class Rollouts(Artifact):
@@ -154,13 +155,13 @@ class Rollouts(Artifact):
 
     kind = "rollouts"
 
-    def prompts(self) -> list[Prompt]:
+    def prompts(self) -> RowFile[Prompt]:
         """The prompts that were asked, in file order."""
-        return read_rows(self.path / "prompts.jsonl")
+        return RowFile(self.path / "prompts.jsonl")
 
-    def samples(self) -> list[Sample]:
+    def samples(self) -> RowFile[Sample]:
         """All completions, the samples of a prompt following each other."""
-        return read_rows(self.path / "samples.jsonl", Sample)
+        return RowFile(self.path / "samples.jsonl", Sample)
 
     @property
     def contract(self) -> Contract:
@@ -173,9 +174,9 @@ class Conversations(Artifact):
 
     kind = "conversations"
 
-    def rows(self) -> list[Conversation]:
+    def rows(self) -> RowFile[Conversation]:
         """All rows, in file order."""
-        return read_rows(self.path / "conversations.jsonl", Conversation)
+        return RowFile(self.path / "conversations.jsonl", Conversation)
 
 
 class Preferences(Artifact):
@@ -183,13 +184,13 @@ class Preferences(Artifact):
 
     kind = "preferences"
 
-    def pairs(self) -> list[Preference]:
-        """All rows as pairs; raises InputError when they are points."""
-        return read_rows(self.path / "preferences.jsonl", Preference)
+    def pairs(self) -> RowFile[Preference]:
+        """All rows as pairs; one that is a point raises InputError when it is read."""
+        return RowFile(self.path / "preferences.jsonl", Preference)
 
-    def points(self) -> list[Labelled]:
-        """All rows as labelled points; raises InputError when they are pairs."""
-        return read_rows(self.path / "preferences.jsonl", Labelled)
+    def points(self) -> RowFile[Labelled]:
+        """All rows as labelled points; one that is a pair raises InputError when it is read."""
+        return RowFile(self.path / "preferences.jsonl", Labelled)
 
 
 class Logprobs(Artifact):

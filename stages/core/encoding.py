@@ -7,9 +7,11 @@ of a control token within a problem or an earlier turn is read as text: who asks
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, overload
 
 from stages.core.errors import ContractError
 
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
 
     from stages.core.contract import Contract
     from stages.core.rendering import Message
+    from stages.core.rowfile import RowFile
+    from stages.core.rows import Prompt
 
+LOOKED_AT = 4096
+"""Prompts that are encoded to find the longest, the longest in bytes first."""
+REMEMBERED = 8192
+"""Prompts whose ids are kept: more than a rollout asks, mostly."""
 
 Pieces = tuple[str, ...]
 """The text of a prompt; where it names control tokens cut there: every second piece is the text of one."""
@@ -108,6 +116,56 @@ class Reader:
     def _may(self, contents: Sequence[str]) -> bool:
         """Whether contents can hold the text of a control token at all: most hold not even its first letters."""
         return any(start in text for start in self._starts for text in contents)
+
+
+class PromptIds(Sequence[list[int]]):
+    """The prompts of rows as token ids, each encoded when it is asked for; the latest are remembered."""
+
+    def __init__(self, rows: RowFile[Prompt], reader: Reader) -> None:
+        self.rows, self.reader = rows, reader
+        self._encoded = lru_cache(REMEMBERED)(self._encode)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, place: slice) -> PromptIds: ...
+    def __getitem__(self, place: int | slice) -> list[int] | PromptIds:
+        if isinstance(place, slice):
+            return PromptIds(self.rows[place], self.reader)
+        return self._encoded(place)
+
+    def _encode(self, place: int) -> list[int]:
+        row = self.rows[place]
+        with naming(row.id):
+            return self.reader.prompt(row.problem, row.turns)
+
+    def longest(self, room: int) -> int:
+        """Return the place of a prompt than which none is longer that takes over `room` tokens.
+
+        The longest in bytes are encoded, and all that could take over `room` tokens: a token is a byte or more, so
+        what the template writes around a problem and the bytes of it are the most that a prompt can be.
+        """
+        sizes = array("Q", map(self._bytes, self.rows.plain()))
+        order = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
+        looked = {place: len(self[place]) for place in order[:LOOKED_AT]}
+        around = max(tokens - sizes[place] for place, tokens in looked.items())
+        for place in order[LOOKED_AT:]:
+            if around + sizes[place] <= room:
+                break
+            looked[place] = len(self[place])
+        return max(looked, key=lambda place: (looked[place], -place))
+
+    def _bytes(self, row: Mapping[str, Any]) -> int:
+        """The bytes that a row puts into its prompt. A chat template may refuse a row, so each is rendered here, before
+        any is asked. Raises ContractError, naming the row."""
+        problem, turns = row["problem"], row.get("turns") or ()
+        if not self.reader.chat and not turns:
+            return len(problem.encode()) * max(1, self.reader.contract.template.count("{prompt}"))
+        with naming(row["id"]):
+            return sum(len(piece.encode()) for piece in self.reader.text(problem, turns))
 
 
 @contextmanager

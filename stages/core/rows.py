@@ -6,10 +6,9 @@ checked where they are read, so a training run never meets half a problem in its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from pathlib import Path
@@ -223,7 +222,12 @@ def _is_message(value: object) -> bool:
 
 
 def read_rows(path: Path, kind: Any = Prompt) -> list[Any]:
-    """All rows of a JSONL file, each a `kind`, in file order (blank lines are skipped).
+    """All rows of a JSONL file, as `checked_rows` yields them."""
+    return list(checked_rows(path, kind))
+
+
+def checked_rows(path: Path, kind: Any = Prompt) -> Iterator[Any]:
+    """The rows of a JSONL file, each a `kind`, in file order (blank lines are skipped), none of them kept.
 
     Raises MissingError when the file is absent and InputError (where = file:line) for a bad row, a repeated id (a
     repeated id and number for samples) or a file without rows.
@@ -231,35 +235,31 @@ def read_rows(path: Path, kind: Any = Prompt) -> list[Any]:
     path = Path(path)
     if not path.is_file():
         raise MissingError(f"no file `{path}`", hint="check the path; `r1 prepare --help` tells what rows look like")
-    rows: list[Any] = []
-    seen: dict[object, int] = {}
+    seen: dict[int, int] = {}
+    """Hash of what names a row -> its line; of 64 bits, so that no two of any file's are the same by chance."""
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
                 continue
             row = parse_row(_text(raw, f"{path}:{number}"), f"{path}:{number}", kind)
-            key = (row.id, row.sample) if isinstance(row, Sample) else row.id
+            key = hash((row.id, row.sample) if isinstance(row, Sample) else row.id)
             if key in seen:
                 what = f"the id `{row.id}` was already used on line {seen[key]}"
                 raise InputError(what, where=f"{path}:{number}", hint="give every row its own id")
             seen[key] = number
-            rows.append(row)
-    if not rows:
+            yield row
+    if not seen:
         raise InputError("the file holds no rows", where=str(path), hint=_hint(kind))
-    return rows
 
 
-def chosen(rows: Sequence[Prompt], problems: int | None) -> list[Prompt]:
-    """The first `problems` rows (None: all) in the order of their ids' hashes, so that a smaller choice is a part of a
-    larger one."""
-    return sorted(rows, key=lambda row: (hashlib.sha256(row.id.encode()).digest(), row.id))[:problems]
-
-
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Writes one JSON object per line, keys in field order, so that equal rows give equal bytes."""
+def write_rows(path: Path, rows: Iterable[Row]) -> int:
+    """Writes one JSON object per line, keys in field order, so that equal rows give equal bytes; returns how many."""
+    count = 0
     with Path(path).open("w", encoding="utf-8") as file:
         for row in rows:
             file.write(json.dumps(fields_of(row), ensure_ascii=False) + "\n")
+            count += 1
+    return count
 
 
 def in_words(row: Prompt) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 
@@ -21,8 +22,13 @@ def derive(seed: int, *names: str | int) -> int:
 
 def permutation(count: int, *, seed: int) -> list[int]:
     """Return 0..count-1 in an order that depends on the seed alone."""
-    order: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
+    order: list[int] = _shuffled(count, seed).tolist()
     return order
+
+
+@lru_cache(maxsize=4)
+def _shuffled(count: int, seed: int) -> torch.Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 class PromptOrder:
@@ -46,10 +52,10 @@ class PromptOrder:
         if not count:
             return []
         first, last = start // self.prompts, (start + count - 1) // self.prompts
-        epochs = [permutation(self.prompts, seed=derive(self.seed, "epoch", epoch)) for epoch in range(first, last + 1)]
-        indices = [index for order in epochs for index in order]
+        epochs = [_shuffled(self.prompts, derive(self.seed, "epoch", epoch)) for epoch in range(first, last + 1)]
         offset = start - first * self.prompts
-        return indices[offset : offset + count]
+        indices: list[int] = torch.cat(epochs)[offset : offset + count].tolist()
+        return indices
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -308,12 +308,6 @@ def test_a_prompt_without_room_to_answer_is_named(run: Callable[..., dict[str, A
         run(tmp_path / "a", evaluate.Recipe(samples=1))
 
 
-def test_fewer_problems_are_a_part_of_more() -> None:
-    rows = [Prompt(id=f"p{n}", problem="", answer="1", verifier="math") for n in range(20)]
-    assert evaluate.chosen(rows, 5) == evaluate.chosen(rows[::-1], None)[:5]
-    assert len(evaluate.chosen(rows, 50)) == 20
-
-
 @pytest.mark.parametrize(
     ("completion", "strict", "correct", "shape", "answer", "reason"),
     [

@@ -160,7 +160,7 @@ class _Look:
     def _local(self, text: str, kind: type[Artifact]) -> None:
         path = Path(text).expanduser()
         if kind not in (Model, Judge):
-            self._say(self.findings.checked, f"{text}: {len(sources.rows_of(kind, path))} rows")
+            self._say(self.findings.checked, f"{text}: {sum(1 for _ in sources.rows_of(kind, path))} rows")
             return
         if path.suffix == ".gguf" or (path.is_dir() and not any(path.glob("*.safetensors"))):
             if importlib.util.find_spec("gguf") is None:

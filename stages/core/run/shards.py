@@ -46,30 +46,41 @@ class Sharded(Generic[Chunk]):
     """The requests of a chunk; their keys are replaced."""
     rows: Callable[[Chunk, list[Completion]], Iterable[Row]]
     """The rows of a shard, from its chunk and the completions of its requests in order."""
-    tell: Callable[[list[Row]], None]
-    """Hears all rows so far, in order, after each shard."""
+    tell: Callable[[list[Row]], None] = lambda _: None
+    """Hears all rows so far, in order, after each shard that `done` gets."""
     name: Callable[[int, Chunk], str] = lambda number, _: f"{number:05d}"
     """A shard's file name without its ending: let it hold a hash of the chunk where an older run may have had other
     chunks."""
 
     def done(self, asked: Asked) -> list[Row]:
-        """Return the rows of all chunks in order: from the shards that are there, and by asking for those that are not.
+        """Return the rows of all chunks in order, where they fit into memory; the work is done as by `finished`."""
+        found: dict[int, list[Row]] = {}
+        rows: list[Row] = []
+        for number, own in self.finished(asked):
+            found[number] = own
+            rows = _joined(found)
+            if own:
+                self.tell(rows)
+        return rows
+
+    def finished(self, asked: Asked) -> Iterator[tuple[int, list[Row]]]:
+        """Yield each shard with its rows: those that are there, in order, then the others as they are finished, by
+        asking for what they lack. Nothing of it is kept.
 
         Rows are made beside an engine that computes elsewhere than on these cores. Completions whose last bits depend
         on no neighbour are kept as they come, so that a kill repeats none of them.
         """
         paths = self._paths()
         missing = [number for number, path in enumerate(paths) if not path.exists()]
-        found = {number: _read(path) for number, path in enumerate(paths) if path.exists()}
-        rows = _joined(found)
-        if rows:
-            self.tell(rows)
+        for number in sorted({*range(len(paths))} - {*missing}):
+            yield number, _read(paths[number])
         for number in _Writing(self, paths, asked).written(missing) if missing else ():
-            found[number] = _read(paths[number])
-            rows = _joined(found)
-            if found[number]:
-                self.tell(rows)
-        return rows
+            yield number, _read(paths[number])
+
+    def in_order(self) -> Iterator[Row]:
+        """Yield the rows of all finished shards in the order of their chunks."""
+        for path in self._paths():
+            yield from _read(path)
 
     def _paths(self) -> list[Path]:
         return [self.folder / f"{self.name(number, chunk)}.jsonl" for number, chunk in enumerate(self.chunks)]

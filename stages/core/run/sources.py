@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ from stages.core.artifact import Artifact, Conversations, Endpoint, Judge, Model
 from stages.core.contract import Contract
 from stages.core.errors import InputError, MissingError, nearest
 from stages.core.fingerprint import fingerprint, node_payload
-from stages.core.rows import Conversation, Labelled, Preference, Prompt, read_rows, write_rows
+from stages.core.rows import Conversation, Labelled, Preference, Prompt, checked_rows, write_rows
 from stages.core.run import hub, provenance
 from stages.core.run.endpoint import SCHEME, Address, EndpointSettings, shown
 from stages.core.run.events import Events
@@ -347,14 +347,12 @@ def _read_model(
 
 
 def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:
-    rows = rows_of(kind, path)
-    write_rows(folder / _ROWS[kind][0], rows)
-    return {"rows": len(rows)}
+    return {"rows": write_rows(folder / _ROWS[kind][0], rows_of(kind, path))}
 
 
-def rows_of(kind: type[Artifact], path: Path) -> list[Any]:
+def rows_of(kind: type[Artifact], path: Path) -> Iterator[Any]:
     """The rows of a local file, as the kind wants them; raises InputError at file:line."""
-    return read_rows(path, Labelled if kind is Preferences and _holds_points(path) else _ROWS[kind][1])
+    return checked_rows(path, Labelled if kind is Preferences and _holds_points(path) else _ROWS[kind][1])
 
 
 def _holds_points(path: Path) -> bool:

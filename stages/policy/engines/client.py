@@ -24,6 +24,7 @@ from stages.core.run.runner import Work
 from stages.core.sampling import RETRIED, Completion, Engine, Finish, Request, Sampling
 from stages.policy.engines.opening import open_engine
 from stages.policy.models import device, folders
+from stages.policy.models.prefix import shared_prefix_length
 from stages.policy.seeding import derive
 
 LONGEST = 32768
@@ -44,6 +45,17 @@ class Prompted(NamedTuple):
     def of(cls, ids: Sequence[int]) -> Prompted:
         """A prompt of token ids."""
         return cls(len(ids), ids)
+
+
+class Survey(NamedTuple):
+    """Of all prompts of a run."""
+
+    longest: str
+    """The id of the longest prompt."""
+    tokens: int
+    """Its length, as `Prompted.tokens`."""
+    total: int
+    """Tokens of all prompts, the start that they share counted once; 0 where only a server knows them."""
 
 
 class Client:
@@ -102,29 +114,43 @@ class Client:
         """Return a problem after earlier turns as it is asked: the token ids of its rendered text."""
         return Prompted.of(self.reader.prompt(problem, turns))
 
-    def prompts(self, rows: Sequence[Prompt]) -> dict[str, Prompted]:
+    def prompts(self, rows: Iterable[Prompt]) -> dict[str, Prompted]:
         """Return prompt id -> its problem as it is asked. Raises ContractError, naming the row, where the template has
         no place for it."""
-        found = {}
+        return {row.id: self.asked(row) for row in rows}
+
+    def asked(self, row: Prompt) -> Prompted:
+        """Return one row as it is asked. Raises as `prompts`."""
+        with naming(row.id):
+            return self.prompt(row.problem, row.turns)
+
+    def surveyed(self, rows: Iterable[Prompt]) -> Survey:
+        """Return what a run has to know of all its prompts before the first is asked; none of them is kept."""
+        longest, tokens, total, count = "", 0, 0, 0
+        ends: list[list[int]] = []
         for row in rows:
-            with naming(row.id):
-                found[row.id] = self.prompt(row.problem, row.turns)
-        return found
+            one = self.asked(row)
+            if one.tokens > tokens:
+                longest, tokens = row.id, one.tokens
+            total, count = total + len(one.ids), count + 1
+            ends.append(list(one.ids))
+            ends = [min(ends), max(ends), min(ends, key=len)]  # what these share at their start, all do
+        shared = shared_prefix_length(ends)
+        return Survey(longest, tokens, total - shared * max(0, count - 1))
 
     def fits(self, prompt: Prompted, max_tokens: int) -> bool:
         """Whether a prompt leaves room for so many tokens."""
         return 0 < prompt.tokens <= self.contract.max_positions - max_tokens
 
-    def room(self, prompts: Mapping[str, Prompted], wanted: int | None) -> int:
+    def room(self, survey: Survey, wanted: int | None) -> int:
         """Return the tokens a completion may have: `wanted` (None: LONGEST) or what the longest prompt leaves, if less.
 
         Says so where `wanted` is cut. Raises InputError for a prompt that leaves none.
         """
-        longest = max(prompts, key=lambda one: prompts[one].tokens)
-        room = self.contract.max_positions - prompts[longest].tokens
+        room = self.contract.max_positions - survey.tokens
         if room < 1:
             raise InputError(
-                f"problem {longest} takes {prompts[longest].tokens} tokens and leaves no room in "
+                f"problem {survey.longest} takes {survey.tokens} tokens and leaves no room in "
                 f"{self.contract.max_positions} positions",
                 hint="leave long problems out when preparing: `r1 recipes keys prepare`",
             )

@@ -8,7 +8,6 @@ memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,9 +49,10 @@ def micro_rows(rows: int, limit: int) -> int:
     return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
 
 
-def rows_at_once(recipe: RolloutPlan, model: Any, prompt_ids: Sequence[list[int]], work: Work) -> int:
-    """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut."""
-    tokens = max(map(len, prompt_ids)) + recipe.max_completion_tokens
+def rows_at_once(recipe: RolloutPlan, model: Any, longest: int, work: Work) -> int:
+    """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut; the longest
+    prompt has `longest` tokens."""
+    tokens = longest + recipe.max_completion_tokens
     micro = micro_rows(recipe.step_rows, work.runtime.micro_batch or rows_that_fit(model, tokens))
     rollout = recipe.prompts_per_step * recipe.minibatches
     work.emit(

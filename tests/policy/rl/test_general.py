@@ -125,8 +125,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.model(folder / "model")
     tiny.prompts(folder / "prompts", 6)
     sealed_prompts(folder / "general", general_rows(6))
-    mixed = Prompts(path=folder / "prompts", record=tiny.record("prompts", "p")).rows()[:2] + general_rows(2, "exam")
-    sealed_prompts(folder / "validation", mixed)
+    reasoning = Prompts(path=folder / "prompts", record=tiny.record("prompts", "p")).rows()[:2]
+    sealed_prompts(folder / "validation", [*reasoning, *general_rows(2, "exam")])
     for seed, name in enumerate(("helpful", "safe")):
         sealed_judge(folder / "model", folder / name, seed)
     return folder
@@ -207,7 +207,7 @@ def heard(problems: list[str], completions: list[str], turns: Any = None) -> lis
 def answered(home: Path, rewards: dict[str, float], judges: dict[str, Any]) -> list[rollout.LoggedCompletion]:
     """The groups of the first rollout, answered by fixed texts."""
     recipe = rl.Recipe(**{**SETTINGS, "minibatches": 1, "general_from_step": 0, "rewards": rewards})
-    rows = Prompts(path=home / "prompts", record=tiny.record("prompts", "p")).rows() + general_rows(6)
+    rows = [*Prompts(path=home / "prompts", record=tiny.record("prompts", "p")).rows(), *general_rows(6)]
     words = folders.load_tokenizer(home / "model")
     contract = rl.policy_contract(recipe, Model(path=home / "model", record=tiny.record("model", "tiny")))
     ids = [words(contract.render(row.problem))["input_ids"] for row in rows]

@@ -6,7 +6,7 @@ What is known here of its tokens is what the server counts: lengths before an an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from stages.core.contract import Contract
 from stages.core.rendering import Message
 from stages.core.run.endpoint import Address
 from stages.core.run.runner import Work
-from stages.policy.engines.client import LONGEST, Client, Prompted
+from stages.policy.engines.client import LONGEST, Client, Prompted, Survey
 from stages.policy.engines.endpoint.engine import EndpointEngine
 
 FRAME = 64
@@ -59,7 +59,7 @@ class EndpointClient(Client):
         """Always true: the server knows, and refuses what does not fit."""
         return True
 
-    def room(self, prompts: Mapping[str, Prompted], wanted: int | None) -> int:
+    def room(self, survey: Survey, wanted: int | None) -> int:
         """Return the tokens a completion may have: `wanted`, or what the server's positions surely leave after the
         longest prompt (a quarter of them at least), at most LONGEST."""
         positions = self.contract.max_positions
@@ -69,7 +69,7 @@ class EndpointClient(Client):
             if wanted < positions:
                 return wanted
             self.work.emit("warning", text=f"max_tokens {wanted} is cut: {self.address.text} has {positions} positions")
-        left = positions - max(prompt.tokens for prompt in prompts.values())
+        left = positions - survey.tokens
         return max(1, min(LONGEST, max(left, positions // 4)))
 
     def costs(self, tokens: int) -> dict[str, Any]:
