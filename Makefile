@@ -7,6 +7,7 @@
 #   ARGS="..."         added to the command of zero, pipeline, test, fuzz, bench and study: `make test ARGS="-k recipe"`
 #   JOBS=2             how many nodes of the study are built side by side
 #   WORKERS=2          how many processes share the tests
+#   SECONDS=60         how long atheris fuzzes the rewards
 #   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
 PYTHON ?= python3
@@ -16,6 +17,7 @@ ARGS ?=
 SCALE ?=
 JOBS ?= 2
 WORKERS ?= 2
+SECONDS ?= 60
 
 PIPELINE := recipes/$(if $(SCALE),$(SCALE)/)pipeline.yaml
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -43,8 +45,10 @@ pipeline: $(READY) ## the whole of R1; SCALE=name takes recipes/name/pipeline.ya
 test: $(READY) ## run the tests (CPU, no network)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-fuzz: $(READY) ## run the property tests on examples drawn anew; repeat it for more
+fuzz: $(READY) ## property tests on examples drawn anew, then the rewards under atheris for SECONDS; repeat it for more
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m hypothesis --hypothesis-profile=default $(ARGS)
+	-@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install -q -c constraints.txt -e '.[fuzz]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.rewards.fuzz $(SECONDS)
 
 check: $(READY) ## lint and type check
 	$(BIN)/ruff check .

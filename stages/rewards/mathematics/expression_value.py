@@ -25,6 +25,8 @@ _NUMERIC = ARITHMETIC | {Kind.SYMBOL, Kind.WORD, Kind.CALL}
 _ANGULAR = frozenset(("sin", "cos", "tan", "cot", "sec", "csc", "cis"))
 _PERIODIC = _ANGULAR | {f"{name}h" for name in _ANGULAR} | {"exp"}  # their cost grows with the argument, not its digits
 _MAX_ARGUMENT = 10**300
+_FEW = 4  # points with a value, fewer tell nothing
+_CLOSELY = 5  # of so many points one is always looked at with 50 digits
 
 
 def same(wanted: Node, given: Node) -> bool | None:
@@ -40,7 +42,7 @@ def same(wanted: Node, given: Node) -> bool | None:
     names = sorted(symbols(wanted) | symbols(given))
     try:
         if names and (points := whole.points(wanted, given, names)):
-            return all(_close(*pair, wanted, given) for pair in _values(wanted, given, points))
+            return _same_at(wanted, given, points)
         if not _alike(wanted, given, names, 0):
             return False
         return _precisely(wanted, given, names)
@@ -95,16 +97,53 @@ def _pair(wanted: Node, given: Node, point: dict[str, Fraction]) -> tuple[Any, A
     return _evaluate(wanted, at, field), _evaluate(given, at, field)
 
 
+def _same_at(wanted: Node, given: Node, points: list[dict[str, Fraction]]) -> bool:
+    """Say whether two formulas agree where both are real; raises NoValue where hardly anywhere. The machine's floats
+    are enough where they agree, but for some of the points; what they tell apart is computed again."""
+    seen, same = 0, True
+    for place, point in enumerate(points):
+        rough = _machine_pair(wanted, given, point) if place % _CLOSELY else None
+        if rough and max(abs(value.imag) for value in rough) > 1e-6:
+            continue
+        if not rough or not _near(*rough):
+            pair = _real_pair(wanted, given, point)
+            if pair is None:
+                continue
+            same = same and _close(*pair, wanted, given)
+        seen += 1
+        if seen >= _FEW and not same:
+            break
+    if seen < _FEW:
+        raise NoValue("at too few points")
+    return same
+
+
+def _machine_pair(wanted: Node, given: Node, point: dict[str, Fraction]) -> tuple[complex, complex] | None:
+    """Return both values by the machine's floats; None where they cannot say."""
+    at = {name: complex(value) for name, value in point.items()}
+    try:
+        return _evaluate(wanted, at, _MACHINE), _evaluate(given, at, _MACHINE)
+    except (NoValue, ArithmeticError, ValueError):
+        return None
+
+
+def _near(first: complex, second: complex) -> bool:
+    size = max(abs(first), abs(second))
+    return 1e-9 < size < 1e12 and abs(first - second) <= 1e-9 * size
+
+
+def _real_pair(wanted: Node, given: Node, point: dict[str, Fraction]) -> tuple[Any, Any] | None:
+    try:
+        pair = _pair(wanted, given, point)
+    except (NoValue, ArithmeticError, ValueError):
+        return None
+    return pair if max(abs(value.imag) for value in pair) < 1e-30 else None
+
+
 def _values(wanted: Node, given: Node, points: list[dict[str, Fraction]]) -> list[tuple[Any, Any]]:
     """Return both formulas' values at the points where both have a real one; raises NoValue where hardly any has."""
-    pairs = []
-    for point in points:
-        try:
-            pair = _pair(wanted, given, point)
-        except (NoValue, ArithmeticError, ValueError):
-            continue
-        pairs += [pair] if max(abs(value.imag) for value in pair) < 1e-30 else []
-    if len(pairs) < 4:
+    pairs = [pair for point in points if (pair := _real_pair(wanted, given, point)) is not None]
+    if len(pairs) < _FEW:
         raise NoValue("at too few points")
     return pairs
 

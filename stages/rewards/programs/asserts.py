@@ -30,10 +30,11 @@ class Results(NamedTuple):
 
 
 class _Said(NamedTuple):
-    """What one run told: per place of a test that tests something, passed or not and why; `ended`: the test in which
-    one of the two sides came to an end; `fault` as in Results."""
+    """What one run told: the places of the tests that test something, what all are called, per place passed or not and
+    why; `ended`: the test in which one of the two sides came to an end; `fault` as in Results."""
 
     places: list[int]
+    names: list[str]
     heard: dict[int, tuple[bool, str]]
     ended: int | None
     fault: str = ""
@@ -56,8 +57,9 @@ def judge(program: str, tests: Tests, limits: Limits, isolation: str, *, stop_af
         skip.append(said.ended)
     left = (False, "not run, after others that ended it all")
     results = [heard.get(place, left) for place in said.places]
-    told = (f"test {place + 1}: {why}" for place, (ok, why) in zip(said.places, results, strict=True) if not ok)
-    return Results([ok for ok, _ in results], next(told, ""))
+    failed = (place for place in sorted({*heard, *said.places}) if not heard.get(place, left)[0])  # what prepares, too
+    first = next((f"{said.names[place]}: {heard.get(place, left)[1]}" for place in failed), "")
+    return Results([ok for ok, _ in results], first)
 
 
 def _run(program: str, tests: Tests, skip: list[int], limits: Limits, isolation: str) -> _Said:
@@ -99,25 +101,26 @@ def _read(said: Outcome, ended: Outcome | None, skip: list[int]) -> _Said:
     for outcome, whose in ((ended, "the program's"), (said, "the tests'")):
         if outcome is not None and not outcome.judged and not over:
             fault = f"{whose} side: {'wall clock' if outcome.status == 'wall' else 'the sandbox died'}"
-            return _Said([], {}, None, fault)
+            return _Said([], [], {}, None, fault)
     lines = [json.loads(line) for line in said.stdout.split(b"\n")[:-1]]  # a line cut off is none
     if not lines or lines[0][0] != "tests":
-        return _Said([], {}, None, lines[0][1] if lines else "the tests do not start")
+        return _Said([], [], {}, None, lines[0][1] if lines else "the tests do not start")
     ending = over or (f"the program ended (exit code {ended.code})" if ended else "it is gone")
-    places, heard = list(lines[0][1]), dict[int, tuple[bool, str]]()
+    _, places, names = lines[0]
+    heard = dict[int, tuple[bool, str]]()
     if len(lines) > 1 and lines[1][0] == "unloaded":
-        return _Said(places, dict.fromkeys(places, (False, lines[1][1].replace(GONE, ending))), None)
+        return _Said(places, names, dict.fromkeys(places, (False, lines[1][1].replace(GONE, ending))), None)
     for place, passed, reason in lines[1:]:
         if passed is None:
-            return _Said([], {}, None, reason)
+            return _Said([], [], {}, None, reason)
         heard[place] = (passed, reason.replace(GONE, ending))
         if GONE in reason or TOO_MUCH in reason:
-            return _Said(places, heard, place if place in places else None)
+            return _Said(places, names, heard, place if place in places else None)
     lost = [place for place in places if place not in heard and place not in skip]
     if not lost:
-        return _Said(places, heard, None)
+        return _Said(places, names, heard, None)
     heard[lost[0]] = (False, f"the tests went over the limit of {OVER.get(said.status, 'what they may use')}")
-    return _Said(places, heard, lost[0])
+    return _Said(places, names, heard, lost[0])
 
 
 def _job(side: str, file: str, given: dict[str, bytes], fds: tuple[int, int]) -> Job:

@@ -4,8 +4,8 @@ Names that neither the tests define nor Python has are the program's, which runs
 plain data or a proxy (`proxy.py`), so nothing of the program ever runs where the expected values are.
 
 In: `tests.json` (sources or calls, those to be left out, a tolerance). Out, on stdout: JSON lines, first ["tests",
-places of those that test something] or ["malformed", why], then ["unloaded", why] or [place, passed, reason] for every
-test, passed None where it cannot be judged.
+places of those that test something, what all are called] or ["malformed", why], then ["unloaded", why] or [place,
+passed, reason] for every test, passed None where it cannot be judged.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import types
 from typing import Any
 
 from stages.rewards.programs import pytest_standin
+from stages.rewards.programs.collecting import collected, files, replaced, runner, unknown
 from stages.rewards.programs.comparing import by_number, equal, same
-from stages.rewards.programs.names import MODULES, Owners, call_tests, replaced, runner
+from stages.rewards.programs.names import MODULES, Owners
 from stages.rewards.programs.proxy import DataProxy, Proxy
 from stages.rewards.programs.wire import DATA, Peer, WireError, builtin, builtin_name, pack, put_back, unpack
 
@@ -318,19 +319,24 @@ def main(path: str, reading: str, writing: str) -> None:
             trees.append(ast.parse(test))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             return tell("malformed", f"test {place + 1} is no Python: {type(error).__name__}")
-    call_tests(trees)
+    found = collected(trees)
+    if trees:
+        tests = trees = [each.tree for each in found]
     owners = Owners(trees)
-    if absent := owners.missing():
+    if absent := owners.missing() or unknown(trees):
         return tell("malformed", f"the tests need {absent}, which is not there")
     if started := runner(trees):
         return tell("malformed", f"the tests start a runner of their own: {started}")
     if part := replaced(trees):
         return tell("malformed", f"the tests replace {part}, and the program runs elsewhere")
+    if call := files(trees):
+        return tell("malformed", f"the tests use files ({call}), and the program runs elsewhere")
     places = owners.places if trees else list(range(len(tests)))
     if not places:
         return tell("malformed", "no test tests the program")
-    tell("tests", places)
-    judge = Judge(trees or tests, owners, int(reading), int(writing))
+    names = [each.name for each in found] or [f"test {place + 1}" for place in places]
+    tell("tests", places, names)
+    judge = Judge(tests, owners, int(reading), int(writing))
     if asked["tolerance"] is not None:
         judge.lenient(asked["tolerance"])
     sys.modules["pytest"] = pytest_standin

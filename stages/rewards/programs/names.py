@@ -14,10 +14,12 @@ import builtins
 import importlib
 import symtable
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from stages.rewards.programs import pytest_standin
+from stages.rewards.programs.collecting import RUN
 from stages.rewards.programs.wire import builtin_name
 
 MODULES = ("solution", "program", "main")
@@ -35,9 +37,6 @@ _LIBRARY = {
 """What tests use without importing it, because the solution they were written with did."""
 _ABSENT = {"np": "numpy", "pd": "pandas"} | {name: name for name in ("numpy", "pandas", "scipy", "torch", "sympy")}
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Import, ast.ImportFrom)
-_RUNNERS = ("unittest.main", "pytest.main")
-_GIVEN, _PRINTED = ("sys.stdin", "builtins.input", "builtins.print"), ("sys.stdout", "sys.stderr")
-_REDIRECTS = {"redirect_stdout": "sys.stdout", "redirect_stderr": "sys.stderr"}
 
 
 class _Statement(NamedTuple):
@@ -97,6 +96,8 @@ class Owners:
     def python_s(self, name: str) -> tuple[Any] | None:
         """Return what Python itself means by a name (builtin, module, common function) as a tuple of one, else None: a
         module's where the tests only take attributes of it; `pytest` is the stand-in (`pytest_standin.py`)."""
+        if name == RUN:
+            return (pytest_standin.run_test,)
         if name in self.programs:
             return None
         if hasattr(builtins, name):
@@ -143,33 +144,6 @@ def tests_something(tree: ast.Module) -> bool:
     return any(_calls_a_test(node) for each in rest for node in ast.walk(each))
 
 
-def call_tests(trees: list[ast.Module]) -> None:
-    """Add the calls that pytest would make: of each function `test…` without parameters that nothing calls."""
-    called = {name for tree in trees for node in ast.walk(tree) if (name := _called(node))}
-    for tree in trees:
-        for node in list(tree.body):
-            if not isinstance(node, ast.FunctionDef) or not node.name.startswith("test") or node.name in called:
-                continue
-            given = node.args
-            if not (given.posonlyargs or given.args or given.kwonlyargs or node.decorator_list):
-                tree.body += ast.parse(f"{node.name}()").body
-
-
-def runner(trees: Iterable[ast.Module]) -> str:
-    """Return the test runner that the tests start themselves (`unittest.main()`), or ""."""
-    calls = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call))
-    return next((f"{name}()" for call in calls if (name := ast.unparse(call.func)) in _RUNNERS), "")
-
-
-def replaced(trees: Iterable[ast.Module]) -> str:
-    """Return what the tests put in the place of (`sys.stdin`, or `sys.stdout` and read it) to meet a program in the
-    same process, or ""."""
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    reads = any(isinstance(node, ast.Attribute) and node.attr in ("getvalue", "read") for node in nodes)
-    found = {name for node in nodes if (name := _replaces(node))}
-    return min(found & {*_GIVEN, *(_PRINTED if reads else ())}, default="")
-
-
 def load_all() -> None:
     """Import what tests may use, before there are any."""
     _library()
@@ -207,18 +181,6 @@ def _imports(node: ast.AST) -> bool:
     return isinstance(node, ast.Import) and any(each.name in MODULES for each in node.names)
 
 
-def _replaces(node: ast.AST) -> str:
-    """The name of a part of Python's that a node sets, patches or redirects; "" for anything else."""
-    if isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith(("patch", "setattr")):
-        return str(node.args[0].value) if isinstance(node.args[0], ast.Constant) else ""
-    if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-        return ast.unparse(node)
-    if isinstance(node, ast.alias):
-        return _REDIRECTS.get(node.name, "")
-    name = node.attr if isinstance(node, ast.Attribute) else ""
-    return _REDIRECTS.get(name, "")
-
-
 def _bare(tree: ast.Module) -> set[str]:
     """The names that are read other than for an attribute."""
     owners = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
@@ -237,4 +199,4 @@ def _called(node: ast.AST) -> str:
 
 
 def _calls_a_test(node: ast.AST) -> bool:
-    return _called(node).startswith(("check", "test"))
+    return _called(node).startswith(("check", "test", RUN))
