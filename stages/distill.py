@@ -22,6 +22,7 @@ from stages.core.artifact import Artifact, Draft, Endpoint, Model
 from stages.core.contract import ASKING, Contract
 from stages.core.data import students
 from stages.core.errors import InputError, RecipeError
+from stages.core.recipe.adaptation import still
 from stages.core.recipe.distillation import Distillation, Inputs
 from stages.core.recipe.parts import Tuning, taken
 from stages.core.recipe.ranges import above_zero, at_least, check, or_none
@@ -90,7 +91,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     facts = introduced(inputs, rate, work)
     run = modes.DistillationRun(recipe, inputs, work, contract, where)
     figures = run.train(taken(Tuning, recipe, learning_rate=rate))
-    return Draft(Model, {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
+    return Draft(kind_of(recipe), {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
 
 def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
@@ -232,4 +233,7 @@ def introduced(inputs: Inputs, rate: float, work: Work) -> dict[str, Any]:
 
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
-    check(recipe, "distill", [*at_least(recipe, 0, "seed"), *or_none(above_zero(recipe, "learning_rate"))])
+    rules = [*at_least(recipe, 0, "seed"), *or_none(above_zero(recipe, "learning_rate"))]
+    if recipe.mode == "on-policy":
+        rules.append(still(recipe.adapter, "in mode on-policy: sampler and trainer would be two students"))
+    check(recipe, "distill", rules)

@@ -99,13 +99,19 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     )
     tokenizer = folders.load_tokenizer(inputs.model.path)
     module = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
-    trained = Policy(module, tokenizer, contract)
+    trained = Policy(module, tokenizer, contract).adapt(
+        recipe.adapter,
+        seed=work.seed,
+        tell=work.note,
+        again=lambda: judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed),
+        heads=("score",),
+    )
     dropped: Counter[str] = Counter()
     learned, held = _split(recipe, rows, judge.JudgeScorer(module, tokenizer, contract, judge_config), dropped)
     _tell(work, rows, learned, held, dropped)
     examples = [example for _, example in learned]
     figures = judge_training.train(trained, examples, recipe, work=work)
-    trained.save(work.path, recipe.dtype)
+    figures |= trained.save(work.path, recipe.dtype)
     judge_config.write(work.path)
     # Read back, so that what is measured and scaled is what will be asked.
     scored = judge.load_judge(work.path, where)
@@ -249,5 +255,7 @@ def _measured(
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
     rules = [*ranges.at_least(recipe, 0, "seed"), *ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))]
+    merged = "true here: a judge is sealed whole, its own head beside the adapter's weights"
+    rules += [ranges.Rule("adapter.merge", recipe.adapter.merge, merged, hint="leave `adapter.merge` out")]
     rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
     ranges.check(recipe, "reward-model", rules)

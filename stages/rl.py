@@ -19,6 +19,7 @@ from stages.core.contract import Contract
 from stages.core.encoding import PromptIds, Reader
 from stages.core.errors import InputError, RecipeError
 from stages.core.language.reflection import first_spike
+from stages.core.recipe.adaptation import still
 from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
 from stages.core.recipe.ranges import Rule, at_least, check
 from stages.core.rowfile import RowFile
@@ -102,7 +103,9 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
-    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
+    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where).adapt(
+        recipe.adapter, seed=work.seed, tell=work.note, again=lambda: folders.load_model(inputs.model.path)
+    )
     engine = open_engine(
         inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module
     )
@@ -177,7 +180,7 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
     state, policy = trainer.run_state, trainer.policy
     largest = policy.largest_change(inputs.model.path)
     kept = state.best_step if _restored(trainer, recipe, work) else recipe.steps
-    policy.save(work.path, recipe.dtype)
+    saved = policy.save(work.path, recipe.dtype)
     metrics = {
         "steps": recipe.steps,
         "kept_step": kept,
@@ -189,6 +192,7 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
         "seconds_per_step": round(state.seconds / recipe.steps, 4),
         "flops": {"sampling": state.sampling_flops, "update": state.update_flops},
         "reflective_spike": first_spike(state.reflective),
+        **saved,
     }
     if state.best_step is not None:
         metrics |= {
@@ -196,7 +200,7 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
             "strict_best": state.best_validation["strict"],
             "best_step": state.best_step,
         }
-    return Draft(Model, metrics)
+    return Draft(kind_of(recipe), metrics)
 
 
 def _restored(trainer: PolicyTrainer, recipe: Recipe, work: Work) -> bool:
@@ -320,7 +324,7 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(
             "a group of 1 has no advantage: `group_size` must be 2 or more", hint="R1-Zero uses 16: `group_size=16`"
         )
-    rules = at_least(recipe, 0, "seed")
+    rules = [*at_least(recipe, 0, "seed"), still(recipe.adapter, "in rl: sampler and trainer would be two policies")]
     if recipe.algorithm == "ppo":
         rules.append(Rule("normalise_rewards", not recipe.normalise_rewards, "false under `ppo`"))
         rules.append(Rule("loss", recipe.loss in TOKEN_LOSSES, f"{', '.join(TOKEN_LOSSES)} under `ppo`"))

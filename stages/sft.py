@@ -81,10 +81,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
         work.emit("warning", text=f"{dropped} of {len(rows)} rows are longer than {limit} tokens and left out")
-    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where)
+    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where).adapt(
+        recipe.adapter, seed=work.seed, tell=work.note, again=lambda: folders.load_model(inputs.model.path)
+    )
     figures = sft.train(policy, kept, taken(Tuning, recipe), work=work)
-    policy.save(work.path, recipe.dtype)
-    return Draft(Model, figures | {"dropped_too_long": dropped} | imitation.counted(left))
+    figures |= policy.save(work.path, recipe.dtype)
+    return Draft(kind_of(recipe), figures | {"dropped_too_long": dropped} | imitation.counted(left))
 
 
 def longest(recipe: Recipe, contract: Contract) -> int:

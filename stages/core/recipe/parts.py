@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from stages.core.errors import nearest
 from stages.core.fingerprint import later
+from stages.core.recipe.adaptation import Adaptation
 from stages.core.recipe.ranges import Rule, above_zero, at_least, betas, or_none
 from stages.core.templates import Asked
 
@@ -39,10 +40,12 @@ class AdamW:
     """Longer gradients are scaled down to this norm; 0 or None = never."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Number type of the forward passes and of the sealed weights; while training, weights are float32."""
+    adapter: Adaptation = later(Adaptation())
+    """Low-rank matrices (LoRA) that are trained instead of the weights; `adapter.rank` 0 = none."""
 
     def rules(self) -> list[Rule]:
         """Ranges of these keys."""
-        rules = [*at_least(self, 0, "warmup_steps", "weight_decay"), betas(self)]
+        rules = [*at_least(self, 0, "warmup_steps", "weight_decay"), betas(self), *self.adapter.rules()]
         return rules + or_none(at_least(self, 0, "max_grad_norm"))
 
 

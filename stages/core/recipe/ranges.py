@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from stages.core.errors import RecipeError
 
 
 class Rule(NamedTuple):
-    """One key of a recipe, whether its value fits, and the range in words."""
+    """One key of a recipe, dotted where it lies in a part, whether its value fits, and the range in words."""
 
     key: str
     fits: bool
@@ -50,7 +51,7 @@ def check(recipe: Any, stage: str, rules: Iterable[Rule] = ()) -> None:
     parts = [vars(part)["rules"](recipe) for part in type(recipe).__mro__ if "rules" in vars(part)]
     for key, fits, wanted, hint in chain(rules, *parts):
         if not fits:
-            what = f"`{key}` must be {wanted}, not {getattr(recipe, key)}"
+            what = f"`{key}` must be {wanted}, not {attrgetter(key)(recipe)}"
             raise RecipeError(what, hint=hint or f"see: `r1 recipes keys {stage}`")
 
 

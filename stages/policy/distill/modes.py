@@ -49,7 +49,12 @@ class DistillationRun:
         policy = Policy.load(self.inputs.student.path, self.tokenizer, self.contract, device=self.where)
         if self.recipe.positions is not None:
             give_positions(policy.module, self.recipe.positions)
-        return policy
+        return policy.adapt(
+            self.recipe.adapter,
+            seed=self.work.seed,
+            tell=self.work.note,
+            again=lambda: folders.load_model(self.inputs.student.path),
+        )
 
     @cached_property
     def heldout(self) -> HeldoutTraces | None:
@@ -72,7 +77,7 @@ class DistillationRun:
         before = self.measured(0)
         figures = training()
         after = self.measured(figures["steps"])
-        self.policy.save(self.work.path, self.recipe.dtype)
+        figures |= self.policy.save(self.work.path, self.recipe.dtype)
         figures |= {f"{name}_before": value for name, value in before.items()}
         return figures | {f"{name}_after": value for name, value in after.items()}
 

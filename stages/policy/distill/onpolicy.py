@@ -99,7 +99,7 @@ class OnPolicyTrainer(ResumableTrainer[OnPolicyState], DistillationTrainer):  # 
         self.parts: list[dict[str, Any]] = []
         self.counted = (0, 0)
         super().__init__(
-            model=student.module,
+            student,
             teacher_model=teacher,
             args=config,
             run_state=OnPolicyState(),
@@ -271,7 +271,7 @@ def train(
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     folder = work.scratch / "student"
     if not samples_live(work.runtime):
-        student.save(folder, "float32")  # as it is trained: its vocabulary cut, its positions raised
+        student.initial(folder)  # as it is trained: its vocabulary cut, its positions raised
     engine = open_engine(folder, contract=plan.contract, dtype=tuning.dtype, runtime=work.runtime, model=student.module)
     trainer = OnPolicyTrainer(
         student,
@@ -294,7 +294,7 @@ def train(
         "loss": state.loss,
         "flops": {
             "sampling": 2 * mine * read,
-            "update": 6 * mine * read,
+            "update": student.update_flops * read,
             "teacher": 2 * teacher.num_parameters() * read,
         },
     }

@@ -91,7 +91,7 @@ def train(scorer: Policy, examples: Sequence[Example], recipe: JudgeTuning, *, w
         "loss": means["loss"],
         "train_accuracy": means["accuracy"],
         "trained_tokens": tokens,
-        "flops": {"update": 6 * scorer.parameters * tokens},
+        "flops": {"update": scorer.update_flops * tokens},
     }
 
 

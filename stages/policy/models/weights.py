@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from safetensors import safe_open
@@ -24,9 +24,15 @@ from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.policy.models import folders
 
+if TYPE_CHECKING:
+    from stages.core.recipe.adaptation import Adaptation
+
 
 class Policy:
     """A module with the tokenizer and the contract that belong to its weights."""
+
+    adapted = False
+    """Whether an adapter is trained instead of the weights: a checkpoint then holds a `snapshot` in their place."""
 
     def __init__(self, module: Any, tokenizer: Any, contract: Contract) -> None:
         self.module = module
@@ -40,6 +46,22 @@ class Policy:
         """Load a folder's causal language model in evaluation mode; raises as `models.load_model`."""
         return cls(folders.load_model(path, dtype=dtype, device=device), tokenizer, contract)
 
+    def adapt(
+        self,
+        asked: Adaptation,
+        *,
+        seed: int,
+        tell: Callable[[str], None],
+        again: Callable[[], Any],
+        heads: tuple[str, ...] = (),
+    ) -> Policy:
+        """Return this policy with an adapter on it where one is asked for (see `adapters.adapt`), else as it is."""
+        if not asked.rank:
+            return self
+        from stages.policy.models import adapters
+
+        return adapters.adapt(self, asked, seed=seed, tell=tell, again=again, heads=heads)
+
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
@@ -50,6 +72,18 @@ class Policy:
     def parameters(self) -> int:
         """How many numbers the weights are, tied ones counted once."""
         return int(self.module.num_parameters())
+
+    @property
+    def update_flops(self) -> int:
+        """Floating-point operations of training on one token: 6 a parameter (arXiv 2001.08361, section 2.1)."""
+        return 6 * self.parameters
+
+    def ready(self) -> None:
+        """A trainer takes hold of the module next: what is to be trained is what asks for a gradient."""
+
+    def train_whole(self, *heads: str) -> None:
+        """Train all weights; of an adapted policy the adapter, and the layers named."""
+        self.module.requires_grad_(True)
 
     def disable_dropout(self) -> None:
         """Let the weights alone decide what the module answers, in training too: a ratio of two policies needs that."""
@@ -105,12 +139,18 @@ class Policy:
                 hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
             ) from error
 
-    def save(self, folder: Path, dtype: str) -> None:
-        """Write a model folder with weights of `dtype`, tokenizer and contract; raises as `models.save_model`.
+    def initial(self, folder: Path) -> None:
+        """Write the weights as they are at the start, for an engine that is renewed before it is asked."""
+        folders.save_model(self.module, self.tokenizer, self.contract, folder)
+
+    def save(self, folder: Path, dtype: str) -> dict[str, Any]:
+        """Write a model folder with weights of `dtype`, tokenizer and contract, and return figures for the record (none
+        of plain weights); raises as `models.save_model`.
 
         The weights in memory are of that dtype from then on, but for those that `models.cast` leaves.
         """
         folders.save_model(folders.cast(self.module, dtype), self.tokenizer, self.contract, folder)
+        return {}
 
     def largest_change(self, folder: Path) -> float:
         """Return the largest |w - w'| over all weights, w' those in the safetensors files of a model folder.

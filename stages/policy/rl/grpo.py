@@ -151,9 +151,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         """Whether this process has compared a sampler that is not exact with itself."""
         policy.disable_dropout()
         self.copy_policy()
-        super().__init__(
-            model=policy.module, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config
-        )
+        super().__init__(policy, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config)
         dtype = collector.recipe.dtype
         self.renewal = Renewal(engine, policy, dtype=dtype, autocast=self.accelerator.autocast)
         costs.restart_peak(self.accelerator.device)
@@ -342,9 +340,13 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         if place == 0:
             state.sampling_flops += 2 * self.policy.parameters * rollout.processed(range(self.sizes.rollout))
             state.reflective.append((step, figures["reflective"]))
-        state.update_flops += 6 * costs.trained_parameters(self.optimizer) * rollout.processed(rows)
+        state.update_flops += self.update_flops() * rollout.processed(rows)
         state.last = figures
         return figures
+
+    def update_flops(self) -> int:
+        """Floating-point operations of one token of the update."""
+        return self.policy.update_flops
 
     def _rollout_in_progress(self) -> Rollout:
         if self.rollout is None:

@@ -41,7 +41,8 @@ def value_model(policy: Policy) -> Policy:
     nn.init.zeros_(head.bias)
     module.config.get_text_config().tie_word_embeddings = False  # the head stands alone, whatever the policy ties
     module.set_output_embeddings(head)
-    module.eval().requires_grad_(True)
+    module.eval()
+    made.train_whole(next(name for name, part in module.named_modules() if part is head))
     return made
 
 
@@ -139,6 +140,10 @@ class PPOTrainer(PolicyTrainer):
 
     # ---- steps and checkpoints ----
 
+    def update_flops(self) -> int:
+        """The value model's too."""
+        return super().update_flops() + self.value.update_flops
+
     def close_step(self, logs: dict[str, float]) -> None:
         """Forget the value model's gradient; transformers only forgets the policy's."""
         self.value.module.zero_grad()
@@ -158,7 +163,7 @@ class PPOTrainer(PolicyTrainer):
         recipe = self.collector.recipe
         rate = recipe.learning_rate if recipe.value_learning_rate is None else recipe.value_learning_rate
         decayed = set(self.get_decay_parameter_names(self.value.module))
-        named = list(self.value.module.named_parameters())
+        named = [(name, one) for name, one in self.value.module.named_parameters() if one.requires_grad]
         return [
             {"params": [one for name, one in named if (name in decayed) == flag], "lr": rate, "weight_decay": decay}
             for flag, decay in ((True, recipe.weight_decay), (False, 0.0))

@@ -59,9 +59,7 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         self.schedule = schedule
         self.sums: dict[str, float] = defaultdict(float)
         self.began = time.perf_counter()
-        super().__init__(
-            model=policy.module, run_state=EpochState(), checkpoints=checkpoints, callback=callback, args=args
-        )
+        super().__init__(policy, run_state=EpochState(), checkpoints=checkpoints, callback=callback, args=args)
 
     # ---- what a trainer says ----
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from stages.core.errors import StageError
+from stages.policy.models.weights import Policy
 from stages.policy.training.checkpoint import Checkpoints
 from stages.policy.training.steps import RunState, StepCallback, StepReport
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 STATE_FILE = "run_state.json"
+ADAPTER_FILE = "adapter.safetensors"
 
 StateT = TypeVar("StateT", bound=RunState)
 
@@ -46,16 +48,25 @@ class ResumableTrainer(Generic[StateT]):
     callback: StepCallback
 
     def __init__(
-        self, *, run_state: StateT, checkpoints: Checkpoints, callback: StepCallback, args: Any, **theirs: Any
+        self,
+        policy: Policy,
+        *,
+        run_state: StateT,
+        checkpoints: Checkpoints,
+        callback: StepCallback,
+        args: Any,
+        **theirs: Any,
     ) -> None:
         if processes(args) > 1:
             raise StageError(
                 f"training runs in one process so far, not in {processes(args)}", hint="start it without a launcher"
             )
+        self.policy = policy
         self.run_state = run_state
         self.checkpoints = checkpoints
         self.callback = callback
-        super().__init__(args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
+        policy.ready()
+        super().__init__(model=policy.module, args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         self.data_collator = _as_it_is
         # What transformers asks until 5.19.
@@ -80,6 +91,21 @@ class ResumableTrainer(Generic[StateT]):
         draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         self.save_state_files(draft)
         self.checkpoints.seal(draft, self.state.global_step)
+
+    def _save(self, output_dir: str, state_dict: Any = None) -> None:
+        """Let transformers write all weights, or an adapted policy what it trains."""
+        if not self.policy.adapted:
+            super()._save(output_dir, state_dict)  # type: ignore[misc]
+            return
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        self.policy.snapshot(Path(output_dir) / ADAPTER_FILE)
+
+    def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
+        """Read them again."""
+        if self.policy.adapted:
+            self.policy.restore(Path(checkpoint) / ADAPTER_FILE)
+        else:
+            super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Load what `_save_checkpoint` added too."""
