@@ -82,7 +82,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     numbers.
     """
     from stages.policy.judges import judge, judge_training
-    from stages.policy.models import device, folders
+    from stages.policy.models import adapters, device, folders
     from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
@@ -99,7 +99,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     )
     tokenizer = folders.load_tokenizer(inputs.model.path)
     module = judge.load_scalar_model(inputs.model.path, device=where, seed=work.seed)
-    trained = Policy(module, tokenizer, contract).adapt(
+    trained = adapters.adapted(
+        Policy(module, tokenizer, contract),
         recipe.adapter,
         seed=work.seed,
         tell=work.note,
@@ -255,7 +256,5 @@ def _measured(
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
     rules = [*ranges.at_least(recipe, 0, "seed"), *ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))]
-    merged = "true here: a judge is sealed whole, its own head beside the adapter's weights"
-    rules += [ranges.Rule("adapter.merge", recipe.adapter.merge, merged, hint="leave `adapter.merge` out")]
     rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
     ranges.check(recipe, "reward-model", rules)

@@ -83,7 +83,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy.engines.opening import open_engine
     from stages.policy.judges import judge
-    from stages.policy.models import device, folders
+    from stages.policy.models import adapters, device, folders
     from stages.policy.models.weights import Policy
     from stages.policy.rl import ppo
     from stages.policy.rl.logbook import MetricsLogger
@@ -103,8 +103,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
-    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where).adapt(
-        recipe.adapter, seed=work.seed, tell=work.note, again=lambda: folders.load_model(inputs.model.path)
+    policy = adapters.adapted(
+        Policy.load(inputs.model.path, tokenizer, contract, device=where),
+        recipe.adapter,
+        seed=work.seed,
+        tell=work.note,
+        again=lambda: folders.load_model(inputs.model.path),
     )
     engine = open_engine(
         inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module

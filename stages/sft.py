@@ -62,7 +62,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     bit. Raises ContractError for a template or tokens that cannot work, InputError when every row is too long.
     """
     from stages.policy import sft
-    from stages.policy.models import asking, device, folders
+    from stages.policy.models import adapters, asking, device, folders
     from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
@@ -81,8 +81,12 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
         work.emit("warning", text=f"{dropped} of {len(rows)} rows are longer than {limit} tokens and left out")
-    policy = Policy.load(inputs.model.path, tokenizer, contract, device=where).adapt(
-        recipe.adapter, seed=work.seed, tell=work.note, again=lambda: folders.load_model(inputs.model.path)
+    policy = adapters.adapted(
+        Policy.load(inputs.model.path, tokenizer, contract, device=where),
+        recipe.adapter,
+        seed=work.seed,
+        tell=work.note,
+        again=lambda: folders.load_model(inputs.model.path),
     )
     figures = sft.train(policy, kept, taken(Tuning, recipe), work=work)
     figures |= policy.save(work.path, recipe.dtype)

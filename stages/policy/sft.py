@@ -80,8 +80,9 @@ def train(
 
     Returns plain figures: `rows`, `steps`, `trained_tokens` (of completions, counted in every epoch), `loss` (per
     token, mean over the steps of the last epoch, as is each other name that `loss` reports) and `flops` ({"update":
-    6·N·tokens}, N all parameters (4·N with an adapter), tokens those of whole rows in every epoch, as if no prefix were shared). Emits
-    `note`, `step` and `progress`. Raises StageError when a gradient is no number. Saving the model is the caller's.
+    6·N·tokens}, N all parameters (4·N with an adapter), tokens those of whole rows in every epoch, as if no prefix were
+    shared). Emits `note`, `step` and `progress`. Raises StageError when a gradient is no number. Saving the model is
+    the caller's.
     """
     lengths = [example.tokens for example in examples]
     schedule = epochs.schedule_of(lengths, tuning, policy, work)

@@ -21,7 +21,7 @@ HISTORY = ("docs/log.md", "CHANGELOG.md")
 """Pages about what was: they may name what is gone."""
 INVENTED = ("polite.py", "loop.py", "dpo.py", "dpo.yaml", "test_dpo.py", "mine.yaml")
 """Files that CONTRIBUTING.md makes up."""
-TRADE = {"DeepSeek", "GitHub", "LaTeX", "OpenAI", "PyTorch", "SmolLM"}
+TRADE = {"DeepSeek", "GitHub", "LaTeX", "LoRA", "OpenAI", "PyTorch", "SmolLM"}
 """Words in camel case that are no classes."""
 SPELLED = {"pyyaml": "yaml", "math-verify": "math_verify"}
 PATH = r"(?<![\w/.])(?:stages|r1cli|tests|recipes|examples|docs)/[\w./*-]*\w(?:/|\b)"

@@ -1,8 +1,8 @@
 """What an adapter is asked for, without a tensor: low-rank matrices that are trained in place of a model's own weights.
 
 A recipe holds one `Adaptation` under `adapter`; its rank says whether there is one at all. LoRA (arXiv 2106.09685): a
-weight W of shape [out, in] stays as it is and becomes W + alpha / rank · B A, A [rank, in] random and B [out, rank] zero
-at first, so that training starts from the model itself.
+weight W of shape [out, in] is frozen, and used as W + alpha / rank · B A, with A [rank, in] random and B [out, rank]
+zero at first, so that training starts from the model itself.
 """
 
 from __future__ import annotations
@@ -34,10 +34,6 @@ class Adaptation:
     """Which layers: `all-linear` (attention and feed-forward layers, shared experts too), `attention`, `mlp`, `experts`
     (the routed ones, each of this rank), or names of layers such as `q_proj` or `layers.0.mlp.up_proj`; one or a list.
     Output layer, embeddings and routers only by name.
-    """
-    merge: bool = True
-    """Whether the sealed model is whole, the adapter merged into its weights; false = the adapter alone is sealed, an
-    artifact of the kind `adapter` that is opened over its base.
     """
     quantize: Literal["none", "4bit"] = "none"
     """`4bit`: the base is held in 4 bits (NF4 of QLoRA, arXiv 2305.14314; bitsandbytes, on a GPU alone) while the

@@ -26,7 +26,7 @@ from stages.policy.distill import onpolicy
 from stages.policy.distill.cache import Cache
 from stages.policy.distill.exam import HeldoutTraces, cached_loss, held_out
 from stages.policy.distill.vocab import embedding_rows, restore, trim, vocabulary_of
-from stages.policy.models import folders
+from stages.policy.models import adapters, folders
 from stages.policy.models.weights import Policy
 from stages.policy.training.steps import StepReport
 
@@ -49,7 +49,8 @@ class DistillationRun:
         policy = Policy.load(self.inputs.student.path, self.tokenizer, self.contract, device=self.where)
         if self.recipe.positions is not None:
             give_positions(policy.module, self.recipe.positions)
-        return policy.adapt(
+        return adapters.adapted(
+            policy,
             self.recipe.adapter,
             seed=self.work.seed,
             tell=self.work.note,

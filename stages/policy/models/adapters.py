@@ -39,7 +39,7 @@ PROBE_ROWS, PROBE_TOKENS = 2, 64
 """Rows and tokens on which logits before and after a merge are compared."""
 
 
-def adapt(
+def adapted(
     policy: Policy,
     asked: Adaptation,
     *,
@@ -47,13 +47,15 @@ def adapt(
     tell: Callable[[str], None],
     again: Callable[[], Any],
     heads: tuple[str, ...] = (),
-) -> AdaptedPolicy:
-    """Put an adapter of random A and zero B, drawn from `seed`, on a policy's module; all else is frozen.
+) -> Policy:
+    """Return a policy with an adapter of random A and zero B, drawn from `seed`, on its module, where one is asked for.
 
-    `tell` hears what is adapted and what is not. `again` loads the module anew, as it was; `heads` are layers that are
-    trained whole beside the adapter. Raises InputError for targets that match nothing and for a rank above a layer's
-    sides, RecipeError where the device holds no weights in 4 bits.
+    All else is frozen. `tell` hears what is adapted and what is not. `again` loads the module anew, as it was; `heads`
+    are layers that are trained whole beside the adapter. Raises InputError for targets that match nothing and for a
+    rank above a layer's sides, RecipeError where the device holds no weights in 4 bits.
     """
+    if not asked.rank:
+        return policy
     module = policy.module
     where = targets.chosen(module, asked.words)
     said = targets.told(module, where)
@@ -263,7 +265,7 @@ class AdaptedPolicy(Policy):
             raise StageError(
                 f"merging the adapter changes logits by {figures['merge_difference']:.3g}, which is no rounding: this "
                 f"{type(self.module).__name__} uses its weights otherwise than its layers do",
-                hint="seal the adapter alone: `adapter.merge=false`",
+                hint="choose other layers: `adapter.targets=…`",
             )
         super().save(folder, dtype)
         if dtype != "float32":
@@ -372,7 +374,9 @@ def _apart(one: Tensor, other: Tensor) -> float:
 
 
 def _packed(layer: Any) -> bool:
-    return getattr(getattr(layer, "weight", None), "quant_state", None) is not None
+    """Whether a layer of the base holds its weight in 4 bits; peft's layers show that of the one beneath."""
+    weight = None if isinstance(layer, LoraLayer) else getattr(layer, "weight", None)
+    return getattr(weight, "quant_state", None) is not None
 
 
 def _plain(layer: Any) -> nn.Linear:

@@ -60,9 +60,9 @@ def sorted_parts(model: Any) -> Sorted:
             routers.append(name)
         if isinstance(part, nn.Linear | Conv1D):
             linear[name] = _kind(names, routers, name, is_head=part is head or names[-1] == "score")
-        elif stacked := [own for own, weight in part.named_parameters(recurse=False) if weight.dim() == 3]:
-            if "expert" in names[-1]:
-                fused[name] = stacked
+        stacked = [own for own, weight in part.named_parameters(recurse=False) if weight.dim() == 3]
+        if stacked and "expert" in names[-1]:
+            fused[name] = stacked
     return Sorted(linear, fused, routers)
 
 
@@ -106,16 +106,23 @@ def told(model: Any, where: Chosen) -> str:
     parts = sorted_parts(model)
     counted = Counter(name.rpartition(".")[2] for name in where.linear)
     said = [f"{count} {name}" for name, count in counted.items()]
-    said += [f"{len(where.fused)} layers' experts"] * bool(where.fused)
+    said += [f"the routed experts of {_some(len(where.fused), 'layer')}"] * bool(where.fused)
     taken = set(where.linear)
     left = Counter(kind for name, kind in parts.linear.items() if name not in taken)
-    plural = {"attention": "attention layers", "mlp": "feed-forward layers", "expert": "experts", "head": "output layer"}
-    rest = [f"{left[kind]} {words}" if kind != "head" else words for kind, words in plural.items() if left[kind]]
-    if parts.fused and not where.fused:
-        rest.append(f"the routed experts of {len(parts.fused)} layers")
     routers = [name for name in parts.routers if name not in taken]
-    rest += [f"{len(routers)} routers"] * bool(routers)
-    return f"on {', '.join(said)}" + (f"; not on {', '.join(rest)}" if rest else "")
+    rest = [
+        *[_some(left["attention"], "attention layer")] * bool(left["attention"]),
+        *[_some(left["mlp"], "feed-forward layer")] * bool(left["mlp"]),
+        *[_some(left["expert"], "layer") + " of experts"] * bool(left["expert"]),
+        *["output layer"] * bool(left["head"]),
+        *[f"routed experts of {_some(len(parts.fused), 'layer')}"] * bool(parts.fused and not where.fused),
+        *[_some(len(routers), "router")] * bool(routers),
+    ]
+    return f"on {', '.join(said)}" + (f"; left as they are: {', '.join(rest)}" if rest else "")
+
+
+def _some(count: int, word: str) -> str:
+    return f"{count} {word}{'s' * (count != 1)}"
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import torch
 from safetensors import safe_open
@@ -23,9 +23,6 @@ from transformers.core_model_loading import revert_weight_conversion
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.policy.models import folders
-
-if TYPE_CHECKING:
-    from stages.core.recipe.adaptation import Adaptation
 
 
 class Policy:
@@ -45,22 +42,6 @@ class Policy:
     ) -> Self:
         """Load a folder's causal language model in evaluation mode; raises as `models.load_model`."""
         return cls(folders.load_model(path, dtype=dtype, device=device), tokenizer, contract)
-
-    def adapt(
-        self,
-        asked: Adaptation,
-        *,
-        seed: int,
-        tell: Callable[[str], None],
-        again: Callable[[], Any],
-        heads: tuple[str, ...] = (),
-    ) -> Policy:
-        """Return this policy with an adapter on it where one is asked for (see `adapters.adapt`), else as it is."""
-        if not asked.rank:
-            return self
-        from stages.policy.models import adapters
-
-        return adapters.adapt(self, asked, seed=seed, tell=tell, again=again, heads=heads)
 
     @property
     def device(self) -> torch.device:

@@ -30,7 +30,9 @@ TRANSFORMERS_VERSION = "5.17.0"
 TRL_VERSION = "1.16.0"
 CHECKPOINTS = {
     "_issue_warnings_after_load": "7ccdd73aac16aecb",
+    "_load_from_checkpoint": "4711d0506786db15",
     "_load_optimizer_and_scheduler": "bdcb956f06c459ab",
+    "_save": "bf720120f407bab3",
     "_save_checkpoint": "a9111e30faa99339",
 }
 NUMBERS = {"_prepare_inputs": "8f8c4e430d2f96d6", "get_train_dataloader": "205a99685f8facd9"}
@@ -47,8 +49,10 @@ ON_TRL = {
     "_generate_single_turn": "b2cc5048ef74151f",
     "_get_last_hidden_state": "12dc17e4ad4b1999",
     "_issue_warnings_after_load": "7ccdd73aac16aecb",
+    "_load_from_checkpoint": "4711d0506786db15",
     "_load_optimizer_and_scheduler": "bdcb956f06c459ab",
     "_prepare_inputs": "a0b5e05b3647e889",
+    "_save": "bf720120f407bab3",
     "_save_checkpoint": "b6ee0a370c266b6f",
     "_send_telemetry": "3e012069065d03d1",
     "_tokenize_prompts": "30568810007eb3f7",
@@ -95,7 +99,11 @@ def test_every_trainer_is_built_on_the_same_scaffold_and_may_be_launched_once(
     place.events.close()
     with pytest.raises(StageError, match="one process so far, not in 2"):
         resumable.ResumableTrainer(
-            run_state=RunState(), checkpoints=Checkpoints(tmp_path), callback=StepLogger(place), args=args
+            tiny.policy(tiny.model(tmp_path / "model").path),
+            run_state=RunState(),
+            checkpoints=Checkpoints(tmp_path),
+            callback=StepLogger(place),
+            args=args,
         )
 
 

@@ -1,0 +1,159 @@
+"""An adapter changes what a model says without changing the model, and is sealed as what it was in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.core.contract import Contract
+from stages.core.errors import InputError, RecipeError, StageError
+from stages.core.recipe.adaptation import Adaptation
+from stages.policy.models import adapters, folders, targets
+from stages.policy.models.weights import Policy
+from tests.families import building
+
+IDS = torch.arange(5, 45)[None]
+ADAPTED = ("DeepSeek-V3", "GPT-2", "gpt-oss", "SmolLM2")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("adapters")
+    contract = Contract(
+        template="", template_name="", eos_ids=[257], pad_id=258, tokenizer_sha256="", max_positions=512
+    )
+    for family in ADAPTED:
+        folders.save_model(building.model(family), building.tokenizer(family), contract, home / family)
+    return home
+
+
+def adapted(folder: Path, *words: str, moved: bool = True, **more: Any) -> Any:
+    """The policy of a folder with an adapter, whose matrices are no longer zero unless `moved` is false."""
+    policy = Policy.load(folder, folders.load_tokenizer(folder), Contract.read(folder))
+    asked = Adaptation(rank=4, targets=list(words) or "all-linear", **more)
+    again = lambda: folders.load_model(folder)  # noqa: E731
+    made = adapters.adapted(policy, asked, seed=7, tell=lambda _: None, again=again)
+    if moved:
+        draws = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for name, weight in made.trained().items():  # type: ignore[attr-defined]
+                if ".lora_B." in name:
+                    weight.copy_(torch.randn(weight.shape, generator=draws) / 10)
+    return made
+
+
+def says(module: Any) -> Tensor:
+    with torch.no_grad():
+        found: Tensor = module(input_ids=IDS).logits
+    return found
+
+
+@pytest.mark.parametrize("family", ADAPTED)
+def test_a_sealed_model_says_what_its_adapter_said_in_training(tmp_path: Path, home: Path, family: str) -> None:
+    policy = adapted(home / family, "all-linear", *["experts"] * (family in ("DeepSeek-V3", "gpt-oss")))
+    trained, base = says(policy.module), folders.load_model(home / family)
+    assert (trained - says(base)).abs().max() > 1
+    shown = dict(policy.named_weights())
+    figures = policy.save(tmp_path / "sealed", "float32")["adapter"]
+    sealed = Policy(folders.load_model(tmp_path / "sealed"), policy.tokenizer, policy.contract)
+    assert (says(sealed.module) - trained).abs().max() < 1e-4
+    assert 0 < figures["merge_difference"] < 1e-4
+    assert all(torch.equal(shown.pop(name), weight) for name, weight in sealed.named_weights())
+    assert not shown  # an engine is given the names that a checkpoint has, and no other
+
+
+@pytest.mark.parametrize("family", ["DeepSeek-V3", "SmolLM2"])
+def test_the_reference_is_the_base_until_it_is_replaced_and_shares_its_weights(home: Path, family: str) -> None:
+    policy = adapted(home / family)
+    reference = policy.reference()
+    assert torch.equal(says(reference.module), says(folders.load_model(home / family)))
+    reference.renew(policy)
+    before = says(policy.module)
+    assert torch.equal(says(reference.module), before)
+    with torch.no_grad():
+        next(iter(policy.trained().values())).add_(1)
+    assert torch.equal(says(reference.module), before) and not torch.equal(says(policy.module), before)
+    places = {weight.data_ptr() for weight in policy.module.parameters()}
+    own = [weight for weight in reference.module.parameters() if weight.data_ptr() not in places]
+    assert sum(weight.numel() for weight in own) == policy.trained_numbers
+    assert not any(weight.requires_grad for weight in reference.module.parameters())
+
+
+def test_an_adapter_is_drawn_from_the_seed_and_says_nothing_at_first(home: Path) -> None:
+    one, other = (adapted(home / "SmolLM2", moved=False) for _ in range(2))
+    drawn = one.trained()
+    assert all(torch.equal(drawn[name], weight) for name, weight in other.trained().items())
+    assert torch.equal(says(one.module), says(folders.load_model(home / "SmolLM2")))
+    # 2 layers: q and o 32 x 32, k and v 16 x 32, gate, up and down 48 x 32, each with rank x (in + out) numbers
+    assert one.trained_numbers == 2 * 4 * (2 * 64 + 2 * 48 + 3 * 80)
+
+
+def test_a_snapshot_holds_the_adapter_alone_and_another_models_is_refused(tmp_path: Path, home: Path) -> None:
+    policy = adapted(home / "SmolLM2")
+    said = says(policy.module)
+    policy.snapshot(tmp_path / "kept.safetensors")
+    assert (tmp_path / "kept.safetensors").stat().st_size < 4 * policy.trained_numbers + 8192
+    fresh = adapted(home / "SmolLM2", moved=False)
+    fresh.restore(tmp_path / "kept.safetensors")
+    assert torch.equal(says(fresh.module), said)
+    with pytest.raises(StageError, match="does not hold the adapter of this model"):
+        adapted(home / "SmolLM2", "attention").restore(tmp_path / "kept.safetensors")
+
+
+def test_layers_are_chosen_by_what_they_are() -> None:
+    model = building.model("DeepSeek-V3")
+    last = {
+        word: {name.rpartition(".")[2] for name in targets.chosen(model, [word]).linear}
+        for word in ("all-linear", "attention", "mlp", "experts")
+    }
+    attention = {"q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj", "o_proj"}
+    assert last["attention"] == attention
+    assert last["mlp"] == {"gate_proj", "up_proj", "down_proj"}  # of the dense layer and of the shared experts
+    assert last["all-linear"] == attention | last["mlp"]
+    assert last["experts"] == set()
+    assert targets.chosen(model, ["experts"]).fused == {"model.layers.1.mlp.experts": ["gate_up_proj", "down_proj"]}
+    told = targets.told(model, targets.chosen(model, ["all-linear"]))
+    assert told.endswith("; left as they are: output layer, routed experts of 1 layer, 1 router")
+    with_eyes = building.model("Gemma 3 (with images)")  # eyes are not called when it reads text
+    assert all(".language_model." in name for name in targets.chosen(with_eyes, ["all-linear"]).linear)
+
+
+@pytest.mark.parametrize(
+    ("family", "word", "sentence"),
+    [
+        ("SmolLM2", "q_prj", "`q_prj` in `adapter.targets` matches no layer"),
+        ("SmolLM2", "experts", "`experts` in `adapter.targets` matches no layer"),
+        ("SmolLM2", "embed_tokens", "`embed_tokens` in `adapter.targets` is no linear layer"),
+        ("SmolLM2", "lm_head", "`lm_head` is tied to another weight"),
+        ("Mamba", "dt_proj", "is not called when this MambaForCausalLM reads a text"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused_in_a_sentence(family: str, word: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        targets.chosen(building.model(family), [word])
+
+
+def test_a_rank_above_a_layers_side_and_dropout_on_experts_are_refused(home: Path) -> None:
+    policy = Policy(building.model("SmolLM2"), None, None)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"`adapter.rank` 17 is above 16, the shorter side of `model.layers.0.self_at"):
+        adapters.adapted(policy, Adaptation(rank=17), seed=0, tell=lambda _: None, again=lambda: None)
+    with pytest.raises(InputError, match=r"`adapter.dropout` must be 0 on routed experts"):
+        adapted(home / "DeepSeek-V3", "experts", dropout=0.1)
+
+
+def test_a_merge_that_changes_what_is_said_is_refused(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = adapted(home / "SmolLM2")
+    monkeypatch.setattr(adapters, "_add", lambda layer: None)  # a merge that is none
+    with pytest.raises(StageError, match=r"merging the adapter changes logits by .*, which is no rounding"):
+        policy.save(tmp_path / "sealed", "float32")
+
+
+def test_four_bits_are_refused_where_there_is_no_gpu(home: Path) -> None:
+    with pytest.raises(RecipeError, match=r"`adapter.quantize=4bit` needs a GPU, and this run is on `cpu`"):
+        adapted(home / "SmolLM2", quantize="4bit")
