@@ -221,6 +221,8 @@ def _marked(said: list[str]) -> Options:
 
 def _by_column(row: Mapping[str, Any]) -> Options | None:
     for names in _EACH:
+        if names[0] not in row:  # nearly always
+            continue
         held = [name for name in names if as_text(row.get(name))]
         upto = names[: names.index(held[-1]) + 1] if held else ()
         if len(held) > 1 and held[0] == names[0] and all(name in row for name in upto):
@@ -230,10 +232,12 @@ def _by_column(row: Mapping[str, Any]) -> Options | None:
 
 def _apart(row: Mapping[str, Any], order: Callable[[str], bytes]) -> Options | None:
     for right, wrong in _APART:
+        if not row.get(right):
+            continue
         others = [
             each for name in wrong for each in (row[name] if isinstance(row.get(name), list) else [row.get(name)])
         ]
-        if row.get(right) and others and all(others):
+        if others and all(others):
             texts = sorted(_texts([row[right], *others]), key=order)
             return Options(texts, [], texts.index(_texts([row[right]])[0]))
     return None
