@@ -7,12 +7,28 @@ small words that only a sentence has.
 
 from __future__ import annotations
 
+import html
 import re
 from itertools import pairwise
 
 from stages.core.language import lexicon
 
 _ESCAPED_BLANK = re.compile(r"(?<!\\)\\[ ,;:!~](?=[^\W\d_]{2})")
+_COMMANDED = re.compile(r"(?<![\w\\])[^\W\d_]{1,30}(?:\s{0,2}\\[A-Za-z]{2,8}\s{1,2}[^\W\d_]{1,30}){3,}(?!\w)")
+_TWO = r"[^\W\d_]{1,30}(?: [^\W\d_]{1,30})?"
+_WRAPPED = re.compile(
+    rf"`\s?({_TWO})\s?`|\$\s?({_TWO})\s?\$|\\\(\s?({_TWO})\s?\\\)|(?<!\w)([^\W\d_]{{1,30}})\([\w ,]{{0,12}}\)(?!\w)"
+)
+"""A word or two alone in marks of code or of a formula, or called as a function."""
+_LEAST_WRAPPED = 6  # words that may be a sentence
+_ENTITY = re.compile(r"&(?:#\w{1,7}|[A-Za-z]{2,8});")
+_CYRILLIC = "\u0400-\u04ff"
+_TWO_SCRIPTS = re.compile(
+    f"(?<![A-Za-z{_CYRILLIC}])(?:[A-Za-z]++[{_CYRILLIC}]|[{_CYRILLIC}]++[A-Za-z])[A-Za-z{_CYRILLIC}]*+"
+)
+_TWINS = dict(zip("аеорсухіјѕАВЕКМНОРСТУХІЈЅ", "aeopcyxijsABEKMHOPCTYXIJS", strict=True))
+_LATIN_TWINS = str.maketrans(_TWINS)
+"""Cyrillic letters that look like Latin ones."""
 _GLUE = r"[.\-_/@#|~+*&=:,^\\]{1,3}"
 _SPACED_LETTERS = re.compile(r"(?<![^\W_])[^\W\d_](?:[.\-_·*/][^\W\d_]){2,}(?![^\W_])")
 _CHAIN = re.compile(rf"(?<![^\W_])[^\W\d_]+(?:{_GLUE}[^\W\d_]+){{3,}}(?![^\W_])")
@@ -32,8 +48,37 @@ _FUNCTION_WORD = -6.3  # above 2 in a thousand
 
 
 def unescaped(text: str) -> str:
-    """Return a text with LaTeX's blanks between words (`we\\ take`) as blanks."""
-    return _ESCAPED_BLANK.sub(" ", text)
+    """Return a text with words as they are read: without LaTeX's blanks (`we\\ take`), entities of HTML, Cyrillic
+    letters in Latin words, and marks of code around each word of a sentence."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda entity: html.unescape(entity.group()), text)
+    if not text.isascii():
+        text = _TWO_SCRIPTS.sub(_one_script, text)
+    if "\\" in text:
+        text = _COMMANDED.sub(_parted, _ESCAPED_BLANK.sub(" ", text))
+    if text.count("`") < 6 and text.count("$") < 6 and text.count("(") < 3:
+        return text
+    return "\n".join(map(_unwrapped, text.split("\n")))
+
+
+def _one_script(match: re.Match[str]) -> str:
+    """A word in two scripts in Latin letters, if all its Cyrillic ones look like these."""
+    word = match.group()
+    return word.translate(_LATIN_TWINS) if all(letter < "\u0400" or letter in _TWINS for letter in word) else word
+
+
+def _parted(match: re.Match[str]) -> str:
+    """`we \\cdot take \\cdot the` as three words."""
+    words = re.sub(r"\\[A-Za-z]+", " ", match.group()).split()
+    return " ".join(words) if _say(words, len(words) > 5) else match.group()
+
+
+def _unwrapped(line: str) -> str:
+    """A line in which the words that stand alone in marks make a sentence, without these marks."""
+    words = [word for found in _WRAPPED.findall(line) for word in "".join(found).split()]
+    if len(words) < _LEAST_WRAPPED or not _say(words, many=True):
+        return line
+    return _WRAPPED.sub(lambda match: f" {''.join(filter(None, match.groups()))} ", line)
 
 
 def unjoined(text: str) -> str:

@@ -142,9 +142,15 @@ def _blank(text: str, opening: str, closing: str) -> str:
         if end < 0:
             break
         content = text[start + len(opening) : end]
-        kept += (text[cursor:start], f" {content} " if is_prose(content) else " ")
+        kept += (text[cursor:start], f" {content} " if is_prose(content) else _said_in(content))
         cursor = end + len(closing)
     return "".join((*kept, text[cursor:])) if kept else text
+
+
+def _said_in(formula: str) -> str:
+    """Return the words of a formula's texts, where they are several: `x \\text{ is what we look for}`."""
+    texts = [said for said in _TEXT_IN_FORMULA.findall(formula) if len(_PROSE_WORD.findall(said)) > 3]
+    return f" {' '.join(texts)} " if texts else " "
 
 
 def _blank_dollars(text: str) -> str:
@@ -158,6 +164,6 @@ def _blank_dollars(text: str) -> str:
             kept.append(" " + pieces[at])
             at += 1
         else:
-            kept.append(" " + pieces[at + 1])
+            kept.append(_said_in(pieces[at]) + pieces[at + 1])
             at += 2
     return "".join((*kept, *pieces[at:]))

@@ -103,6 +103,42 @@ def test_english_in_capitals_or_glued_together_is_counted_also_where_it_touches_
     assert languages.tally(hidden)["en"] >= 4
 
 
+TAKE = "we take the area of the triangle"
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        " ".join(f"`{word}`" for word in TAKE.split()),
+        " ".join(f"${word}$" for word in TAKE.split()),
+        " ".join(f"{word}({at})" for at, word in enumerate(TAKE.split())),
+        "$" + " \\cdot ".join(TAKE.split()) + "$",
+        f"$\\text{{{TAKE}}} = 3 + 4 = 7$",
+        f"\\[ x = 3 + 4 + 5 \\quad \\text{{{TAKE}}} \\]",
+        "".join(f"&#{ord(letter)};" if letter != " " else letter for letter in TAKE),
+        TAKE.translate(str.maketrans("aeo", "аео")),
+    ],
+)
+def test_marks_of_code_around_each_word_and_letters_in_disguise_hide_no_sentence(hidden: str) -> None:
+    for frame, others in (("先算 {} 然后", 2), ("Сначала {} потом", 2)):
+        counts = languages.tally(frame.format(hidden))
+        assert (counts["en"], counts.total() - counts["en"]) == (7, others)
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        "`print` `len` `sorted` `map` `zip` `range`",
+        "$a$ $b$ $area$ $sum$ $max$ $total$",
+        "f(x) g(x) sum(x) max(x) len(x) print(x)",
+        "$x = 3 \\text{ for all } n$",
+        "a &lt; b &amp; c",
+    ],
+)
+def test_names_in_marks_of_code_are_no_words(marks: str) -> None:
+    assert languages.tally(f"先算 {marks} 然后") == {"zh": 2}
+
+
 def test_a_program_s_names_and_labels_beside_chinese_are_no_english() -> None:
     assert set(languages.tally("调用getElementById和isPrime函数，设ABC、BCD、CDE、DEF为三角形")) == {"zh"}
 
