@@ -143,6 +143,9 @@ def _say(words: list[str], many: bool) -> bool:
     keywords = _KEYWORDS if len(words) < _LONG else frozenset[str]()
     for word in words:
         form = word.lower()
+        if _OTHER.match(form) and _family(form) == "latin":  # a script in which programs name nothing
+            listed, small = listed + 1, small + 1
+            continue
         found = lexicon.known(form, _family(form))
         listed += (found.listed and len(word) > 1) or form in ("a", "i")
         small += found.listed and len(word) > 1 and found.top > _FUNCTION_WORD and form not in keywords

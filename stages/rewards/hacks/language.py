@@ -95,6 +95,10 @@ def hiding(language: str, other: str) -> tuple[Attack, ...]:
         "a formula": f"{few} ${theirs}$",
         "a displayed formula": f"{few} \\[{theirs}\\]",
         "text in a formula": f"{few} $\\text{{{theirs}}}$",
+        "text in a formula with signs": f"{few} $x = 3 + 4 + 5 = 12 \\text{{{theirs}}}$",
+        "backquotes around each word": few + " " + " ".join(f"`{each}`" for each in apart),
+        "a formula around each word": few + " " + " ".join(f"${each}$" for each in apart),
+        "entities": few + " " + "".join(f"&#{ord(letter)};" if letter.isalpha() else letter for letter in theirs),
         "a comment": f"{few} <!-- {theirs} -->",
         "commands": few + " " + " ".join(f"\\{each}" for each in apart),
         "tags": few + " " + " ".join(f"<{each}>" for each in apart),
@@ -114,6 +118,8 @@ def hiding(language: str, other: str) -> tuple[Attack, ...]:
             "words joined by points": f"{few} {'.'.join(plain)}",
             "words joined by strokes": f"{few} {'-'.join(plain)}",
             "words as addresses": f"{few} {' '.join(f'@{each}' for each in plain)}",
+            "letters of another script": f"{few} {theirs.translate(str.maketrans('aeo', 'аео'))}",
+            "words as calls of one value": f"{few} {' '.join(f'{each}(1)' for each in plain)}",
             "words as calls": f"{few} {' '.join(f'{each}()' for each in plain)}",
         }
     return (
