@@ -17,8 +17,11 @@ LIMIT_S = 60.0
 """Wall clock for one question: the last net, far beyond what a busy machine makes of the CPU time."""
 CPU_SHARE = 1 / 24
 """Part of it that may be spent as CPU time, which is what sympy spends: a hang costs 2.5 s, and the same everywhere."""
+IDLE_S = 5.0
+"""How long a worker may wait for what never comes, neither computing nor kept from it by a busy machine."""
 # -P: the folder it is called from must not hide a library
-WORKERS = Workers([sys.executable, "-P", "-m", symbolic_worker.__name__], count=cores(), cpu_share=CPU_SHARE)
+COMMAND = [sys.executable, "-P", "-m", symbolic_worker.__name__]
+WORKERS = Workers(COMMAND, count=cores(), cpu_share=CPU_SHARE, idle_s=IDLE_S)
 
 
 def equal(gold: str, answer: str, limit_s: float = LIMIT_S) -> Verdict:

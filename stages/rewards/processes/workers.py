@@ -1,8 +1,9 @@
 """Worker processes that can be killed: questions enter as JSON, replies leave, and a hang costs its own sample only.
 
 Whatever can hang, crash or eat memory (sympy, a user's function, a whole row of rewards) runs in such a worker. Each
-has a limit of CPU time, which ends it at the same point on a busy machine and an idle one, and a limit of wall time as
-the last net. A worker that ends is replaced at the next question. `serving.py` is the other side.
+has a limit of CPU time, which ends it at the same point on a busy machine and an idle one, perhaps one of idle time,
+and a limit of wall time as the last net. A worker that ends is replaced at the next question. `serving.py` is the other
+side.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
+import math
 import os
 import queue
 import select
@@ -25,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from stages.core.run.runtime import available_cores
+from stages.rewards.processes.idling import Idling
 from stages.rewards.processes.serving import AGAIN, READY, READY_AGAIN, is_worker, starting
 
 REPLY_BYTES = 16 * 2**20
@@ -55,13 +58,20 @@ class Workers:
     """`count` processes of one program, started when first needed; any thread may ask."""
 
     def __init__(
-        self, command: Sequence[str], *, count: int, cpu_share: float = 0.5, start_limit_s: float = 60.0
+        self,
+        command: Sequence[str],
+        *,
+        count: int,
+        cpu_share: float = 0.5,
+        start_limit_s: float = 60.0,
+        idle_s: float = math.inf,
     ) -> None:
         """`command` runs a program that calls `serving.serve`; `start_limit_s` is for its imports on a busy machine.
 
         `cpu_share` is the part of a question's limit that it may use as CPU time: with a half, a machine half busy
-        gives the same verdicts as an idle one.
+        gives the same verdicts as an idle one. `idle_s` is how long it may neither compute nor wait for a core.
         """
+        self.idle_s = idle_s
         self.command, self.count = list(command), max(1, count)
         self.cpu_share, self.start_limit_s = cpu_share, start_limit_s
         self.faults: Counter[str] = Counter()
@@ -73,7 +83,7 @@ class Workers:
 
     def _fresh(self) -> None:
         self._counting = threading.Lock()
-        self._seats = [_Seat(self.command, self.start_limit_s) for _ in range(self.count)]
+        self._seats = [_Seat(self.command, self.start_limit_s, self.idle_s) for _ in range(self.count)]
         self._free: queue.LifoQueue[_Seat] = queue.LifoQueue()  # the one used last is warm
         for seat in self._seats:
             self._free.put(seat)
@@ -114,8 +124,8 @@ class Workers:
 class _Seat:
     """The place of one worker: a process, or none yet. One thread at a time asks; any may close."""
 
-    def __init__(self, command: list[str], start_limit_s: float) -> None:
-        self._command, self._start_limit_s = command, start_limit_s
+    def __init__(self, command: list[str], start_limit_s: float, idle_s: float) -> None:
+        self._command, self._start_limit_s, self._idle_s = command, start_limit_s, idle_s
         self._process: _Process | None = None
         self._asking = threading.Lock()
 
@@ -140,7 +150,7 @@ class _Seat:
         replies: list[Reply] = []
         for number in numbers:
             try:
-                told, value = process.reply(limit_s)
+                told, value = process.reply(limit_s, self._idle_s)
                 if told != number:
                     raise ValueError("an answer to another question")
                 replies.append(Reply(value))
@@ -237,11 +247,15 @@ class _Process:
         self._outgoing = memoryview(data)
         self._poll.register(self._stdin, select.POLLOUT)
 
-    def reply(self, limit_s: float) -> Any:
+    def reply(self, limit_s: float, idle_s: float = math.inf) -> Any:
         """Return its next answer; raises _Fault as `line`, and where its child ended."""
         limit, starts = limit_s, 0
         while True:
-            told = json.loads(self.line(limit) or self.line(limit))  # an empty line comes before the news of an end
+            may_idle_s = math.inf if starts else idle_s
+            line = self.line(limit, may_idle_s) or self.line(
+                limit, may_idle_s
+            )  # an empty one comes before news of an end
+            told = json.loads(line)
             if not isinstance(told, dict):
                 return told
             if "ended" in told:
@@ -266,10 +280,10 @@ class _Process:
         except (_Fault, OSError, ValueError, TypeError):
             return False
 
-    def line(self, limit_s: float) -> bytes:
-        """Return its next line; raises _Fault when it ends or the limit passes first."""
+    def line(self, limit_s: float, idle_s: float = math.inf) -> bytes:
+        """Return its next line; raises _Fault when it ends or a limit passes first."""
         deadline = time.monotonic() + limit_s
-        searched = 0
+        searched, idling = 0, None
         while (end := self._incoming.find(b"\n", searched)) < 0:
             searched = len(self._incoming)
             left = deadline - time.monotonic()
@@ -280,6 +294,10 @@ class _Process:
             ready = self._poll.poll(max(1, min(left, _CHECK_S) * 1000))
             if not ready and not self.runs():
                 raise self._death()
+            if not ready and idle_s < math.inf:
+                idling = idling or Idling(self._process.pid)
+                if idling.look() > idle_s:
+                    raise _Fault("wall", f"waited over {idle_s:g} s")
             for descriptor, _ in ready:
                 self._move(descriptor)
         line = bytes(self._incoming[:end])

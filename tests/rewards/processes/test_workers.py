@@ -70,6 +70,26 @@ def test_a_sleeping_worker_costs_its_limit_of_wall_time(one: Workers) -> None:
     assert one.faults == {"wall": 1} and one.asked == 3
 
 
+@pytest.mark.parametrize("how", ["itself", "children"])
+def test_a_worker_that_waits_for_nothing_costs_its_limit_of_idle_time(how: str) -> None:
+    workers = Workers([*TOY, how], count=1, idle_s=0.5)
+    start = time.monotonic()
+    assert workers.ask({"do": "sleep", "s": 1000}, 100) == Reply(None, "waited over 0.5 s", "wall")
+    assert time.monotonic() - start < 50
+    assert workers.ask(ECHO, 30).value == "yes"
+    workers.close()
+
+
+def test_a_worker_kept_from_its_core_does_not_idle() -> None:
+    """Six that compute share one core: each waits for its turn longer than it may idle."""
+    core = min(os.sched_getaffinity(0))
+    workers = Workers(["taskset", "-c", str(core), *TOY], count=6, cpu_share=0.01, idle_s=0.4)
+    with ThreadPoolExecutor(6) as threads:
+        told = list(threads.map(lambda _: workers.ask({"do": "spin"}, 30), range(6)))
+    assert {reply.kind for reply in told} == {"cpu"}
+    workers.close()
+
+
 @pytest.mark.parametrize(("mischief", "how"), [("spin", "itself"), ("tower", "itself"), ("tower", "children")])
 def test_a_busy_worker_ends_by_cpu_time_even_inside_one_operation(mischief: str, how: str) -> None:
     workers = Workers([*TOY, how], count=1, cpu_share=0.01)
