@@ -11,14 +11,15 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 ANSWERS = ("17", "\\frac{1}{2}", "2\\sqrt{3}", "5 km/h", "x = 3", "\\{1, 2\\}", "(0, \\infty)", "seven", "0.(3)", "A")
 
 
-def rows(count: int, size: int = 500) -> str:
-    """Return `count` JSON lines, each with a completion of `size` characters of its own."""
-    lines = []
+def rows(count: int, size: int = 500) -> Iterator[str]:
+    """Yield `count` JSON lines, each with a completion of `size` characters of its own: never held whole, for a child
+    process counts what this one held when it began."""
     for number in range(count):
         answer = f"\\boxed{{{ANSWERS[number % 10]}}}"
         thought = (f"{number} and {7 * number} make {8 * number}. " * 20)[: size - len(answer) - 16]
@@ -27,15 +28,15 @@ def rows(count: int, size: int = 500) -> str:
             "completion": f"<think>{thought}</think> {answer}",
             "answer": ANSWERS[number // 10 % 10],
         }
-        lines.append(json.dumps(row))
-    return "\n".join(lines) + "\n"
+        yield json.dumps(row) + "\n"
 
 
 def peak_mb(count: int) -> float:
     """Score `count` rows and return the largest resident set, in MiB, of any process that this one has waited for."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "rows.jsonl"
-        source.write_text(rows(count), encoding="utf-8")
+        with source.open("w", encoding="utf-8") as file:
+            file.writelines(rows(count))
         command = [sys.executable, "-m", "r1cli", "rewards", "score", "accuracy", "--input", str(source)]
         command += ["--output", str(Path(folder) / "out.jsonl"), "--workers", "1"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
