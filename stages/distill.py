@@ -94,6 +94,15 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(kind_of(recipe), {"mode": recipe.mode, **facts, "learning_rate": rate, **figures})
 
 
+def refuse_processes(recipe: Recipe, processes: int) -> None:
+    """Raise RecipeError for the mode in which one process answers and learns."""
+    if recipe.mode == "on-policy":
+        raise RecipeError(
+            f"mode on-policy runs in one process, not in {processes}",
+            hint="use mode traces or logprobs, or one process",
+        )
+
+
 def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
     """Refuse before anything is built what `run` would refuse, and say in sentences what cannot be told yet.
 

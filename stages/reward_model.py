@@ -136,6 +136,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     )
 
 
+def refuse_processes(recipe: Recipe, processes: int) -> None:
+    """Rows go round for any number of processes; raises nothing."""
+
+
 def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
     """Refuse a model that cannot become a judge before anything is built; its config is enough to tell."""
     folder = inputs["model"].folder

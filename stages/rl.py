@@ -147,6 +147,18 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return _finish(trainer, recipe, inputs, work)
 
 
+def refuse_processes(recipe: Recipe, processes: int) -> None:
+    """Raise RecipeError where so many processes cannot share the prompts of a step: each takes whole groups."""
+    asked = recipe.prompts_per_step
+    if asked % processes:
+        fits = max(one for one in range(1, processes) if asked % one == 0)
+        more = -(-asked // processes) * processes
+        raise RecipeError(
+            f"{processes} processes cannot share {asked} prompts a step: each takes whole groups",
+            hint=f"use runtime.processes={fits}, or prompts_per_step={more}",
+        )
+
+
 def identity(recipe: Recipe) -> dict[str, str]:
     """Return what the fingerprint cannot see in the recipe: the source of rewards and of a loss from outside this
     project.

@@ -19,7 +19,7 @@ from typing import Any
 from stages.core.artifact import Artifact, Judge, Model
 from stages.core.errors import DiskError, EngineError, MissingError, StageError, UnreachableError
 from stages.core.recipe.loading import Loaded, input_kinds, stage_module
-from stages.core.run import hub, sources
+from stages.core.run import hub, launch, sources
 from stages.core.run.endpoint import SCHEME, Address
 from stages.core.run.plan import Step
 from stages.core.storage.store import Store
@@ -123,6 +123,7 @@ class _Look:
         node, runtime = step.node, step.node.runtime
         if step.unreached is not None:
             raise step.unreached
+        launch.refuse_processes(node)
         asked = (runtime.device, runtime.engine, runtime.vllm_server)
         if asked not in self._seen and asked != ("auto", "auto", None):
             self._seen.add(asked)

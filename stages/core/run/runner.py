@@ -18,7 +18,7 @@ from stages.core.contract import Contract
 from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
-from stages.core.run import provenance, sources
+from stages.core.run import launch, provenance, sources
 from stages.core.run.events import Events, Listener
 from stages.core.run.runtime import Runtime
 from stages.core.run.sources import Identity
@@ -153,7 +153,10 @@ def _build(node: Loaded, store: Store, known: Resolved, *, folder: Path, listene
         with Events(folder / "events.jsonl", listener) as events:
             events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
             work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
-            draft = module.run(node.recipe, module.Inputs(**inputs), work)
+            if node.runtime.processes > 1:
+                draft = launch.build(node, folder, store.home, listener)
+            else:
+                draft = module.run(node.recipe, module.Inputs(**inputs), work)
             _check_draft(draft, node, folder)
             events.emit("done", metrics=draft.metrics)
     except AskedWrongly:

@@ -38,6 +38,12 @@ class Runtime:
     """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
     checkpoint_every: int | None = None
     """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
+    processes: int = 1
+    """Processes that train together, on one machine or several, 1 or more: each holds the whole model and draws its
+    share of every rollout. On one machine with GPUs: as many as it has."""
+    launcher: str | None = None
+    """What starts them, such as `accelerate launch --config_file FILE` or `srun torchrun --nnodes 2 …`; None or empty =
+    torchrun, on this machine."""
     log_every: int = 1
     """Optimizer steps between `step` events, 1 or more."""
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
@@ -58,7 +64,10 @@ class Runtime:
         if not self.vllm_wait_s > 0:
             what = f"`vllm_wait_s` must be above 0, not {self.vllm_wait_s}"
             raise RecipeError(what, hint="try runtime.vllm_wait_s=300")
-        for key in ("threads", "micro_batch", "checkpoint_every", "log_every"):
+        if self.launcher and self.processes == 1:
+            what = "a launcher is given, and `processes` is 1: say how many it starts"
+            raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")
+        for key in ("processes", "threads", "micro_batch", "checkpoint_every", "log_every"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")

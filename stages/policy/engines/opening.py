@@ -36,10 +36,13 @@ def samples_live(runtime: Runtime) -> bool:
 
 
 def chosen(runtime: Runtime) -> str:
-    """The engine that the runtime names, `auto` decided: a key of ENGINES."""
+    """The engine that the runtime names, `auto` decided: a key of ENGINES. Several processes sample with their own
+    weights, so they take the transformers engine."""
     if runtime.engine != "auto":
         return runtime.engine
     if runtime.vllm_server:
         return "vllm"
+    if runtime.processes > 1:
+        return "transformers"
     on_gpu = device.place(runtime).startswith("cuda")
     return "vllm" if on_gpu and importlib.util.find_spec("vllm") else "transformers"

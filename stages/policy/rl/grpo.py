@@ -8,11 +8,7 @@ depend on their number alone, checkpoints that hold everything. A test pins the 
 
 from __future__ import annotations
 
-import math
-import time
-from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -30,7 +26,8 @@ from stages.policy.models.weights import Policy
 from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
 from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
-from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout
+from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout, refuse_nothing_said
+from stages.policy.rl.totals import StepTotals
 from stages.policy.rl.validation import ValidationPlan
 from stages.policy.training import costs
 from stages.policy.training.checkpoint import Checkpoints
@@ -81,46 +78,6 @@ class PolicyState(RunState):
         self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
 
 
-class StepTotals:
-    """Sums over the micro-batches of one step, and the seconds it spent on what."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the last step; its seconds count from now."""
-        self.began = time.perf_counter()
-        self.seconds: dict[str, float] = {"renewal": 0.0, "rollout": 0.0, "reward": 0.0, "logprobs": 0.0}
-        self.sums: dict[str, float] = defaultdict(float)
-        self.log_ratios: list[Tensor] = []
-        """Trainer to sampler, of each token that met the weights it was drawn with."""
-        self.low, self.high = math.inf, -math.inf
-
-    @contextmanager
-    def timed(self, name: str) -> Iterator[None]:
-        """Count the seconds of a block under `name`."""
-        start = time.perf_counter()
-        yield
-        self.seconds[name] += time.perf_counter() - start
-
-    def add(self, sums: dict[str, Tensor]) -> None:
-        """Add one micro-batch's detached sums, as `policy_loss` returns them."""
-        values = {name: value.item() for name, value in sums.items()}
-        self.low = min(self.low, values.pop("ratio_min"))
-        self.high = max(self.high, values.pop("ratio_max"))
-        for name, value in values.items():
-            self.sums[name] += value
-
-    def figures(self, tokens: int) -> dict[str, float]:
-        """Return the step's means over its `tokens` trained tokens, the extremes of the ratio, and the seconds."""
-        named = {"ratio": "ratio_mean", "clipped": "clip_fraction"}
-        means = {named.get(name, name): value / max(tokens, 1) for name, value in self.sums.items()}
-        update = time.perf_counter() - self.began - sum(self.seconds.values())
-        seconds = {f"seconds_{name}": round(value, 4) for name, value in (self.seconds | {"update": update}).items()}
-        apart = mismatch(torch.cat(self.log_ratios)) if self.log_ratios else {}
-        return means | apart | {"ratio_min": self.low, "ratio_max": self.high} | seconds
-
-
 class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[misc]
     """transformers' trainer with R1-Zero's rollouts, reference and loss."""
 
@@ -155,8 +112,9 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         dtype = collector.recipe.dtype
         self.renewal = Renewal(engine, policy, dtype=dtype, autocast=self.accelerator.autocast)
         costs.restart_peak(self.accelerator.device)
-        step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        self.sizes = BatchSizes(step, config.per_device_train_batch_size, collector.recipe.minibatches)
+        micro, ranks = config.per_device_train_batch_size, self.world.size
+        step = micro * config.gradient_accumulation_steps * ranks
+        self.sizes = BatchSizes(step, micro, collector.recipe.minibatches, ranks)
 
     def copy_policy(self) -> None:
         """Make the models that start as the policy, before a trainer takes hold of its module (see `Policy.copy`)."""
@@ -172,7 +130,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         if self.rollout is None or self.rollout.number != number:
             self.rollout = self._roll_out(number, step)
         whole = range(minibatch * self.sizes.step, (minibatch + 1) * self.sizes.step)
-        rows = whole[part * self.sizes.micro : (part + 1) * self.sizes.micro]
+        place = part * self.sizes.ranks + self.world.rank
+        rows = whole[place * self.sizes.micro : (place + 1) * self.sizes.micro]
         tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
         normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
         batch = self._batch(self.rollout, rows)
@@ -213,7 +172,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
                 engine, number, step, lambda done, asked: self.callback.on_sampling(step, done, asked)
             )
         with self.totals.timed("reward"):
-            answers = self.collector.judge(number, completions)
+            answers = self.world.joined(self.collector.judge(number, completions))
+            refuse_nothing_said(answers, number, engine.name)
             rollout, kept = self.collector.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
         with self.totals.timed("logprobs"):
             self.take_logprobs(rollout)
@@ -228,18 +188,20 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         An exact engine says the same to rounding, which the first minibatch shows (`sampler_mismatch`): its rows meet
         the weights they were drawn with, so its ratios are 1. Of another (vLLM, or bfloat16) they are taken again, in
         the very micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the
-        sampler's then go into the loss beside them (`importance`).
+        sampler's then go into the loss beside them (`importance`). Each of several processes takes those of its own
+        micro-batches.
         """
-        old: list[Tensor] = rollout.old_logprobs if self.engine.exact else []
+        old: list[Tensor] = []
         ref: list[Tensor] = []
-        for start in range(0, self.sizes.rollout, self.sizes.micro):
-            rows = range(start, start + self.sizes.micro)
+        for rows in self.micro_batches():
             batch = self._batch(rollout, rows)
             lengths = [len(rollout.completion_ids[row]) for row in rows]
             if not self.engine.exact:
                 old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
             if self.reference is not None:
                 ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
+        old = rollout.old_logprobs if self.engine.exact else self.of_all_rows(old)
+        ref = self.of_all_rows(ref)
         if not self.engine.exact:
             rollout.sampler_logprobs = rollout.old_logprobs
             if not self.compared:
@@ -247,6 +209,16 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
                 self.compared = True
             rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
+
+    def micro_batches(self) -> Iterator[range]:
+        """The rows of each micro-batch of a rollout that is this process's."""
+        size, ranks = self.sizes.micro, self.sizes.ranks
+        for start in range(self.world.rank * size, self.sizes.rollout, ranks * size):
+            yield range(start, start + size)
+
+    def of_all_rows(self, found: list[Tensor]) -> list[Tensor]:
+        """What all processes found of the rows of their micro-batches, in the order of the rows."""
+        return self.world.interleaved(found, self.sizes.micro)
 
     def renewed_engine(self, step: int) -> Engine:
         """Return the engine with the weights that there are after `step` updates."""
@@ -309,7 +281,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         state.base_validation = state.base_validation or figures
         if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:
             state.best_step, state.best_validation = step, figures
-            if plan.best is not None:
+            if plan.best is not None and self.world.first:
                 plan.best.keep(self.policy, step)
 
     # ---- steps and checkpoints ----
@@ -326,6 +298,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
         """Return figures of the step and of the rollout it is part of; what the run has come to is added up."""
         rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
+        self.totals.merge(self.world)
         rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
         figures: dict[str, Any] = rollout.facts | self.totals.figures(rollout.tokens(rows))
         # Of its first minibatch, for the others too.

@@ -96,11 +96,10 @@ class PPOTrainer(PolicyTrainer):
         """Take the values too, in the micro-batches that will be trained on."""
         super().take_logprobs(rollout)
         values: list[Tensor] = []
-        for start in range(0, self.sizes.rollout, self.sizes.micro):
-            rows = range(start, start + self.sizes.micro)
+        for rows in self.micro_batches():
             found_BT = self._values(self._batch(rollout, rows)).cpu()
             values += [found_BT[place, : len(rollout.completion_ids[row])].clone() for place, row in enumerate(rows)]
-        rollout.traces["values"] = values
+        rollout.traces["values"] = self.of_all_rows(values)
 
     def assign_advantages(self, rollout: Rollout, kept: list[LoggedCompletion]) -> list[LoggedCompletion]:
         """Give each token its advantage and its return, and each row the mean advantage of its tokens to be shown.

@@ -27,6 +27,7 @@ from stages.core.rows import JUDGES, Prompt
 from stages.core.sampling import Completion, Engine, Request, Sampling, Text
 from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.models.prefix import shared_prefix_length
+from stages.policy.ranks.world import world
 from stages.policy.rl.losses import flat_groups, group_advantages, group_spread, normalised_advantages
 from stages.policy.seeding import MixedOrder, derive, permutation
 from stages.rewards.grading import Grader
@@ -141,18 +142,11 @@ class Collector:
         self, engine: Engine, number: int, step: int, on_progress: Callable[[int, int], None]
     ) -> list[Completion]:
         """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
-        other. Each completion has a seed of its own, from (seed, rollout, prompt, number). `on_progress` hears how many
-        of all are there. Raises EngineError when the engine failed them all.
+        other. Each completion has a seed of its own, from (seed, rollout, prompt, number). Of several processes each
+        asks for whole groups of its own; `on_progress` hears how many of those are there.
         """
-        asked = self.requests(number, step)
-        done = in_order(asked, answered(engine, asked), on_progress)
-        if all(one.failed for one in done):
-            raise EngineError(
-                f"nothing came of rollout {number + 1}: the {engine.name} engine failed all {len(done)} completions "
-                f"({done[0].finish}: {done[0].fault})",
-                hint="mend that and run the same command again, which goes on from the last checkpoint",
-            )
-        return done
+        asked = world().share(self.requests(number, step))
+        return in_order(asked, answered(engine, asked), on_progress)
 
     def requests(self, number: int, step: int) -> list[Request]:
         """Return the requests of rollout `number`, group by group."""
@@ -163,12 +157,13 @@ class Collector:
         return requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
 
     def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:
-        """Return the completions of rollout `number` with their prompts and verdicts, in order."""
+        """Return this process's completions of rollout `number` with their prompts and verdicts, in order."""
         recipe = self.recipe
         grader = Grader(
             contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
-        return grader.grade(completions, [self.rows[index] for index in self._chosen(number)], self.tokenizer)
+        rows = [self.rows[index] for index in world().share(self._chosen(number))]
+        return grader.grade(completions, rows, self.tokenizer)
 
     def lay_out(
         self, answers: Sequence[Judged], number: int, step: int, reference: str
@@ -257,6 +252,17 @@ class Collector:
             "unjudged": earned_B.isnan().float().mean().item(),
             **({"general": sum(general) / len(general)} if self.general else {}),
         }
+
+
+def refuse_nothing_said(answers: Sequence[Judged], number: int, engine: str) -> None:
+    """Raise EngineError when the engine failed every completion of rollout `number`."""
+    if all(one.failed for one in answers):
+        done = answers[0].completion
+        raise EngineError(
+            f"nothing came of rollout {number + 1}: the {engine} engine failed all {len(answers)} completions "
+            f"({done.finish}: {done.fault})",
+            hint="mend that and run the same command again, which goes on from the last checkpoint",
+        )
 
 
 def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:

@@ -18,6 +18,7 @@ from stages.core.rows import Prompt
 from stages.core.sampling import Engine, Sampling
 from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.models.weights import Policy
+from stages.policy.ranks.world import world
 from stages.policy.rl.rollout import measured
 from stages.policy.training.checkpoint import Checkpoints, folder_fault
 from stages.rewards.grading import Grader
@@ -50,10 +51,12 @@ class ValidationRun:
         prompts = {row.id: Prompted.of(ids) for row, ids in zip(self.rows, self.prompt_ids, strict=True)}
         sampling = Sampling(temperature=1.0, max_tokens=max_tokens)
         asked = requests(self.rows, prompts, self.samples, sampling, self.seed)
-        completions = in_order(asked, answered(engine, asked), on_progress)
         rows = [row for row in self.rows for _ in range(self.samples)]
+        known = world()
+        mine = known.share(asked)
+        completions = in_order(mine, answered(engine, mine), on_progress)
         grader = Grader(contract=self.contract, judges=self.judges, options=self.reward_options)
-        scored = grader.grade(completions, rows, self.tokenizer)
+        scored = known.joined(grader.grade(completions, known.share(rows), self.tokenizer))
         by_family: dict[str, list[float]] = defaultdict(list)
         for row, one in zip(rows, scored, strict=True):
             if row.family and "strict" in one.verdicts and not one.failed:

@@ -15,6 +15,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from stages.policy.ranks.world import world
+
 MANIFEST = "manifest.json"
 KEPT = 2
 """Whole checkpoints kept: the newest, and the one before it in case a disk loses the newest."""
@@ -31,9 +33,11 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def fresh_draft(self) -> Path:
-        """Return an empty draft folder; whatever a killed run left in it is gone."""
-        shutil.rmtree(self.draft, ignore_errors=True)
-        self.draft.mkdir(parents=True)
+        """Return an empty draft folder; whatever a killed run left in it is gone. Of several processes the first
+        empties it."""
+        if world().first:
+            shutil.rmtree(self.draft, ignore_errors=True)
+        self.draft.mkdir(parents=True, exist_ok=True)
         return self.draft
 
     def seal(self, source: Path, step: int) -> Path:

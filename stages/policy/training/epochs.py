@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from abc import abstractmethod
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from transformers import TrainingArguments
 from stages.core.recipe.parts import JudgeTuning, Passes, Tuning
 from stages.policy.models import memory
 from stages.policy.models.weights import Policy
+from stages.policy.ranks.world import world
 from stages.policy.training import settings
 from stages.policy.training.checkpoint import Checkpoints
 from stages.policy.training.feed import BatchSchedule, TokenBudget
@@ -58,6 +59,8 @@ class EpochTrainer(ResumableTrainer[EpochState]):
     ) -> None:
         self.schedule = schedule
         self.sums: dict[str, float] = defaultdict(float)
+        self.idle = False
+        """Whether the micro-batch at hand counts nothing."""
         self.began = time.perf_counter()
         super().__init__(policy, run_state=EpochState(), checkpoints=checkpoints, callback=callback, args=args)
 
@@ -87,8 +90,11 @@ class EpochTrainer(ResumableTrainer[EpochState]):
 
     def _prepare_inputs(self, inputs: list[int]) -> Any:
         """Turn a micro-batch's number into its examples."""
-        step, number = divmod(inputs[0], self.schedule.accumulation)
-        return self.batch(self.schedule.micro_batches(step)[number])
+        ranks = self.world.size
+        step, number = divmod(inputs[0], self.schedule.accumulation // ranks)
+        rows = self.schedule.micro_batches(step)[number * ranks + self.world.rank]
+        self.idle = not rows
+        return self.batch(rows or self.schedule.rows(step)[:1])
 
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -96,6 +102,8 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         """Return the loss of a micro-batch as its part of the step's mean."""
         with self.accelerator.autocast():
             loss, sums = self.losses(model, inputs)
+        if self.idle:  # no row was left for this process: it computes one, as the others do, and counts none
+            loss, sums = loss * 0, {name: value * 0 for name, value in sums.items()}
         for name, value in {"loss": loss, **sums}.items():
             self.sums[name] += value.detach().item()
         return loss / self.weight(self.state.global_step)
@@ -111,7 +119,7 @@ class EpochTrainer(ResumableTrainer[EpochState]):
 
     def total_micro_batches(self) -> int:
         """Those of the schedule: the last step may have fewer than the others."""
-        return self.schedule.total_micro_batches()
+        return self.schedule.total_micro_batches() // self.world.size
 
     def begin_step(self) -> None:
         """Forget the last step; its seconds count from now."""
@@ -121,6 +129,7 @@ class EpochTrainer(ResumableTrainer[EpochState]):
     def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
         """Return the step's means, counts, rates and seconds; those of the last epoch are added up."""
         weight = self.weight(step - 1)
+        self.sums = added(self.world.gather(dict(self.sums)))
         if step > self.schedule.steps - self.schedule.steps_an_epoch:
             state = self.run_state
             state.weight += weight
@@ -130,11 +139,22 @@ class EpochTrainer(ResumableTrainer[EpochState]):
         return means | self.counts(step - 1) | rates | {"seconds_update": round(time.perf_counter() - self.began, 4)}
 
 
+def added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by name, each added up over the processes in their order."""
+    found: dict[str, float] = defaultdict(float)
+    for part in parts:
+        for name, value in part.items():
+            found[name] += value
+    return found
+
+
 def schedule_of(lengths: Sequence[int], passes: Passes, policy: Policy, work: Work, *, each: int = 1) -> BatchSchedule:
     """Cut a run over examples of these lengths in tokens, `each` texts long, into steps and micro-batches; say how."""
     rows = work.runtime.micro_batch or max(1, memory.rows_that_fit(policy.module, max(lengths)) // each)
     budget = TokenBudget(rows, 10**12 if work.runtime.micro_batch else rows * max(lengths))
-    made = BatchSchedule(lengths, work.seed, epochs=passes.epochs, batch=passes.batch_size, budget=budget)
+    made = BatchSchedule(
+        lengths, work.seed, epochs=passes.epochs, batch=passes.batch_size, budget=budget, ranks=world().size
+    )
     said = f"{len(lengths)} rows, {passes.epochs} times, in {made.steps} steps of {passes.batch_size} rows, each in "
     narrow = not memory.row_fits(policy.module, each * max(lengths))
     twice = ", layers computed twice for lack of memory" if narrow else ""
@@ -156,7 +176,7 @@ def configuration(
         ),
         max_steps=schedule.steps,
         per_device_train_batch_size=1,  # of numbers: each stands for a whole micro-batch
-        gradient_accumulation_steps=schedule.accumulation,
+        gradient_accumulation_steps=schedule.accumulation // schedule.ranks,
     )
     made.gradient_checkpointing = not memory.row_fits(policy.module, longest)
     return made

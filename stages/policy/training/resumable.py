@@ -4,29 +4,40 @@ trainer that resumes exactly.
 Loop, optimizer, schedule and file formats stay theirs. With this in front of them a run is a row of numbers, and what a
 number trains on is made from it, so that a resumed run just starts further on; a checkpoint is a draft that is sealed
 when whole (see `checkpoint`), carries the trainer's typed state, and is refused when it lacks weights; a step ends in a
-`StepReport` to one callback, or in a refusal when its gradient is no number; and how many processes train is asked for
-here alone. TRL's telemetry and model cards are left out.
+`StepReport` to one callback, or in a refusal when its gradient is no number. TRL's telemetry and model cards are left
+out.
+
+Several processes train as one: each takes every so-many-th micro-batch of a step, gradients are added up once before
+the update, and the first rank alone writes and tells. No wrapper stands around the model for that (DDP would want its
+own forward to be called, and losses here call the decoder), and no mean is taken over ranks: a loss is already its part
+of the whole step's.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import torch
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from stages.core.errors import StageError
 from stages.policy.models.weights import Policy
+from stages.policy.ranks.world import RankDone, World, world
 from stages.policy.training.checkpoint import Checkpoints
-from stages.policy.training.steps import RunState, StepCallback, StepReport
+from stages.policy.training.steps import RunState, Silent, StepCallback, StepReport
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 STATE_FILE = "run_state.json"
 ADAPTER_FILE = "adapter.safetensors"
+PROCESSES_FILE = "processes.json"
+"""How many processes trained a checkpoint; absent = one."""
 
 StateT = TypeVar("StateT", bound=RunState)
 
@@ -45,7 +56,9 @@ class ResumableTrainer(Generic[StateT]):
     state: Any
     model: Any
     data_collator: Any
-    callback: StepCallback
+    callback: Any
+    accelerator: Any
+    optimizer: Any
 
     def __init__(
         self,
@@ -57,14 +70,12 @@ class ResumableTrainer(Generic[StateT]):
         args: Any,
         **theirs: Any,
     ) -> None:
-        if processes(args) > 1:
-            raise StageError(
-                f"training runs in one process so far, not in {processes(args)}", hint="start it without a launcher"
-            )
+        self.world = world()
+        refuse_other_world(self.world, args)
         self.policy = policy
         self.run_state = run_state
         self.checkpoints = checkpoints
-        self.callback = callback
+        self.callback = callback if self.world.first else Silent()
         policy.ready()
         super().__init__(model=policy.module, args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
@@ -76,10 +87,26 @@ class ResumableTrainer(Generic[StateT]):
 
     def get_train_dataloader(self) -> DataLoader:
         """Serve 0, 1, 2 … below `total_micro_batches()`, one at a time, the way transformers serves rows: one pass over
-        them is the whole run."""
+        them is the whole run. Each of several processes is served all of them: they are numbers of its own share."""
         make: Any = self._get_dataloader  # type: ignore[attr-defined]
-        numbers = range(self.total_micro_batches())
+        numbers: Any = range(self.total_micro_batches())
+        if self.world.size > 1:
+            return DataLoader(numbers, 1, sampler=SequentialSampler(numbers), collate_fn=_as_it_is)
         return make(numbers, "Training", 1, sampler_fn=SequentialSampler, is_training=True)
+
+    def _wrap_model(self, model: Any, training: bool = True, dataloader: Any = None) -> Any:
+        """Keep accelerate from standing DDP around a model that several processes train."""
+        if self.world.size == 1 or isinstance(model, _Replica):
+            return super()._wrap_model(model, training, dataloader)  # type: ignore[misc]
+        return _Replica(model)
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """Take a micro-batch's gradient; after a step's last one every process has the sum over all."""
+        own = model.module if isinstance(model, _Replica) else model
+        loss: Tensor = super().training_step(own, inputs, num_items_in_batch)  # type: ignore[misc]
+        if self.world.size > 1 and self.accelerator.sync_gradients:
+            self.world.sum_gradients(one for group in self.optimizer.param_groups for one in group["params"])
+        return loss * self.world.size  # transformers reports the mean over processes, and this is a part of a sum
 
     def _send_telemetry(self) -> None:
         """Send nothing: TRL reports each run to a hub by default."""
@@ -88,9 +115,14 @@ class ResumableTrainer(Generic[StateT]):
         """Let transformers write its files into a draft, add what it forgets, and seal the whole."""
         # Past TRL's own version, which writes a model card first.
         Trainer._save_checkpoint(self, model, trial)
-        draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        self.save_state_files(draft)
-        self.checkpoints.seal(draft, self.state.global_step)
+        self.world.wait()
+        if self.world.first:
+            draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            self.save_state_files(draft)
+            if self.world.size > 1:
+                (draft / PROCESSES_FILE).write_text(json.dumps(self.world.size), encoding="ascii")
+            self.checkpoints.seal(draft, self.state.global_step)
+        self.world.wait()
 
     def _save(self, output_dir: str, state_dict: Any = None) -> None:
         """Let transformers write all weights, or an adapted policy what it trains."""
@@ -177,13 +209,27 @@ class _Ends(TrainerCallback):  # type: ignore[misc]
             self.trainer.close_step(logs)
 
 
-def processes(args: Any) -> int:
-    """How many processes train together: the one place where it is asked for.
+class _Replica(nn.Module):
+    """The model as transformers holds it where several processes have a copy each: nothing but its parameters."""
 
-    One so far. With several each would take its slice of a micro-batch's numbers, add up what is counted, and the first
-    alone would write and tell.
-    """
-    return int(args.world_size)
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+def refuse_other_world(known: World, args: Any) -> None:
+    """Raise StageError where accelerate sees other processes or another device than this process was promised."""
+    seen, device = int(args.world_size), torch.device(args.device).type
+    if seen != known.size:
+        raise StageError(
+            f"{seen} processes were started, and this run is one of {known.size}",
+            hint=f"start r1 itself without a launcher, with `runtime.processes={seen}` or `--launcher`",
+        )
+    if known.size > 1 and device != known.device:
+        raise StageError(
+            f"accelerate trains on {device}, and {known.device} was promised",
+            hint="take ACCELERATE_* out of the environment, or use the configurations in recipes/launch",
+        )
 
 
 def refuse_no_number(step: int, *values: float) -> None:
@@ -195,11 +241,28 @@ def refuse_no_number(step: int, *values: float) -> None:
 
 
 def train(trainer: Any, work: Work) -> None:
-    """Train from the newest whole checkpoint of `trainer.checkpoints`, or from the start, and say which."""
-    resumed = trainer.checkpoints.latest(lambda said: work.emit("warning", text=said))
+    """Train from the newest whole checkpoint of `trainer.checkpoints`, or from the start, and say which.
+
+    Of several processes the first alone returns: the others raise RankDone, for what follows is not theirs to write.
+    """
+    known: World = trainer.world
+    found = trainer.checkpoints.latest(lambda said: work.emit("warning", text=said)) if known.first else None
+    resumed: Path | None = known.gather(found)[0]
     if resumed is not None:
         work.emit("note", text=f"resumed from {resumed.name}")
+        before = _processes_of(resumed)
+        if before != known.size:
+            text = f"{resumed.name} was trained by {before} processes and is gone on with by {known.size}: the weights "
+            work.emit("warning", text=text + "will be equal to rounding, not bit for bit")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    known.wait()
+    if not known.first:
+        raise RankDone
+
+
+def _processes_of(checkpoint: Path) -> int:
+    file = checkpoint / PROCESSES_FILE
+    return int(json.loads(file.read_text(encoding="ascii"))) if file.is_file() else 1
 
 
 def _as_it_is(numbers: list[int]) -> list[int]:

@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 
 from stages.core.recipe.parts import Optimizer, Reinforcement, RolloutPlan, Tuning
 from stages.policy.models.memory import rows_that_fit
+from stages.policy.ranks.world import world
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
@@ -32,11 +33,13 @@ class BatchSizes:
     step: int
     micro: int
     minibatches: int
+    ranks: int = 1
+    """Processes that train together: each takes every `ranks`-th micro-batch."""
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches an update."""
-        return self.step // self.micro
+        """Micro-batches an update, in each process."""
+        return self.step // self.micro // self.ranks
 
     @property
     def rollout(self) -> int:
@@ -52,13 +55,13 @@ def micro_rows(rows: int, limit: int) -> int:
 def rows_at_once(recipe: RolloutPlan, model: Any, longest: int, work: Work) -> int:
     """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut; the longest
     prompt has `longest` tokens."""
-    tokens = longest + recipe.max_completion_tokens
-    micro = micro_rows(recipe.step_rows, work.runtime.micro_batch or rows_that_fit(model, tokens))
+    tokens, ranks = longest + recipe.max_completion_tokens, world().size
+    micro = micro_rows(recipe.step_rows // ranks, work.runtime.micro_batch or rows_that_fit(model, tokens))
     rollout = recipe.prompts_per_step * recipe.minibatches
     work.emit(
         "note",
         text=f"a rollout asks {rollout} prompts {recipe.group_size} times and is trained on in {recipe.minibatches} "
-        f"steps of {recipe.step_rows} rows, {micro} at once",
+        f"steps of {recipe.step_rows} rows, {micro} at once{f' in each of {ranks} processes' if ranks > 1 else ''}",
     )
     return micro
 
@@ -117,5 +120,5 @@ def configuration(
         **common_arguments(recipe, folder=folder, seed=seed, save_steps=save_steps, cpu=cpu),
         max_steps=recipe.steps,
         per_device_train_batch_size=micro,
-        gradient_accumulation_steps=recipe.step_rows // micro,
+        gradient_accumulation_steps=recipe.step_rows // micro // world().size,
     )

@@ -36,6 +36,15 @@ class StepCallback(Protocol):
         """A step is done."""
 
 
+class Silent:
+    """Hears everything and tells nothing: the callback of every process but the first."""
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return lambda *_: None
+
+
 class StepLogger:
     """Turns reports into events: `step` every `runtime.log_every` steps and at the last, `progress` at each."""
 

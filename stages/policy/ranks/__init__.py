@@ -1,0 +1,1 @@
+"""Several processes that train one model together: what a rank knows of the others, and how it begins."""
