@@ -9,6 +9,10 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout, and nothing else there.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan and stop.")]
+Launcher = Annotated[
+    str | None,
+    typer.Option("--launcher", help="What starts the runtime.processes=N of a node; torchrun where nothing is said."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="KEY=VALUE", help="Changes to the recipe: `key=value`, `inputs.key=…`, `runtime.key=…`."),

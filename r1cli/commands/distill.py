@@ -42,7 +42,7 @@ def command(plain: Callable[..., None]) -> Callable[..., None]:
     """A stage's plain command with three flags more; its own options stay as they are."""
 
     def run(teacher: Teacher = None, student: Student = None, mode: Mode = None, **options: Any) -> None:
-        from r1cli.commands.pipeline import build
+        from r1cli.commands.pipeline import build, launched
         from stages.core.data.students import source_of
         from stages.core.recipe.loading import load
 
@@ -51,7 +51,7 @@ def command(plain: Callable[..., None]) -> Callable[..., None]:
         flags += [f"mode={mode}"] if mode else []
         recipe = options["recipe"] or RECIPES.get(mode or "traces", "distill")
         last = load(recipe, "distill", [*flags, *(options["overrides"] or [])], options["name"])
-        build(nodes(last), Screen(options["as_json"]), options["dry_run"])
+        build(launched(nodes(last), options["launcher"]), Screen(options["as_json"]), options["dry_run"])
 
     overrides, *theirs = inspect.signature(plain, eval_str=True).parameters.values()
     flags = [each for each in inspect.signature(run, eval_str=True).parameters.values() if each.name != "options"]
@@ -83,7 +83,8 @@ def nodes(last: Loaded) -> list[Loaded]:
     if needed == "logprobs":
         made.append(_logprobs(teacher, inputs.pop("conversations")))
         inputs["logprobs"] = made[-1].name
-    made = [dataclasses.replace(node, runtime=last.runtime) for node in made]
+    alone = dataclasses.replace(last.runtime, processes=1, launcher=None)  # of these only the student is trained
+    made = [dataclasses.replace(node, runtime=alone) for node in made]
     return [*made, dataclasses.replace(last, inputs=inputs)]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1cli.options import Debug, DryRun, Json, Overrides, bundled_recipes
+from r1cli.options import Debug, DryRun, Json, Launcher, Overrides, bundled_recipes
 from r1cli.view import Board, Screen, print_error, span
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run(
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Nodes built side by side, each on its share of the cores.")
     ] = 1,
+    launcher: Launcher = None,
     dry_run: DryRun = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -41,7 +43,7 @@ def run(
     from stages.core.storage.store import Store
 
     screen = Screen(as_json)
-    nodes = load_pipeline(recipe, overrides or [])
+    nodes = launched(load_pipeline(recipe, overrides or []), launcher)
     named = claims_file(recipe)
     if named is not None:
         from stages.study.claims import load_book
@@ -53,6 +55,21 @@ def run(
         claims.show(told, screen)
     found = {"claims": told.claims, "stages": told.stages} if told else {}
     screen.data({**plan, "artifacts": [_result(artifact) for artifact in built.values()], **found})
+
+
+def launched(nodes: Sequence[Loaded], launcher: str | None) -> list[Loaded]:
+    """The nodes, with the launcher for those that several processes build. Raises RecipeError where none is one."""
+    from stages.core.errors import RecipeError
+
+    several = [node for node in nodes if node.runtime.processes > 1]
+    if launcher and not several:
+        key = "runtime.processes=2" if len(nodes) == 1 else f"{nodes[-1].name}.runtime.processes=2"
+        raise RecipeError("a launcher is given, and no node asks for several processes", hint=f"add e.g. {key}")
+    if not launcher:
+        return list(nodes)
+    return [
+        replace(node, runtime=replace(node.runtime, launcher=launcher)) if node in several else node for node in nodes
+    ]
 
 
 def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from r1cli.options import Debug, DryRun, Json, Overrides, bundled_recipes
+from r1cli.options import Debug, DryRun, Json, Launcher, Overrides, bundled_recipes
 from r1cli.view import Screen
 from stages import STAGES
 
@@ -32,7 +32,7 @@ _PARAGRAPH = "\n\n"
 EXAMPLES = {
     "prepare": "r1 prepare source=problems.jsonl --name mine",
     "sft": "r1 sft --recipe recipes/cold_start.yaml inputs.conversations=mine.jsonl",
-    "rl": "r1 rl --recipe recipes/r1_zero.yaml --name zero group_size=8",
+    "rl": "r1 rl --recipe r1_zero --name zero group_size=8 runtime.processes=2",
     "sample": "r1 sample --recipe recipes/rejection_samples.yaml inputs.model=rl-reasoning",
     "curate": "r1 curate --recipe recipes/rejection_data.yaml keep_per_prompt=1",
     "prefer": "r1 prefer --recipe prefer_helpful inputs.rollouts=general-samples",
@@ -71,14 +71,15 @@ def command(stage: str) -> Callable[..., None]:
             ),
         ] = None,
         name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
+        launcher: Launcher = None,
         dry_run: DryRun = False,
         as_json: Json = False,
         debug: Debug = False,
     ) -> None:
-        from r1cli.commands.pipeline import build
+        from r1cli.commands.pipeline import build, launched
         from stages.core.recipe.loading import load
 
-        build([load(recipe, stage, overrides or [], name)], Screen(as_json), dry_run)
+        build(launched([load(recipe, stage, overrides or [], name)], launcher), Screen(as_json), dry_run)
 
     if stage == "distill":
         from r1cli.commands import distill

@@ -144,9 +144,15 @@ def build(node: Loaded, workspace: Path, home: Path, listener: Listener | None) 
     shutil.rmtree(place.folder, ignore_errors=True)
     place.folder.mkdir(parents=True)
     tail = _Tail(workspace / "events.jsonl", listener)
+    words = command(node.runtime)
+    if shutil.which(words[0]) is None:
+        shutil.rmtree(place.folder)
+        raise RecipeError(
+            f"there is no launcher `{words[0]}` here", hint="leave runtime.launcher out: torchrun is used"
+        )
     with place.held(), place.log.open("wb") as log:
         process = subprocess.Popen(
-            [*command(node.runtime), "-m", PROCESS, str(workspace)],
+            [*words, "-m", PROCESS, str(workspace)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -70,8 +70,6 @@ def _work(node: Loaded, workspace: Path, place: Place) -> None:
     from stages.policy.ranks.world import RankDone, join
 
     kind = device.place(replace(node.runtime, threads=threads)).partition(":")[0]
-    if kind == "cpu":
-        os.environ["ACCELERATE_USE_CPU"] = "true"
     here = f"cuda:{told['LOCAL_RANK']}" if kind == "cuda" else kind
     runtime = replace(node.runtime, threads=threads, device=here)
     device.place(runtime)  # refuses a GPU that is not there

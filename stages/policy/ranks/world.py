@@ -119,6 +119,8 @@ def join(device: str) -> World:
     local = int(os.environ.get("LOCAL_RANK", told["RANK"])), int(os.environ.get("LOCAL_WORLD_SIZE", told["WORLD_SIZE"]))
     if device == "cuda":
         torch.cuda.set_device(local[0])
+    else:  # accelerate would look for GPUs, and call the CPU of rank 1 `cpu:1`, to which torch loads no checkpoint
+        os.environ |= {"ACCELERATE_USE_CPU": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=PATIENCE_S))
     _joined[0] = World(told["RANK"], told["WORLD_SIZE"], *local, device)

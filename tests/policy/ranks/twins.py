@@ -241,7 +241,6 @@ def both(target: Callable[..., None], folder: Path, *more: object) -> list[int]:
 def _rank(target: Callable[..., None], rank: int, port: int, folder: Path, *more: object) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    os.environ["ACCELERATE_USE_CPU"] = "true"
     world.join("cpu")
     torch.set_num_threads(1)
     target(rank, folder, *more)
