@@ -32,6 +32,7 @@ def run(
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, help="Nodes built side by side, each on its share of the cores.")
     ] = 1,
+    *,
     launcher: Launcher = None,
     dry_run: DryRun = False,
     as_json: Json = False,

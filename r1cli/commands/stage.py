@@ -71,6 +71,7 @@ def command(stage: str) -> Callable[..., None]:
             ),
         ] = None,
         name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
+        *,
         launcher: Launcher = None,
         dry_run: DryRun = False,
         as_json: Json = False,
