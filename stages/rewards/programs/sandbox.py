@@ -287,6 +287,7 @@ def _feed(job: Job, limits: Limits, folder: str) -> int:
         "reads": sandbox_syscalls.reading(),
         "uid": _user() if os.geteuid() == 0 and not weak else 0,
         "seccomp": sandbox_syscalls.filter_program(may_fork=not weak).hex(),
+        "own": sandbox_syscalls.OWN,
         "build_seccomp": sandbox_syscalls.filter_program(may_fork=True).hex(),
     }
     feed = os.memfd_create("job")

@@ -17,6 +17,7 @@ import os
 import resource
 import select
 import signal
+import struct
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -233,6 +234,7 @@ class Runner:
             control(_SET_DEATH_SIGNAL, signal.SIGKILL)
         control(_NO_NEW_PRIVILEGES, 1)
         calls = bytes.fromhex(self.job["build_seccomp" if self.building else "seccomp"])
+        calls = calls.replace(struct.pack("=I", self.job["own"]), struct.pack("=I", os.getpid()))
         code = ctypes.create_string_buffer(calls, len(calls))
         program = (ctypes.c_ushort * 8)()  # struct sock_fprog: a count, padding, a pointer
         program[0] = len(calls) // 8

@@ -3,7 +3,8 @@
 Namespaces hide the network, the files and the other processes; this filter closes what they leave open: memory that
 belongs to no process (memfd, System V segments), the ways to meddle with a process of the same user (ptrace, prlimit,
 priorities), new namespaces, and the parts of the kernel that no judged program needs. Sockets are refused as well
-(pairs are not), so that even the weak mode has no network. Numbers: the kernel's asm/unistd.h.
+(pairs are not), so that even the weak mode has no network. There, where nothing else hides the other processes, no
+program signals any but itself. Numbers: the kernel's asm/unistd.h.
 """
 
 from __future__ import annotations
@@ -56,6 +57,12 @@ _REFUSED: dict[str, tuple[int, ...]] = {
     "mount_setattr": (442,),
     "memfd_secret": (447,),
 }
+# What is refused besides in the weak mode, where a program is one process
+_ANYBODY = {"tkill": (200, 130), "pidfd_send_signal": (424,), "pidfd_open": (434,)}
+_ITSELF = {"kill": (62, 129), "tgkill": (234, 131), "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240)}
+_OWNERS = {"fcntl": ((72, 25), (8, 10, 15)), "ioctl": ((16, 29), (0x8901, 0x8902))}  # who gets a descriptor's signals
+OWN = 0x5E1F5E1F
+"""Stands in a filter for the id of the process that it is put on."""
 _FORKS = {"fork": (57, -1), "vfork": (58, -1)}
 _READ = (0, 63)
 _CLONE, _CLONE3, _PRLIMIT = (56, 220), 435, (302, 261)
@@ -65,7 +72,12 @@ _NEW_NAMESPACE = 0x7E020000  # CLONE_NEWNS | NEWCGROUP | NEWUTS | NEWIPC | NEWUS
 _THREAD = 0x00010000  # CLONE_THREAD
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16  # offsets in struct seccomp_data; a low half comes first on both machines
+_NUMBER, _ARCH, _FIRST_ARGUMENT, _SECOND_ARGUMENT = (
+    0,
+    4,
+    16,
+    24,
+)  # offsets in struct seccomp_data; a low half comes first on both machines
 
 
 def known_machine() -> bool:
@@ -81,8 +93,9 @@ def reading() -> str:
 def filter_program(*, may_fork: bool) -> bytes:
     """Return the filter as an array of `struct sock_filter`, for prctl(PR_SET_SECCOMP).
 
-    A refused call fails with EPERM; without `may_fork` a new process fails with EAGAIN, threads are free. Raises
-    KeyError on a machine that `known_machine` does not know.
+    A refused call fails with EPERM; without `may_fork` a new process fails with EAGAIN, threads are free, and signals
+    go to the process itself alone, whose id is to be put in the place of OWN. Raises KeyError on a machine that
+    `known_machine` does not know.
     """
     column, arch = _MACHINES[platform.machine()]
     code = [(_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL), (_LOAD, 0, 0, _NUMBER)]
@@ -94,12 +107,29 @@ def filter_program(*, may_fork: bool) -> bytes:
     if not may_fork:
         for numbers in _FORKS.values():
             code += _refuse(numbers[column], errno.EAGAIN) if numbers[column] >= 0 else []
+        code += _keep_to_itself(column)
     code += [(_EQUAL, 0, 4, _PRLIMIT[column]), (_LOAD, 0, 0, _FIRST_ARGUMENT)]
     code += [(_EQUAL, 0, 1, 0), _allow(), _fail(errno.EPERM)]  # its own limits only
     clone = [(_LOAD, 0, 0, _FIRST_ARGUMENT), (_ANY_BIT, 0, 1, _NEW_NAMESPACE), _fail(errno.EPERM)]
     clone += [] if may_fork else [(_ANY_BIT, 1, 0, _THREAD), _fail(errno.EAGAIN)]
     code += [(_EQUAL, 0, len(clone), _CLONE[column]), *clone, _allow()]
     return b"".join(struct.pack("=HBBI", *each) for each in code)
+
+
+def _keep_to_itself(column: int) -> list[tuple[int, int, int, int]]:
+    code: list[tuple[int, int, int, int]] = []
+    for numbers in _ANYBODY.values():
+        code += _refuse(numbers[column % len(numbers)], errno.EPERM)
+    for numbers in _ITSELF.values():
+        mine = [(_EQUAL, 1, 0, OWN), (_EQUAL, 0, 1, 0)]  # or its group, in which it is alone
+        rest = [(_LOAD, 0, 0, _FIRST_ARGUMENT), *mine, _allow(), _fail(errno.EPERM)]
+        code += [(_EQUAL, 0, len(rest), numbers[column]), *rest]
+    for numbers, orders in _OWNERS.values():
+        rest = [(_LOAD, 0, 0, _SECOND_ARGUMENT)]
+        for order in orders:
+            rest += _refuse(order, errno.EPERM)
+        code += [(_EQUAL, 0, len(rest) + 1, numbers[column]), *rest, _allow()]
+    return code
 
 
 def _refuse(number: int, error: int) -> list[tuple[int, int, int, int]]:
