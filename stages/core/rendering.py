@@ -124,21 +124,23 @@ def names(source: str) -> frozenset[str]:
 
 def dated(source: str) -> str:
     """Say which date a fixed template writes."""
-    return "20 January 2025" if f"macro {CLOCK}" in source else "the date that the template itself falls back on"
+    own = "{{ format" not in source.partition(f"macro {CLOCK}(format)")[2][:16]
+    return "the date that the template itself falls back on" if own else "20 January 2025"
 
 
 def _clock(source: str, given: Mapping[str, Any]) -> str:
-    """The line that takes the clock from a template: the name becomes undefined where the template then writes a date
-    of its own in that place, else a macro that writes DATE."""
+    """The line that takes the clock from a template: a macro that writes the date which the template itself falls back
+    on, where it has one in that place, else DATE. Undefining the name would not do: llama.cpp goes on to its clock."""
     mark, probe = "[today]", [{"role": "user", "content": "?"}]
-    without = f"{{% set {CLOCK} = nothing_is_given %}}"
     try:
-        dated = render(f"{_macro(mark)}\n{source}", probe, asks=True, special=given).split(mark)
-        own = render(f"{without}\n{source}", probe, asks=True, special=given)
+        parts = render(f"{_macro(mark)}\n{source}", probe, asks=True, special=given).split(mark)
+        own = render(f"{{% set {CLOCK} = nothing_is_given %}}\n{source}", probe, asks=True, special=given)
     except ContractError:
-        own, dated = "", []
-    if len(dated) > 1 and own.startswith(dated[0]) and own.endswith(dated[-1]):
-        return without
+        own, parts = "", []
+    if len(parts) > 1:
+        date = own[len(parts[0]) :][: (len(own) - len("".join(parts))) // (len(parts) - 1)]
+        if date and date.join(parts) == own:
+            return _macro(f"{{{{ {_literal(date)} }}}}")
     return _macro("{{ format.replace('%-', '%')" + "".join(f".replace('%{a}', '{b}')" for a, b in DATE.items()) + " }}")
 
 

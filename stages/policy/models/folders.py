@@ -250,6 +250,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
     file = folder / "tokenizer_config.json"
     written = json.loads(file.read_text(encoding="utf-8"))
+    if written.get("chat_template", "") is None:  # llama.cpp takes that for the word on it, and no template's file
+        del written["chat_template"]
     missing: dict[str, bool | None] = {
         name: None for name in SPECIAL if name not in written and getattr(tokenizer, name) is None
     }
