@@ -1,5 +1,6 @@
 """Every causal language model of transformers against a plain forward pass of the row alone: `python -m
-tests.bench.families [TYPE …]`, a minute of one core.
+tests.bench.families [TYPE …]`, a minute of one core; `--engine vllm [FAMILY …]` runs the families of docs/models.md in
+vLLM instead, which takes five.
 
 For each type of config that can be shrunk a line leaves: whether later tokens change what is said of earlier ones, and
 the largest gap in nats a token of what was sampled, and of padded rows with a shared start. Anything above 1e-5 that
@@ -10,7 +11,10 @@ from __future__ import annotations
 
 import copy
 import sys
+import tempfile
 import warnings
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,12 +24,18 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from stages.core.contract import Contract
+from stages.core.errors import R1Error
 from stages.core.sampling import Request, Sampling
 from stages.policy.engines.client import in_order
 from stages.policy.engines.local.engine import LocalEngine
+from stages.policy.engines.opening import open_engine
+from stages.policy.engines.vllm import likeness
 from stages.policy.models import families
 from stages.policy.models.prefix import selected_logprobs
+from tests.families import building
+from tests.families.renewing import renewed
 from tests.families.test_exact import COMPLETIONS, PROMPTS, alone, padded
+from tests.families.test_matrix import Family, written
 
 MOST = 6_000_000
 """Weights of a model that is tried."""
@@ -137,10 +147,38 @@ def line(name: str) -> str:
     return f"{name:28} {way}  ahead {figures[0]:.1e}  sampled {figures[1]:.1e}  scored {figures[2]:.1e}"
 
 
+def in_vllm(name: str, home: Path) -> str:
+    """A family's cells in docs/models.md: sampled and trained by vLLM, and its gap to transformers in nats a token."""
+    family = Family(name, home / "family", written(home))
+    family.engine = "vllm"
+    runtime, why = family.work("sample").runtime, ""
+    found, gap = {"sample": "yes", "rl": "yes"}, float("nan")
+    for stage in found:
+        try:
+            family.run(stage)
+        except R1Error as error:
+            found[stage], why = "no", f"{stage}: {error.what}"
+    if found["sample"] == "yes":
+        contract = Contract.read(family.model.path)
+        said = likeness.drawn(family.model.path, contract, dtype="float32", runtime=runtime)
+        with closing(open_engine(family.model.path, contract=contract, dtype="float32", runtime=runtime)) as engine:
+            gap = likeness.refuse_unlike(engine, said, "float32")
+    if found["rl"] == "yes":
+        new = renewed(family.model.path)
+        gap = max(gap, new.before, new.after)
+        why = f"{new.tensors - len(new.unseen)} of {new.tensors} tensors left old were seen"
+    return f"| {name} | {found['sample']} | {found['rl']} | {gap:.1e} | {why}"
+
+
 def main() -> None:
     """Print a line for each type that is named, or for all."""
     transformers.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
+    if sys.argv[1:3] == ["--engine", "vllm"]:
+        for name in sys.argv[3:] or building.FAMILIES:
+            with tempfile.TemporaryDirectory() as home:
+                print(in_vllm(name, Path(home)), flush=True)
+        return
     for name in sys.argv[1:] or MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         print(line(name), flush=True)
 

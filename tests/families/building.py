@@ -1,7 +1,8 @@
 """Tiny random models of real architectures, with tokenizers in their style: a family's name enters, a folder leaves.
 
-Two layers and weights of standard deviation 0.1, so that an attention that sees the wrong keys shows in the first
-digit. Tokenizers have a token for each byte and the special tokens, bos habits and chat templates of the family.
+Two layers, heads of 32 (the smallest that vLLM has kernels for) and weights of standard deviation 0.1, so that an
+attention that sees the wrong keys shows in the first digit. Tokenizers have a token for each byte and the special
+tokens, bos habits and chat templates of the family.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Tok
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 272,
-    "hidden_size": 32,
-    "intermediate_size": 48,
+    "hidden_size": 128,
+    "intermediate_size": 96,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -28,20 +29,21 @@ SHAPE: dict[str, Any] = {
     "pad_token_id": 258,
 }
 """Specials: 256 begins, 257 ends, 258 pads, 259 and 260 open and close a turn."""
-HEADS = {"head_dim": 8}
+HEADS = {"head_dim": 32}
 MIXED = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 32}
-LATENT = {"num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "v_head_dim": 8}
-EXPERTS = {"moe_intermediate_size": 16, "num_experts_per_tok": 2}
+LATENT = {"num_key_value_heads": 4, "q_lora_rank": 16, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "v_head_dim": 32}
+EXPERTS = {"moe_intermediate_size": 32, "num_experts_per_tok": 2}
 LLAMA3 = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
-LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 16, "long_factor": [4.0] * 16}
 LINEAR = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
-    "linear_key_head_dim": 8,
-    "linear_value_head_dim": 8,
+    "linear_key_head_dim": 32,
+    "linear_value_head_dim": 32,
     "layer_types": ["linear_attention", "full_attention"],
-    "head_dim": 8,
+    "head_dim": 32,
 }
+CONVOLVED = {"layer_types": ["conv", "full_attention"], "conv_dim": 128, "block_dim": 128}
 SEEING = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 STYLES: dict[str, tuple[str, ...]] = {
@@ -87,12 +89,13 @@ FAMILIES: dict[str, tuple[str, Callable[[], Any]]] = {
         "deepseek",
         lambda: tf.DeepseekV3Config(
             **{**SHAPE, **LATENT, **EXPERTS},
-            qk_rope_head_dim=8,
+            qk_rope_head_dim=32,
             n_routed_experts=8,
             n_group=2,
             topk_group=1,
             n_shared_experts=1,
             first_k_dense_replace=1,
+            topk_method="noaux_tc",
         ),
     ),
     "SmolLM2": ("qwen", lambda: tf.LlamaConfig(**SHAPE, tie_word_embeddings=True)),
@@ -110,19 +113,24 @@ FAMILIES: dict[str, tuple[str, Callable[[], Any]]] = {
         "harmony",
         lambda: tf.GptOssConfig(**SHAPE, **HEADS, **MIXED, num_local_experts=4, num_experts_per_tok=2),
     ),
-    "LFM2": ("qwen", lambda: tf.Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"])),
-    "GPT-2": ("qwen", lambda: tf.GPT2Config(**{**SHAPE, "n_positions": 512, "n_inner": 48})),
+    "LFM2": (
+        "qwen",
+        lambda: tf.Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], conv_dim=128, block_dim=128),
+    ),
+    "GPT-2": ("qwen", lambda: tf.GPT2Config(**{**SHAPE, "n_positions": 512, "n_inner": 96})),
     "Mamba": (
         "qwen",
         lambda: tf.MambaConfig(
-            **{name: SHAPE[name] for name in SHAPE if "num_attention" not in name and "key_value" not in name},
+            **{name: SHAPE[name] for name in SHAPE if "_heads" not in name and "intermediate" not in name},
             state_size=8,
             time_step_rank=4,
+            intermediate_size=256,
         ),
     ),
 }
-"""Family -> style of its tokenizer, and its config. Windows and the border of Phi-4-mini are shorter than the tests'
-rows, so that they matter."""
+"""Family -> style of its tokenizer, and its config, with the published keys that vLLM reads and transformers does not
+(`topk_method`, `conv_dim`, `block_dim`). Windows and the border of Phi-4-mini are shorter than the tests' rows, so that
+they matter."""
 
 
 def model(family: str) -> Any:

@@ -65,6 +65,8 @@ ALTERED = (
     "logits_mup_width_multiplier",
 )
 """What caps or scales the logits behind the output layer, by its name in a config."""
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")
+"""How many experts a layer has, by its name in a config."""
 
 
 def value(config: Any, name: str) -> Any:
@@ -166,6 +168,12 @@ def positions(config: Any) -> float:
     """Positions of a text model, infinite where its architecture has no limit."""
     found = value(config.get_text_config(), "max_position_embeddings")
     return float(found) if isinstance(found, int) and found > 0 else float("inf")
+
+
+def experts(config: Any) -> int:
+    """How many experts a layer of a mixture has, 0 for other models."""
+    found = (value(config.get_text_config(), name) for name in EXPERTS)
+    return max((number for number in found if isinstance(number, int)), default=0)
 
 
 def attention(config: Any) -> str | None:

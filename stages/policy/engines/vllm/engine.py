@@ -15,10 +15,12 @@ from stages.core.contract import Contract
 from stages.core.errors import EngineError
 from stages.core.run.runtime import Runtime
 from stages.core.sampling import Completion, Engine, Finish, Reading, Request, Text
-from stages.policy.engines.vllm import setup
+from stages.policy.engines.vllm import likeness, setup
 from stages.policy.engines.vllm.names import tensor_names
 from stages.policy.engines.vllm.server import VllmServer
 from stages.policy.models import device as devices
+from stages.policy.models import families
+from stages.policy.models.reading import read_config
 
 ALONE, COLOCATED = 0.9, 0.4
 """Share of a GPU's memory where nothing else is on it, and beside a trainer."""
@@ -55,9 +57,8 @@ class VllmEngine:
         """
         self._folder, self._contract = folder, contract
         _first(device)
-        self._engine: Any = setup.open_vllm(
-            folder, dtype=dtype, device=device, longest=contract.max_positions, memory=memory
-        )
+        self._room = setup.positions(folder, contract.max_positions)
+        self._engine: Any = setup.open_vllm(folder, dtype=dtype, device=device, longest=self._room, memory=memory)
         from vllm.exceptions import VLLMClientError
 
         self._refusals = (ValueError, VLLMClientError)
@@ -71,6 +72,7 @@ class VllmEngine:
         self._finished: dict[str, _Output] = {}
         self._fault = ""
         self._names: frozenset[str] = frozenset()
+        self._absent = ""
         self._try()
 
     @classmethod
@@ -78,12 +80,22 @@ class VllmEngine:
         cls, folder: Path, *, contract: Contract, dtype: str, runtime: Runtime, model: Any | None = None
     ) -> Engine:
         """Open a folder as the runtime says: in a server that runs already, or in this process; beside a trainer's live
-        `model` a GPU is shared, else it is vLLM's own."""
+        `model` a GPU is shared, else it is vLLM's own, and what vLLM says is compared with transformers before it
+        samples: a trainer does that itself. Raises EngineError where the two differ."""
         if runtime.vllm_server:
             own = dtype if model is None else None
             return VllmServer(runtime.vllm_server, folder, contract, dtype=own, wait_s=runtime.vllm_wait_s)
         share = runtime.vllm_memory or (ALONE if model is None else COLOCATED)
-        return cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
+        if model is not None:
+            _refuse_fixed(folder, devices.place(runtime))
+        said = likeness.drawn(folder, contract, dtype=dtype, runtime=runtime) if model is None else []
+        engine = cls(folder, contract, dtype=dtype, device=devices.place(runtime), memory=share)
+        try:
+            likeness.refuse_unlike(engine, said, dtype)
+        except BaseException:
+            engine.close()
+            raise
+        return engine
 
     @property
     def weights(self) -> int:
@@ -115,7 +127,10 @@ class VllmEngine:
         log: here that is an EngineError, as is a tensor the model does not know; the engine is of no use afterwards.
         """
         self._usable()
-        self._names = self._names or tensor_names(self._folder)
+        if not self._names:
+            self._names, parts = tensor_names(self._folder), self._engine.collective_rpc(_parts)[0]
+            tied = read_config(self._folder).get_text_config().tie_word_embeddings
+            self._absent = "lm_head.weight" if tied and "lm_head" not in parts else ""
         self._abort(list(self._running))
         seen: set[str] = set()
         try:
@@ -208,11 +223,11 @@ class VllmEngine:
         odd = next((token for token in ids if not 0 <= token < self._vocabulary), None)
         if odd is not None:
             raise ValueError(f"token {odd} is not among the model's {self._vocabulary}")
-        room = self._contract.max_positions
-        if len(ids) + max_tokens > room:
-            raise ValueError(
-                f"{len(ids)} tokens and max_tokens {max_tokens} do not fit into the model's {room} positions"
-            )
+        whole = self._room == self._contract.max_positions
+        if len(ids) + max_tokens > self._room:
+            what = f"{len(ids)} tokens and max_tokens {max_tokens} do not fit into the "
+            other = f"{self._room} positions of the rotary frequencies that vLLM can use: {RENEW}"
+            raise ValueError(what + (f"model's {self._room} positions" if whole else other))
 
     def _whole(self, text: Text) -> Reading:
         """The whole distribution at each completion token: asked for token by token, as vLLM would else make a list of
@@ -264,7 +279,8 @@ class VllmEngine:
             if name not in self._names:
                 raise EngineError(f"new weights hold `{name}`, which the model does not know", hint=RENEW)
             seen.add(name)
-            yield name, tensor.detach()
+            if name != self._absent:
+                yield name, tensor.detach()
 
     def _usable(self) -> None:
         if self._fault:
@@ -323,6 +339,20 @@ def _reading(flat: Any, asked: int, k: int) -> Reading:
         [flat.token_ids[start + 1 : start + 1 + k] for start in starts] if k else [],
         [flat.logprobs[start + 1 : start + 1 + k] for start in starts] if k else [],
     )
+
+
+def _parts(worker: Any) -> set[str]:
+    """What vLLM's model calls its modules, the last word of each: Gemma 2 has no head beside its embedding there."""
+    return {name.rpartition(".")[2] for name, _ in worker.model_runner.get_model().named_modules()}
+
+
+def _refuse_fixed(folder: Path, device: str) -> None:
+    """Raise EngineError for a model that samples and cannot be renewed: on a CPU vLLM packs experts for its kernel when
+    they are loaded, and puts later ones there as they come (vLLM 0.31: findings/vllm_cpu_renewed_experts.sh)."""
+    config = read_config(folder)
+    if device == "cpu" and families.experts(config):
+        what = f"vLLM on a CPU cannot take new weights for the experts of a {config.model_type}"
+        raise EngineError(what, hint=RENEW)
 
 
 def _first(device: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -26,6 +27,8 @@ import torch
 
 from stages.core.errors import EngineError
 from stages.core.run.versions import VLLM_DISTRIBUTIONS, VLLM_RANGE
+from stages.policy.models import families
+from stages.policy.models.reading import read_config
 
 FORCED = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over as tensors, not by a child's mailbox
@@ -45,7 +48,7 @@ CPU_TOKENS = 1 << 16
 """Prompt tokens in one forward pass on a CPU: without chunked prefill it also bounds a prompt."""
 ROWS = {"cpu": 512, "cuda": 256}
 """Requests that run together."""
-SWITCH = "use `runtime.engine=transformers`, which needs no vLLM; `r1 doctor` shows what is installed"
+SWITCH = "use `runtime.engine=transformers`, which needs no vLLM; VLLM_LOGGING_LEVEL=INFO shows what vLLM tells"
 
 _open: list[Any] = []
 
@@ -64,6 +67,13 @@ def refuse_absent() -> None:
     raise EngineError("vLLM is not installed", hint="pip install 'r1[vllm]', or use `runtime.engine=transformers`")
 
 
+def announce() -> None:
+    """Set the environment that vLLM reads when it is first imported."""
+    os.environ.update(FORCED)
+    for name, value in CHOSEN.items():
+        os.environ.setdefault(name, value)
+
+
 def open_vllm(folder: Path, *, dtype: str, device: str, longest: int, memory: float) -> Any:
     """Load a model's folder into a vLLM engine (`vllm.v1.engine.llm_engine.LLMEngine`) of this process.
 
@@ -71,15 +81,14 @@ def open_vllm(folder: Path, *, dtype: str, device: str, longest: int, memory: fl
     CPU the cache takes CPU_CACHE. Raises EngineError for a model or a device that vLLM cannot do.
     """
     refuse_absent()
-    os.environ.update(FORCED)
-    for name, value in CHOSEN.items():
-        os.environ.setdefault(name, value)
-    with _undisturbed(), own_random_state():
+    announce()
+    with _undisturbed(), own_random_state(), _logged() as causes:
         try:
             engine = _built(device, settings(folder, dtype, device, longest, memory))
             engine.collective_rpc(_keep_logprobs_before_top_p)
         except Exception as error:
-            raise EngineError(f"vLLM cannot open `{folder.name}`: {told(error)}", hint=SWITCH) from error
+            why = told(error) + (f": {causes[-1]}" if causes else "")
+            raise EngineError(f"vLLM cannot open `{folder.name}`: {why}", hint=SWITCH) from error
     _open.append(engine)
     logging.getLogger("transformers.training_args").addFilter(_no_launcher)
     return engine
@@ -102,13 +111,21 @@ def shut(engine: Any) -> None:
         gc.collect()
 
 
-def cache_bytes(folder: Path, tokens: int) -> int:
-    """Bytes that the keys and values of `tokens` tokens take in float32."""
-    from transformers import AutoConfig
+def positions(folder: Path, most: int) -> int:
+    """Tokens of prompt and completion that vLLM computes as the model does, of `most`: where rotary frequencies change
+    at a length (longrope), vLLM takes those of the longest row it may get for every row, so it may get none beyond."""
+    border = families.rope_border(read_config(folder))
+    return most if border > most else int(border) - 1  # one is left free: see `settings`
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+
+def cache_bytes(folder: Path, tokens: int) -> int:
+    """Bytes that the keys and values of `tokens` tokens take in float32; 0 for a model without attention."""
+    config = read_config(folder).get_text_config()
+    queries = families.value(config, "num_attention_heads")
+    if not queries:
+        return 0
+    width = families.value(config, "head_dim") or config.hidden_size // queries
+    heads = families.value(config, "num_key_value_heads") or queries
     blocks = -(-tokens // 32) + 1
     return int(config.num_hidden_layers * 2 * heads * width * 4 * blocks * 32)
 
@@ -116,6 +133,8 @@ def cache_bytes(folder: Path, tokens: int) -> int:
 def told(error: BaseException) -> str:
     """What a library's error says: its first sentence, without its type's decoration."""
     text = str(error) or type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"it knows no {text}"
     _, found, rest = text.partition("Value error, ")  # pydantic's: a header, this, and a link
     line = (rest if found else text).partition(" [type=")[0].strip().partition("\n")[0]
     return line.partition(". ")[0].rstrip(".")[:300]
@@ -134,6 +153,7 @@ def own_random_state() -> Iterator[None]:
 
 
 def settings(folder: Path, dtype: str, device: str, longest: int, memory: float) -> dict[str, Any]:
+    config = read_config(folder)
     # vLLM always leaves room for one token after a prompt: with one more than there is, a text as long as the model can
     # hold may still be read. `VllmEngine` refuses whoever would sample it.
     settings: dict[str, Any] = {
@@ -145,12 +165,12 @@ def settings(folder: Path, dtype: str, device: str, longest: int, memory: float)
         "max_num_seqs": ROWS[device.partition(":")[0]],
         "logprobs_mode": "processed_logprobs",
         "max_logprobs": -1,
-        "enable_prefix_caching": True,
         "disable_log_stats": True,
         "use_tqdm_on_load": False,
     }
     if device == "cpu":
         settings |= {
+            "enable_prefix_caching": not families.own_cache(config),  # states are only shared with chunked prefill
             "enforce_eager": True,
             "block_size": 32,  # with the default of 128 a prompt below that never shares
             "enable_chunked_prefill": False,  # with it a seeded request ends the engine: no offset in CPU generators
@@ -158,7 +178,7 @@ def settings(folder: Path, dtype: str, device: str, longest: int, memory: float)
             "kv_cache_memory_bytes": max(CPU_CACHE, cache_bytes(folder, longest + 1)),
         }
     else:
-        settings["gpu_memory_utilization"] = memory
+        settings |= {"enable_prefix_caching": True, "gpu_memory_utilization": memory}
     return settings
 
 
@@ -167,10 +187,20 @@ def _built(device: str, settings: dict[str, Any]) -> Any:
     from vllm.platforms import current_platform
     from vllm.v1.engine.llm_engine import LLMEngine
 
+    _leave_classes()
     kind = device.partition(":")[0]
     if current_platform.device_type != kind:
         raise ValueError(f"this build of it runs on {current_platform.device_type or 'no device here'}, not on {kind}")
     return LLMEngine.from_engine_args(EngineArgs(**settings))
+
+
+def _leave_classes() -> None:
+    """Let vLLM's door for transformers' own classes (SmolLM3, OLMo) use them as they are: it would change the class
+    itself for torch.compile, and every other model of it in this process, the trainer's too, would fail in its next
+    forward pass."""
+    from vllm.model_executor.models.transformers import base
+
+    base.Base._decorate_cls_for_torch_compile = lambda *_, **__: None
 
 
 def _no_launcher(record: logging.LogRecord) -> bool:
@@ -208,8 +238,30 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _logged() -> Iterator[list[str]]:
+    """Keep the last line of each error that vLLM logs: what it raises afterwards may only say that it logged one."""
+    importlib.import_module("vllm.logger")  # it sets the logger up anew
+
+    causes: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            error = record.exc_info[1] if record.exc_info else None
+            lines = str(error or record.getMessage()).strip().splitlines()
+            causes.extend(lines[-1:])
+
+    keep = Keep(logging.ERROR)
+    logging.getLogger("vllm").addHandler(keep)
+    try:
+        yield causes
+    finally:
+        logging.getLogger("vllm").removeHandler(keep)
+
+
+@contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Hold back what C++ and early loggers write to stderr; should the block raise, it is written after all."""
+    """Hold back what C++ and early loggers write to stderr; should the block raise, it is written after all where the
+    user set vLLM's own level of logging."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as held:
@@ -219,7 +271,8 @@ def _silent_stderr() -> Iterator[None]:
         except BaseException:
             sys.stderr.flush()
             held.seek(0)
-            os.write(kept, held.read())
+            if os.environ["VLLM_LOGGING_LEVEL"] != CHOSEN["VLLM_LOGGING_LEVEL"]:
+                os.write(kept, held.read())
             raise
         finally:
             sys.stderr.flush()
