@@ -25,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 
 from stages.core.contract import Contract
 from stages.core.errors import R1Error
+from stages.core.run.runtime import Runtime
 from stages.core.sampling import Request, Sampling
 from stages.policy.engines.client import in_order
 from stages.policy.engines.local.engine import LocalEngine
@@ -151,7 +152,7 @@ def in_vllm(name: str, home: Path) -> str:
     """A family's cells in docs/models.md: sampled and trained by vLLM, and its gap to transformers in nats a token."""
     family = Family(name, home / "family", written(home))
     family.engine = "vllm"
-    runtime, why = family.work("sample").runtime, ""
+    runtime, why = Runtime(device="cpu", engine="vllm"), ""
     found, gap = {"sample": "yes", "rl": "yes"}, float("nan")
     for stage in found:
         try:

@@ -38,8 +38,8 @@ LONG = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 
 LINEAR = {
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
-    "linear_key_head_dim": 32,
-    "linear_value_head_dim": 32,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
     "layer_types": ["linear_attention", "full_attention"],
     "head_dim": 32,
 }
