@@ -179,13 +179,20 @@ def _of_one_tokenizer(recipe: Recipe, teacher: Known | None, logprobs: Known | N
 
 
 def _refuse_other_tokenizers(recipe: Recipe, student: Path, others: Iterable[Path]) -> None:
-    from stages.policy.distill.vocab import TRACES_WORK, refuse_other_tokenizer
+    from stages.policy.distill.vocab import TRACES_WORK, only_taught, refuse_apart, refuse_other_tokenizer
 
     traces = recipe.mode == "traces"
     what = "measuring the student on log-probabilities" if traces else f"mode {recipe.mode}"
     way_out = "leave inputs.logprobs out: traces need none" if traces else TRACES_WORK
     for other in others:
-        refuse_other_tokenizer(student, other, what, way_out)
+        if recipe.mode == "on-policy":
+            refuse_apart(student, other, what, way_out)
+        elif more := only_taught(student, other):
+            how = "take them again, cut by the student's tokenizer: `r1 logprobs … inputs.student=STUDENT`"
+            said = f"{what} needs the student's tokens, and the log-probabilities hold others, such as {more[0]}"
+            raise InputError(said, hint=f"{how}; {way_out}")
+        else:
+            refuse_other_tokenizer(student, other, what, way_out)
 
 
 def student_contract(recipe: Recipe, inputs: Inputs, tell: Callable[[str], None] | None = None) -> Contract:

@@ -65,7 +65,8 @@ class Inputs:
     conversations: Conversations
     """The traces, the teacher's own as a rule."""
     student: Model | None = None
-    """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2."""
+    """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2. Where
+    the teacher's tokenizer has more tokens, traces are cut by the student's."""
 
 
 def kind_of(_: Recipe) -> type[Artifact]:
@@ -87,14 +88,15 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     if inputs.student is not None:
         _refuse_other_student(inputs.student.path, inputs.teacher.path)
     contract = contract_for(recipe, inputs.teacher, work.note)
-    made, dropped, left = _traces(recipe, inputs, contract, work)
+    ids = _whose_ids(inputs, contract, work)
+    made, dropped, left = _traces(recipe, inputs, ids, contract=contract, work=work)
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
 
-    vocabulary = vocab.vocabulary_of(inputs.teacher.path)
-    with _writer(recipe, inputs, contract, work) as writer:
+    vocabulary = vocab.vocabulary_of(ids, inputs.teacher.path)
+    with _writer(recipe, inputs.teacher.path, vocabulary, contract=contract, work=work) as writer:
         _write(writer, made, recipe, work)
-    shutil.copyfile(inputs.teacher.path / "tokenizer.json", work.path / "tokenizer.json")
+    shutil.copyfile(ids / "tokenizer.json", work.path / "tokenizer.json")
     contract.write(work.path / "contract.json")
     facts = {"teacher": inputs.teacher.address, "rows": len(made), "dropped_too_long": dropped}
     facts |= {"tokens": sum(len(one.completion_ids) for one in made), "top_k": recipe.top_k, "vocabulary": vocabulary}
@@ -122,11 +124,27 @@ def foresee(recipe: Recipe, inputs: Mapping[str, Foreseen]) -> list[str]:
 def _refuse_other_student(student: Path, teacher: Path) -> None:
     from stages.policy.distill import vocab
 
-    vocab.refuse_other_tokenizer(student, teacher, "measuring on a student", "leave inputs.student out")
+    vocab.refuse_apart(student, teacher, "measuring on a student", "leave inputs.student out")
+
+
+def _whose_ids(inputs: Inputs, contract: Contract, work: Work) -> Path:
+    """The folder whose tokenizer cuts the traces: the teacher's, or the student's where the teacher's has more tokens.
+
+    Raises InputError where the teacher ends a response in one of those.
+    """
+    from stages.policy.distill import vocab
+
+    teacher, student = inputs.teacher.path, inputs.student.path if inputs.student else None
+    more = vocab.only_taught(student, teacher) if student else []
+    if student is None or not more:
+        return teacher
+    vocab.refuse_foreign_end(contract, student)
+    work.note(vocab.told(more))
+    return student
 
 
 @contextmanager
-def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> Iterator[Writer]:
+def _writer(recipe: Recipe, path: Path, vocabulary: int, *, contract: Contract, work: Work) -> Iterator[Writer]:
     """Who reads the traces: the teacher as a module, which tells its logits, or in another engine. Nothing is loaded
     before a shard is missing, and the teacher's place is free afterwards."""
     from stages.policy.distill import cache as distill_cache
@@ -134,8 +152,7 @@ def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> I
     from stages.policy.engines.opening import chosen, open_engine
     from stages.policy.models import device, folders
 
-    path, runtime = inputs.teacher.path, work.runtime
-    vocabulary, engines = vocab.vocabulary_of(path), ExitStack()
+    runtime, engines = work.runtime, ExitStack()
 
     @cache
     def module() -> Any:
@@ -156,9 +173,9 @@ def _writer(recipe: Recipe, inputs: Inputs, contract: Contract, work: Work) -> I
 
 
 def _traces(
-    recipe: Recipe, inputs: Inputs, contract: Contract, work: Work
+    recipe: Recipe, inputs: Inputs, ids: Path, *, contract: Contract, work: Work
 ) -> tuple[list[Example], int, list[imitation.LeftOut]]:
-    tokenizer = imitation.read_tokenizer(inputs.teacher.path)
+    tokenizer = imitation.read_tokenizer(ids)
     rows, left = inputs.conversations.rows(), list[imitation.LeftOut]()
     made = imitation.examples(rows, contract, tokenizer, left)
     kept, dropped = students.within(made, contract.max_positions, drop=recipe.too_long == "drop", holder="teacher")

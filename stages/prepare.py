@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import text
 from stages.core.artifact import Artifact, Conversations, Draft, Preferences, Prompts
-from stages.core.data import contamination, golds, layouts, makers, outside
+from stages.core.data import contamination, golds, layouts, makers, options, outside
 from stages.core.data.layouts import Layout
 from stages.core.data.makers import Wishes, candidate
 from stages.core.data.sifting import Candidate, Sifter, digest
+from stages.core.data.tally import Tally, unread
 from stages.core.data.values import Unusable, as_text, shown
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.fingerprint import later
@@ -42,8 +41,6 @@ KINDS: dict[str, type[Artifact]] = {
     "preferences": Preferences,
 }
 _CONFLICTS = {"prompts": "conflicting golds", "conversations": "conflicting", "preferences": "conflicting preferences"}
-_COMMON = (0.2, 20)
-"""From this share of rows on, in this many rows, a gold that is no option letter and no yes or no is told of."""
 _FILES = "docs/data.md says which files are read"
 _HINTS = {
     "not JSON": _FILES,
@@ -81,6 +78,9 @@ class Recipe:
     options: bool = later(True)
     """Put the options of a multiple-choice row into its problem as lines `A. …`, and its letter as the gold; false =
     leave both as they are."""
+    first_option: int = later(-1)
+    """Which number an answer calls the first option by, where it is a number: 0 or 1; -1 = by the column as a whole:
+    from 1 where it is never 0 and somewhere the number of options, else from 0."""
     several: str = later("")
     """What a list of answers is: any (any one of them is right) or all (the parts of one answer); empty = by its column
     and verifier, as docs/data.md says."""
@@ -120,6 +120,8 @@ class Recipe:
                 raise RecipeError(f"unknown {name} `{value}`", hint=f"use one of: {', '.join(filter(None, known))}")
         if self.verifier and self.verifier not in VERIFIERS:
             raise RecipeError(f"unknown verifier `{self.verifier}`", hint=f"use one of: {', '.join(VERIFIERS)}")
+        if self.first_option not in (-1, 0, 1):
+            raise RecipeError(f"first_option is {self.first_option}", hint="use 0, 1, or -1 to have it found")
         if not 0.0 <= self.heldout_share <= 1.0:
             raise RecipeError(f"heldout_share is {self.heldout_share}", hint="give a share from 0 to 1")
         if self.ngram < 2 or min(self.max_rows, self.max_problem_chars) < 0:
@@ -158,7 +160,38 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
     commit = identified.get("source_commit", "")
     source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch, commit)
-    layout, tally = Layout(recipe.kind, recipe.columns), _Tally()
+    found = _passed(
+        recipe, source, grams, work, options.Counting(None if recipe.first_option < 0 else recipe.first_option)
+    )
+    if counting := found.layout.counting.settled():
+        found = _passed(recipe, source, grams, work, counting)
+    tally, read = found.tally, found.read
+    if not found.figures["rows"]:
+        raise _nothing(recipe, work.path, read, found.dropped)
+    kept = found.figures["rows"]
+    work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(kept)})
+    for warning in (*tally.warnings(kept), *found.layout.counting.told(), *unread(source.columns)):
+        work.emit("warning", text=warning)
+    tables = {"dropped": found.dropped, "families": dict(tally.families)}
+    tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
+    return Draft(kind_of(recipe), {"rows_read": read, **found.figures, **tables, **identified})
+
+
+class _Passed(NamedTuple):
+    """A source that was read to its end, its rows written."""
+
+    read: int
+    layout: Layout
+    tally: Tally
+    figures: dict[str, int]
+    dropped: dict[str, int]
+
+
+def _passed(
+    recipe: Recipe, source: outside.Source, grams: contamination.Grams, work: Work, counting: options.Counting
+) -> _Passed:
+    """Read the source once, and write the rows that can be used and those that cannot."""
+    layout, tally = Layout(recipe.kind, recipe.columns, counting), Tally()
     read = 0
 
     def check(found: Candidate) -> Candidate:
@@ -169,9 +202,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         return found._replace(fault=fault, detail=detail)
 
     drawn: dict[str, Any] = {"max_rows": recipe.max_rows, "seed": recipe.seed}
-    name = outside.name_of(recipe.source)
     wishes = Wishes(
-        *(recipe.kind, name, recipe.verifier, recipe.family, recipe.language),
+        *(recipe.kind, outside.name_of(recipe.source), recipe.verifier, recipe.family, recipe.language),
         heldout_share=recipe.heldout_share,
         max_problem_chars=recipe.max_problem_chars,
         options=recipe.options,
@@ -184,15 +216,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
                 work.emit("progress", done=read, total=0, unit="rows", figures={"kept": float(sifter.kept)})
         _check_columns(recipe, layout, source, read)
         figures = sifter.finish(work.path / f"{recipe.kind}.jsonl", work.path / "dropped.jsonl", tally.take)
-        dropped = sifter.dropped()
-    if not figures["rows"]:
-        raise _nothing(recipe, work.path, read, dropped)
-    work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(figures["rows"])})
-    for warning in (*tally.warnings(figures["rows"]), *_unread(source.columns)):
-        work.emit("warning", text=warning)
-    tables = {"dropped": dropped, "families": dict(tally.families)}
-    tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
-    return Draft(kind_of(recipe), {"rows_read": read, **figures, **tables, **identified})
+        return _Passed(read, layout, tally, figures, sifter.dropped())
 
 
 def _nothing(recipe: Recipe, folder: Path, read: int, dropped: dict[str, int]) -> InputError:
@@ -229,42 +253,6 @@ def extract_gold(answer: str, pattern: str = "") -> str | None:
         return ", ".join(golds.extract(answer, pattern)) or None
     except Unusable:
         return None
-
-
-class _Tally:
-    """What is told of the rows that are kept."""
-
-    def __init__(self) -> None:
-        self.families: Counter[str] = Counter()
-        self.splits: Counter[str] = Counter()
-        self.golds: Counter[tuple[str, str]] = Counter()
-
-    def take(self, row: dict[str, Any]) -> None:
-        """Count one row."""
-        self.families[row["family"] or "-"] += 1
-        if "answer" in row:
-            self.splits[row["split"]] += 1
-            self.golds[row["answer"], row["verifier"]] += 1
-
-    def warnings(self, rows: int) -> list[str]:
-        """Say which gold covers a large share of the rows."""
-        (gold, verifier), count = self.golds.most_common(1)[0] if self.golds else (("", ""), 0)
-        usual = verifier not in ("math", "exact") or re.fullmatch(
-            r"[A-Ja-j]|yes|no|true|false", gold.strip(), re.IGNORECASE
-        )
-        if usual or rows < _COMMON[1] or count < _COMMON[0] * rows:
-            return []
-        return [
-            f"{count} of {rows} rows have the gold {shown(gold)}: is it an answer, or does it say that there is none?"
-        ]
-
-
-def _unread(columns: Iterable[str]) -> list[str]:
-    """Say which columns hold what r1 cannot read."""
-    pictures = [
-        name for name in columns if re.fullmatch(r"(?:image|picture|img|photo|video|audio)s?(?:_?\d+)?", name, re.I)
-    ]
-    return [f"`{name}` is not read: a problem that needs it cannot be solved" for name in pictures]
 
 
 def _check_columns(recipe: Recipe, layout: Layout, source: outside.Source, read: int) -> None:

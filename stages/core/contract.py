@@ -145,7 +145,8 @@ class Contract:
         missing = [tag for tag in (*self.think_tags, *self.answer_tags) if needs_tags and tag not in self.shown]
         if missing:
             what = f"the template `{self.template_name}` lacks {' '.join(missing)}"
-            raise ContractError(f"{what}: the format reward could never be earned", hint=_TEMPLATE_HINT)
+            hint = f"leave that reward out, as in `'rewards={{accuracy: 1, format: 0}}'`, or {_TEMPLATE_HINT}"
+            raise ContractError(f"{what}: the format reward could never be earned", hint=hint)
 
     def write(self, path: Path) -> None:
         """Writes the contract as JSON to `path` (the file, or the folder that gets a contract.json)."""

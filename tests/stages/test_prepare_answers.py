@@ -100,3 +100,50 @@ def test_a_list_without_an_answer_goes_and_other_alternatives_contradict(source:
     _, dropped, metrics = make(prepare.Recipe(source=str(source)))
     assert metrics["dropped"] == {"no answer": 2, "not a text": 1, "conflicting golds": 2}
     assert dropped[-1]["detail"] == "1 | 2 / 1 | 3"
+
+
+def counted(count: int, **row: Any) -> dict[str, Any]:
+    """A multiple-choice row; `count` makes its question another."""
+    return {"question": f"Which is number {count}?", **row}
+
+
+@pytest.mark.parametrize(
+    ("rows", "golds"),
+    [
+        ([{"options": ["x", "y", "z"], "cop": n} for n in (1, 3, 2)], "ACB"),
+        ([{"options": ["x", "y", "z"], "cop": n} for n in ("2", "3", "1")], "BCA"),
+        ([{"options": ["x", "y", "z"], "cop": n} for n in (1, 0, 2)], "BAC"),
+        ([{"sol1": "x", "sol2": "y", "label": n} for n in ("1", "0")], "BA"),
+        ([{"sol1": "x", "sol2": "y", "label": n} for n in (1, 0)], "BA"),
+        ([{"option1": "x", "option2": "y", "answer": n} for n in ("1", "2")], "AB"),
+        ([{"option1": "x", "option2": "y", "answer": n} for n in (1, 2)], "AB"),
+        ([{"choices": {"text": ["x", "y"], "label": ["1", "2"]}, "answerKey": n} for n in ("2", "1")], "BA"),
+        ([{"options": ["x", "y"], "answer": [n]} for n in (2, 1)], "BA"),
+        ([{"options": ["3", "1", "2"], "cop": n} for n in (3, 1)], "CA"),
+    ],
+)
+def test_a_column_counts_its_options_from_0_or_from_1_as_a_whole(
+    source: Path, make: Maker, rows: list[dict[str, Any]], golds: str
+) -> None:
+    source.write_text(lines(*(counted(n, **row) for n, row in enumerate(rows))))
+    made, _, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in made] == list(golds)
+
+
+@pytest.mark.parametrize(("first", "gold"), [(-1, "B"), (0, "B"), (1, "A")])
+def test_where_nothing_tells_how_a_column_counts_it_is_said_and_can_be_given(
+    source: Path, make: Maker, first: int, gold: str
+) -> None:
+    source.write_text(lines(counted(1, options=["x", "y", "z"], cop=1)))
+    made, _, _ = make(prepare.Recipe(source=str(source), first_option=first))
+    assert made[0].answer == gold
+    assert any("first_option=1" in text for text in make.warnings) == (first == -1)
+
+
+def test_a_row_whose_columns_count_to_different_options_goes(source: Path, make: Maker) -> None:
+    own = {"options": ["x", "y", "z"]}
+    pairs = [(1, 0), (0, 0), ("C", 0)]
+    source.write_text(lines(*(counted(n, **own, answer=a, answer_index=b) for n, (a, b) in enumerate(pairs))))
+    made, dropped, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in made] == ["A", "C"]
+    assert [row["detail"] for row in dropped] == ["columns differ: answer B, answer_index A"]

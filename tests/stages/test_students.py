@@ -183,3 +183,25 @@ def test_another_tokenizer_is_refused_and_traces_are_named(home: Path, mode: str
             {"student": named(home, student), **given},
         )
     assert "`mode=traces` works with any tokenizer" in caught.value.hint
+
+
+def test_a_teacher_that_knows_more_tokens_tells_its_log_probabilities_in_the_student_s(home: Path) -> None:
+    teacher, student = named(home, "qwen3"), named(home, "qwen-1.5b")
+    with pytest.raises(InputError, match="hold others, such as <tool_response>") as caught:
+        run(home / "own", logprobs, {"top_k": 8}, {"teacher": teacher, "conversations": "traces"})
+        own = Logprobs(path=home / "own", record=tiny.record("logprobs", "own"))
+        run(home / "refused-own", distill, {"mode": "logprobs", **QUICK}, {"student": student, "logprobs": own})
+    assert "inputs.student=STUDENT" in caught.value.hint and "mode=traces" in caught.value.hint
+    given = {"teacher": teacher, "student": student, "conversations": "traces"}
+    draft = run(home / "theirs", logprobs, {"top_k": 8, "whole_tokens": 10}, given)
+    assert draft.metrics["vocabulary"] == len(tokenizer(STYLES["qwen-1.5b"])) < len(tokenizer(STYLES["qwen3"]))
+    theirs = Logprobs(path=home / "theirs", record=tiny.record("logprobs", "theirs"))
+    draft = run(home / "learned", distill, {"mode": "logprobs", **QUICK}, {"student": student, "logprobs": theirs})
+    assert draft.metrics["heldout_kl_after"] < draft.metrics["heldout_kl_before"]
+
+
+def test_a_teacher_that_knows_more_tokens_reads_what_a_student_says(home: Path) -> None:
+    recipe = {"mode": "on-policy", "learning_rate": 5e-3, "steps": 1, "batch_size": 2, "max_completion_tokens": 6}
+    inputs = {"student": named(home, "qwen-1.5b"), "teacher": named(home, "qwen3"), "prompts": "prompts"}
+    assert run(home / "heard", distill, recipe, inputs, micro_batch=2).metrics["steps"] == 1
+    sealed_as(home, home / "heard", "qwen-1.5b")

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from stages.core.contract import Contract
-from stages.core.data.messages import THINK_MARKS
+from stages.core.data.messages import THINK_MARKS, unwrapped
 from stages.core.encoding import Reader
 from stages.core.errors import ContractError, InputError, MissingError, R1Error, StageError
 from stages.core.rendering import RefusedError
 from stages.core.rows import Conversation
-from stages.core.thoughts import HOUSE, Marks
+from stages.core.thoughts import HOUSE
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -106,16 +106,17 @@ def examples(
     reader, waiting, made = Reader(tokenizer, contract), iter(rows), 0
     while block := list(islice(waiting, AT_ONCE)):
         for row, example in zip(block, _encoded(block, reader), strict=True):
-            found = example if isinstance(example, R1Error) else _fault(example, row, reader)
-            if found is None and isinstance(example, Example):
+            if isinstance(example, Example):
                 made += 1
                 yield example
-            elif found is not None and left is None:
-                found.what = f"row {row.id}: {found.what}"
-                raise found
-            elif found is not None and left is not None:
-                own = isinstance(found, RefusedError)
-                left.append(LeftOut(row.id, RefusedError.reason, found.what) if own else LeftOut(row.id, found.what))
+            elif left is None:
+                example.what = f"row {row.id}: {example.what}"
+                raise example
+            else:
+                own = isinstance(example, RefusedError)
+                left.append(
+                    LeftOut(row.id, RefusedError.reason, example.what) if own else LeftOut(row.id, example.what)
+                )
     if left and not made:
         raise InputError(f"no row is left to train on: {told(left, len(left))}", hint=_HINT)
 
@@ -132,7 +133,7 @@ def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
         if not reasoning.strip() and summary.lstrip().startswith(think):
             reasoning, closed, summary = summary.lstrip().partition(unthink)
             reasoning += closed
-    reasoning, summary = _unwrapped(reasoning, *thoughts), _unwrapped(summary, contract.answer_tags)
+    reasoning, summary = unwrapped(reasoning, thoughts), unwrapped(summary, [contract.answer_tags])
     marks = dict.fromkeys((*contract.think_tags, *HOUSE, *contract.answer_tags))
     for name, text in (("reasoning", reasoning), ("summary", summary)):
         stray = next((mark for mark in marks if mark in text), None)
@@ -143,42 +144,32 @@ def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
     return reasoning, summary
 
 
-def _unwrapped(text: str, *pairs: Marks) -> str:
-    stripped = text.strip()
-    for opening, closing in pairs:
-        if stripped.startswith(opening) and stripped.endswith(closing) and len(stripped) >= len(opening + closing):
-            return stripped[len(opening) : -len(closing)]
-    return text
-
-
 def _encoded(block: Sequence[Conversation], reader: Reader) -> Iterator[Example | R1Error]:
-    """The rows of a block as examples that nobody has checked, or why they cannot be written."""
-    contract, written = reader.contract, list[tuple[tuple[str, ...], str] | R1Error]()
+    """The rows of a block as examples, checked, or why they cannot be trained on."""
+    contract, written = reader.contract, list[tuple[tuple[str, ...], tuple[str, str]] | R1Error]()
     for row in block:
         try:
-            reasoning, summary = parts(row, contract)
-            written.append((reader.text(row.problem, row.turns), contract.respond(reasoning, summary)))
+            said = parts(row, contract)
+            written.append((reader.text(row.problem, row.turns), said))
         except ContractError as error:
             written.append(error)
     good = [one for one in written if not isinstance(one, R1Error)]
     prompts = iter(reader.ids([prompt for prompt, _ in good]))
-    whole = [reader.lead + said + contract.before_end for _, said in good]
+    whole = [reader.lead + contract.respond(*said) + contract.before_end for _, said in good]
     responses = iter(reader.tokenizer.encode_batch(whole, add_special_tokens=False))
     for row, one in zip(block, written, strict=True):
         if isinstance(one, R1Error):
             yield one
+            continue
+        # Arrays of 4 bytes an id: R1's 805k rows are 4 billion tokens.
+        trained = array("i", [*next(responses).ids, contract.end_id])
+        example = Example(row.id, array("i", next(prompts)), trained)
+        try:
+            check(example, one[1], contract, reader.tokenizer)
+        except R1Error as error:
+            yield error
         else:
-            # Arrays of 4 bytes an id: R1's 805k rows are 4 billion tokens.
-            said = array("i", [*next(responses).ids, contract.end_id])
-            yield Example(row.id, array("i", next(prompts)), said)
-
-
-def _fault(example: Example, row: Conversation, reader: Reader) -> R1Error | None:
-    try:
-        check(example, row, reader.contract, reader.tokenizer)
-    except R1Error as error:
-        return error
-    return None
+            yield example
 
 
 def fitting(made: Iterable[Example], limit: int) -> tuple[list[Example], int]:
@@ -202,8 +193,9 @@ def fitting(made: Iterable[Example], limit: int) -> tuple[list[Example], int]:
     return kept, dropped
 
 
-def check(example: Example, row: Conversation, contract: Contract, tokenizer: Tokenizer) -> None:
-    """Make sure that what trains holds the reasoning verbatim, each mark once, and ends in the end token.
+def check(example: Example, said: tuple[str, str], contract: Contract, tokenizer: Tokenizer) -> None:
+    """Make sure that what trains holds the reasoning and the summary (`said`) verbatim, each mark once, and ends in the
+    end token.
 
     Verbatim up to white space at its ends and the Unicode form (a tokenizer may compose letters). Raises as `examples`,
     without the row's name.
@@ -220,8 +212,7 @@ def check(example: Example, row: Conversation, contract: Contract, tokenizer: To
             hint="leave the row out, or write that token otherwise",
         )
     text = _composed(contract.prefill + tokenizer.decode(trained, skip_special_tokens=False))
-    reasoning, summary = parts(row, contract)
-    for name, part in (("reasoning", reasoning), ("summary", summary)):
+    for name, part in zip(("reasoning", "summary"), said, strict=True):
         if _composed(part).strip() not in text:
             raise ContractError(f"its {name} is not among the tokens that would be trained", hint=_HINT)
     missing = [mark for mark in (*contract.think_tags, *contract.answer_tags) if text.count(mark) != 1]

@@ -58,8 +58,9 @@ class Lacks(Unusable):
 class Layout:
     """The columns of one source; keeps count of what its rows lack."""
 
-    def __init__(self, kind: str, mapped: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, mapped: Mapping[str, str], counting: options.Counting | None = None) -> None:
         self.kind, self.mapped = kind, dict(mapped)
+        self.counting = counting or options.Counting()
         self.lacking: Counter[str] = Counter()
         self.met = 0
         self.unseen = dict(mapped)
@@ -171,14 +172,19 @@ class Layout:
         if found is None:
             return None
         messages.check_text(found.lines())
-        given = [self.value(row, "answer"), *(row.get(name) for name in options.KEYS if "answer" not in self.mapped)]
-        letter = next(filter(None, map(found.gold, given)), "")
+        others = () if "answer" in self.mapped else options.KEYS
+        given = {
+            column: value
+            for column in (self.mapped.get("answer", "answer"), *others)
+            if (value := columns.at(row, column)) is not ABSENT and value is not None
+        }
+        letter = self.counting.gold(found, given)
         if not letter:
-            said = next((each for each in given if each is not ABSENT and each is not None), ABSENT)
+            said = next(iter(given.values()), ABSENT)
             said = self.answer(row, talk) if said is ABSENT else said
             letter = found.gold(gold(said, "choice"), numbers=False) if isinstance(said, str) else ""
             if not letter:
-                raise Unusable("no such option", f"{shown(said)} of {len(found.texts)}: {shown(found.texts)}"[:200])
+                raise Unusable(options.NONE_SUCH, f"{shown(said)} of {len(found.texts)}: {shown(found.texts)}"[:200])
         if found.shown_in(talk.problem):
             return talk.problem, letter
         passage = "" if "problem" in self.mapped else _first_text(row, options.PASSAGES)

@@ -8,7 +8,7 @@ at the mark that closes its thought. What cannot be told apart raises `Unusable`
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from stages.core.data.values import Unusable, as_text, parsed, shown
@@ -151,14 +151,14 @@ def parts(response: Message) -> tuple[str, str]:
     stands elsewhere, or where there is no summary.
     """
     text, thought = response.text.strip(), response.thought.strip()
-    thought = _bare(thought, THINK_MARKS)
+    thought = unwrapped(thought, THINK_MARKS).strip()
     marks = [(mark.group().lower(), mark.start(), mark.end()) for mark in _THINK.finditer(text)]
     if marks:
         own, text = _split(text, marks)
         if own and thought and own != thought:
             raise Unusable("two thoughts", "one in its own field, another in the text")
         thought = own or thought
-    summary = _bare(text, ANSWER_MARKS)
+    summary = unwrapped(text, ANSWER_MARKS).strip()
     for name, part in (("reasoning", thought), ("summary", summary)):
         if (stray := _THINK.search(part) or _STRAY.search(part) or _CHANNEL.search(part)) is not None:
             raise Unusable("a mark inside the text", f"{stray.group()} in its {name}")
@@ -169,10 +169,21 @@ def parts(response: Message) -> tuple[str, str]:
 
 def whole(response: Message) -> str:
     """Return a response as one text, a thought of its own field in think tags before it."""
-    thought = _bare(response.thought.strip(), THINK_MARKS)
+    thought = unwrapped(response.thought, THINK_MARKS).strip()
     if thought and not _THINK.search(response.text):
         return f"<think>{thought}</think>{response.text.strip()}"
     return response.text.strip()
+
+
+def unwrapped(text: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """Return what stands between an opening and a closing mark at the ends of a text, in any case of letters; a text
+    without such a pair as it is."""
+    bare = text.strip()
+    low = bare.lower()
+    for opening, closing in pairs:
+        if low.startswith(opening.lower()) and low.endswith(closing.lower()) and len(bare) >= len(opening + closing):
+            return bare[len(opening) : len(bare) - len(closing)]
+    return text
 
 
 def check_text(problem: str) -> None:
@@ -267,13 +278,3 @@ def _split(text: str, marks: list[tuple[str, int, int]]) -> tuple[str, str]:
     told = "it never ends" if closing not in names else f"its marks: {' '.join(names)[:120]}"
     told = "something stands before it" if names == [opening, closing] else told
     raise Unusable("thought and answer cannot be told apart", told)
-
-
-def _bare(text: str, pairs: Sequence[tuple[str, str]]) -> str:
-    """Take one outer pair of marks off a text, where it has them at both ends."""
-    text = text.strip()
-    low = text.lower()
-    for opening, closing in pairs:
-        if low.startswith(opening.lower()) and low.endswith(closing.lower()) and len(text) >= len(opening + closing):
-            return text[len(opening) : len(text) - len(closing)].strip()
-    return text

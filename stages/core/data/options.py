@@ -8,6 +8,7 @@ and "2" is no letter: so the problem gets them as lines `A. …`, unless it hold
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -20,6 +21,8 @@ LETTERS = "ABCDEFGHIJ"
 LISTS = ("options", "choices", "endings")
 KEYS = ("answerKey", "answer_key", "answer_index", "answer_idx", "correct_option", "cop", "label")
 """Columns that name the right option, where `answer` does not."""
+_LOOSE = "label"
+"""A column that may say something else of a row, such as how good it is."""
 PASSAGES = ("article", "passage")
 """What a question beside options is asked about."""
 _EACH = tuple(
@@ -60,6 +63,8 @@ _WORDS = {True: ("true", "yes"), False: ("false", "no")}
 
 _SEVERAL = re.compile(r"[A-J](?:\s?[,;、，/&]?\s?[A-J])+")
 """Several letters in one text: AC, "A, C"."""
+NONE_SUCH = "no such option"
+"""Why a row goes whose answer names none of its options, or two."""
 UNCLEAR = "unclear options"
 """Why a row goes whose options cannot be shown, or not so that one letter is right."""
 
@@ -75,13 +80,15 @@ class Options(NamedTuple):
     """Whether a number beside the labels is one of them: no number (PIQA's 1 is `sol2`) where columns gave them."""
     placed: bool = True
     """Whether a number may be a place: not where the options were put in the order of their own letters."""
+    first: int | None = None
+    """What the first option is called by numbers that are no labels, where that is known: 0 or 1."""
 
     def lines(self) -> str:
         """As a problem shows them."""
         return "\n".join(f"{letter}. {said}" for letter, said in zip(LETTERS, self.texts, strict=False))
 
     def letter(self, answer: Any, *, numbers: bool = True) -> str:
-        """Return the letter of the one option that an answer names by letter, label, number (from 0) or text, else "".
+        """Return the letter of the one option that an answer names by letter, label, number or text, else "".
 
         Without `numbers`, digits are a label or a text and no place: those of a solution's box.
         """
@@ -99,6 +106,8 @@ class Options(NamedTuple):
         if not isinstance(answer, int | str):
             return None
         said, number = str(answer).strip(), isinstance(answer, int)
+        if numbers and self.first is not None and (counted := self.number(answer)) is not None:
+            return counted - self.first
         if said in self.labels and (self.counted or not number):
             return self.labels.index(said) if self.labels.count(said) == 1 else None
         same, named = [] if number else self._same(said), _NAMED.fullmatch(_WRAPPED.sub(r"\1", said))
@@ -111,6 +120,22 @@ class Options(NamedTuple):
             at = self._lettered(mark[1].upper())
             return at if at in self._same(said[mark.end() :]) else None
         return self._numbered(said, number) if numbers else None
+
+    def number(self, answer: Any) -> int | None:
+        """Return the number by which an answer counts the options, None where it names one in another way."""
+        said = str(answer).strip()
+        if isinstance(answer, bool) or not re.fullmatch(r"\d(?:\.0)?", said) or not self.placed:
+            return None
+        if (isinstance(answer, str) and self._same(said)) or (self.counted and self._labelled_by_number()):
+            return None
+        return int(said[0])
+
+    def by_label(self, answer: Any) -> bool:
+        """Whether an answer that is a number is taken for a label, unless it is known how its column counts."""
+        return isinstance(answer, str) and self._labelled_by_number()
+
+    def _labelled_by_number(self) -> bool:
+        return any(each.isdecimal() for each in self.labels)
 
     def _same(self, said: str) -> list[int]:
         """The places of the options that read as a text does."""
@@ -129,7 +154,7 @@ class Options(NamedTuple):
         """The place that a number names: none beside labels that are numbers, where they are counted."""
         if not self.placed or not re.fullmatch(r"\d(?:\.0)?", said):
             return None
-        beside = any(each.isdecimal() for each in self.labels) and (self.counted or not number)
+        beside = self._labelled_by_number() and (self.counted or not number)
         return None if beside else int(said[0])
 
     def gold(self, answer: Any, *, numbers: bool = True) -> str:
@@ -151,6 +176,81 @@ class Options(NamedTuple):
                 return False
             at = found.end()
         return True
+
+
+class Counting:
+    """From which number each column of a source counts the options, as far as its rows tell.
+
+    A column that is never 0 and somewhere the number of options counts from 1 (MedMCQA's own files), one that is
+    somewhere 0 from 0, also where the options' columns are called 1 and 2 (PIQA). `first` is what the user says.
+    """
+
+    def __init__(self, first: int | None = None, known: Mapping[str, int] | None = None) -> None:
+        self._first, self._known = first, dict(known or {})
+        self._seen: dict[str, Counter[str]] = {}
+
+    def gold(self, found: Options, given: Mapping[str, Any]) -> str:
+        """Return the letters that the columns of a row name, those of the first that names any; "" where none does.
+
+        Raises Unusable where two columns count to different options.
+        """
+        if found.right is not None:
+            return found.gold(None)
+        letters = list[str]()
+        counts = dict[str, str]()
+        for column, answer in given.items():
+            numbers = self._note(found, column, answer)
+            letter = found._replace(first=self._of(column)).gold(answer)
+            if letter:
+                letters.append(letter)
+                counts |= {column: letter} if numbers and column != _LOOSE else {}
+        if letters and letters[0] in counts.values() and len(set(counts.values())) > 1:
+            raise Unusable(NONE_SUCH, f"columns differ: {', '.join(f'{name} {said}' for name, said in counts.items())}")
+        return next(iter(letters), "")
+
+    def settled(self) -> Counting | None:
+        """Return the counting to read the source with again, None where every row was read as its column counts."""
+        learned = {column: self._learned(seen) for column, seen in self._seen.items()}
+        known = {column: first for column, first in learned.items() if first is not None}
+        other = [column for column, first in known.items() if self._seen[column]["label" if first == 0 else "place"]]
+        return Counting(None, known) if other and self._first is None and not self._known else None
+
+    def told(self) -> list[str]:
+        """Return a sentence on every column that does not count from 0, or of which that cannot be told."""
+        if self._first is not None:
+            return []
+        return [said for column, seen in self._seen.items() if (said := self._told(column, seen))]
+
+    def _told(self, column: str, seen: Counter[str]) -> str:
+        if seen["first"] and seen["last"]:
+            what = f"`{column}` is 0 in {seen['first']} rows and the number of options in {seen['last']}"
+            return f"{what}: it is read as counting from 0; `first_option=1` counts from 1"
+        if seen["last"] and seen["place"]:
+            return (
+                f"`{column}` is never 0 and in {seen['last']} rows the number of options: it is read as counting from 1"
+            )
+        if seen["place"] and not seen["first"]:
+            what = f"no `{column}` is 0 or the number of options, so nothing tells how it counts"
+            return f"{what}: it is read as counting from 0; `first_option=1` counts from 1"
+        return ""
+
+    def _of(self, column: str) -> int | None:
+        return self._first if self._first is not None else self._known.get(column)
+
+    def _note(self, found: Options, column: str, answer: Any) -> bool:
+        """Note the numbers of an answer; whether there are any."""
+        given = answer if isinstance(answer, list) else [answer]
+        numbers = [(number, found.by_label(each)) for each in given if (number := found.number(each)) is not None]
+        for number, label in numbers:
+            seen = self._seen.setdefault(column, Counter())
+            seen["label" if label else "place"] += 1
+            seen["first"] += number == 0
+            seen["last"] += number == len(found.texts)
+        return bool(numbers)
+
+    @staticmethod
+    def _learned(seen: Counter[str]) -> int | None:
+        return 0 if seen["first"] else 1 if seen["last"] else None
 
 
 def of_row(row: Mapping[str, Any], mapped: Any, order: Callable[[str], bytes]) -> Options | None:

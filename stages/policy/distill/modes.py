@@ -22,7 +22,7 @@ from stages.core.recipe.parts import Tuning
 from stages.core.sampling import Sampling
 from stages.core.storage import lineage
 from stages.policy import sft
-from stages.policy.distill import onpolicy
+from stages.policy.distill import onpolicy, vocab
 from stages.policy.distill.cache import Cache
 from stages.policy.distill.exam import HeldoutTraces, cached_loss, held_out
 from stages.policy.distill.vocab import embedding_rows, restore, trim, vocabulary_of
@@ -172,6 +172,9 @@ def on_policy(run: DistillationRun, tuning: Tuning) -> Training:
     recipe, teaching, prompts = run.recipe, run.inputs.teacher, run.inputs.prompts
     assert isinstance(teaching, Model) and prompts is not None  # the stage refuses anything else
     positions = min(run.contract.max_positions, teaching.contract.max_positions)
+    if more := vocab.only_taught(run.inputs.student.path, teaching.path):
+        vocab.refuse_foreign_end(run.contract, run.inputs.student.path)
+        run.work.note(vocab.told(more))
     vocabulary = vocabulary_of(run.inputs.student.path, teaching.path)
     reader, asked = Reader(run.tokenizer.backend_tokenizer, run.contract), []
     for row in prompts.rows():

@@ -9,6 +9,8 @@ whether the same text becomes the same ids.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +18,74 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedTokenizerFast
 
+from stages.core.contract import Contract
 from stages.core.errors import InputError
 from stages.policy.models.folders import load_tokenizer, tokenizer_difference, tokenizer_sha256
+from stages.policy.models.reading import listed, outside
 
 
 def refuse_other_tokenizer(student: Path, teacher: Path, what: str, way_out: str) -> None:
     """Raise InputError when the two folders' tokenizers make other ids of any text: `what` needs one, `way_out` not."""
-    if tokenizer_sha256(student) == tokenizer_sha256(teacher):
-        return
-    theirs = PreTrainedTokenizerFast(tokenizer_file=str(teacher / "tokenizer.json"))
-    difference = tokenizer_difference(load_tokenizer(student), theirs)
-    if difference:
+    if difference := _difference(student, teacher):
         said = f"{what} needs one tokenizer, and the student's is not the teacher's: {difference}"
         raise InputError(said, hint=way_out)
 
 
+def refuse_apart(student: Path, teacher: Path, what: str, way_out: str) -> None:
+    """The same, but the teacher may know tokens of its own (see `only_taught`)."""
+    if not only_taught(student, teacher):
+        refuse_other_tokenizer(student, teacher, what, way_out)
+
+
+def only_taught(student: Path, teacher: Path) -> list[str]:
+    """The texts of tokens that only the teacher has, where its tokenizer is the student's with these added at the end;
+    [] for any other pair.
+
+    Qwen3's is Qwen2.5's with four more. Every id that the student gives then means the same text to both, and what is
+    one token to the teacher alone it can read in the student's pieces.
+    """
+    mine, theirs = (_contents(folder / "tokenizer.json") for folder in (student, teacher))
+    known = mine.pop("added_tokens"), theirs.pop("added_tokens")
+    own, other = ({token["id"]: token for token in each} for each in known)
+    more = {number: token["content"] for number, token in other.items() if number not in own}
+    for parts, added in ((mine, own), (theirs, other)):
+        words = parts["model"].get("vocab") if isinstance(parts.get("model"), dict) else None
+        if not isinstance(words, dict):
+            return []
+        words |= {token["content"]: number for number, token in added.items()}
+    for text in more.values():
+        theirs["model"]["vocab"].pop(text)
+    same = mine == theirs and all(other.get(number) == token for number, token in own.items())
+    return list(more.values()) if same and more and min(more) > max(mine["model"]["vocab"].values()) else []
+
+
+def _contents(file: Path) -> dict[str, Any]:
+    with outside(f"`{file}` cannot be read"):
+        found = json.loads(file.read_text(encoding="utf-8"))
+    return {"added_tokens": [], **{key: part for key, part in found.items() if key not in ("padding", "truncation")}}
+
+
+def _difference(student: Path, teacher: Path) -> str:
+    if tokenizer_sha256(student) == tokenizer_sha256(teacher):
+        return ""
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(teacher / "tokenizer.json"))
+    return tokenizer_difference(load_tokenizer(student), theirs)
+
+
 TRACES_WORK = "`mode=traces` works with any tokenizer: the student then learns from the teacher's text"
 """The way out of most refusals."""
+
+
+def refuse_foreign_end(contract: Contract, student: Path) -> None:
+    """Raise InputError where a response ends in a token that the student's tokenizer has not."""
+    if contract.end_id > max(load_tokenizer(student).get_vocab().values()):
+        what = f"the teacher ends a response in token {contract.end_id}, which the student's tokenizer has not"
+        raise InputError(what, hint=TRACES_WORK)
+
+
+def told(texts: Sequence[str]) -> str:
+    """A sentence on the tokens that only a teacher has."""
+    return f"{listed(texts)}: one token each to the teacher alone, which reads them here in the student's pieces"
 
 
 def vocabulary_of(*folders: Path) -> int:

@@ -148,7 +148,7 @@ def test_a_row_without_its_end_token_or_its_prompt_is_refused() -> None:
     row = Conversation("r", "1", "a", "2")
     made = one(row)
     with pytest.raises(StageError, match="is no end token"):
-        imitation.check(made._replace(completion_ids=list(made.completion_ids)[:-1]), row, contract(), words())
+        imitation.check(made._replace(completion_ids=list(made.completion_ids)[:-1]), ("a", "2"), contract(), words())
     with pytest.raises(InputError, match="its prompt is empty"):
         one(replace(row, problem=""), contract(template=""))
 
