@@ -25,7 +25,7 @@ from stages.core.errors import InputError, RecipeError
 from stages.core.recipe.adaptation import still
 from stages.core.recipe.distillation import Distillation, Inputs
 from stages.core.recipe.parts import Tuning, taken
-from stages.core.recipe.ranges import above_zero, at_least, check, or_none
+from stages.core.recipe.ranges import above_zero, at_least, check, idle, or_none
 from stages.core.run.endpoint import SCHEME
 from stages.core.storage import lineage
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 VERSION = 4
 NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
 """Mode -> the inputs it cannot do without."""
+_OF_TRACES = ("max_tokens", "too_long")
+"""Keys that mode on-policy does not read; `epochs` may stand in the recipe that another one extends."""
+_OF_ANSWERS = ("steps", "max_completion_tokens", "temperature", "divergence")
+"""Keys that it alone reads."""
 _WAYS = {
     "conversations": "the teacher's answers: `r1 sample inputs.model=TEACHER`, then `r1 curate`",
     "logprobs": "make it: `r1 logprobs inputs.teacher=TEACHER inputs.conversations=TRACES`",
@@ -252,4 +256,5 @@ def _check(recipe: Recipe) -> None:
     rules = [*at_least(recipe, 0, "seed"), *or_none(above_zero(recipe, "learning_rate"))]
     if recipe.mode == "on-policy":
         rules.append(still(recipe.adapter, "in mode on-policy: sampler and trainer would be two students"))
-    check(recipe, "distill", rules)
+    unread = _OF_TRACES if recipe.mode == "on-policy" else _OF_ANSWERS
+    check(recipe, "distill", rules, idle(recipe, f"under mode {recipe.mode}", *unread))

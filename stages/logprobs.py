@@ -65,8 +65,8 @@ class Inputs:
     conversations: Conversations
     """The traces, the teacher's own as a rule."""
     student: Model | None = None
-    """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2. Where
-    the teacher's tokenizer has more tokens, traces are cut by the student's."""
+    """A model of the same tokenizer, to measure on it what the k tokens hide; None = the teacher at temperature 2.
+    Traces are cut by its tokenizer where the teacher's has more tokens."""
 
 
 def kind_of(_: Recipe) -> type[Artifact]:

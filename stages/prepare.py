@@ -26,6 +26,7 @@ from stages.core.data.tally import Tally, unread
 from stages.core.data.values import Unusable, as_text, shown
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.fingerprint import later
+from stages.core.recipe import ranges
 from stages.core.rows import JUDGES, VERIFIERS, Prompt
 from stages.rewards import accuracy, mathematics
 from stages.rewards.verdict import Verdict
@@ -41,6 +42,8 @@ KINDS: dict[str, type[Artifact]] = {
     "preferences": Preferences,
 }
 _CONFLICTS = {"prompts": "conflicting golds", "conversations": "conflicting", "preferences": "conflicting preferences"}
+_OF_PROMPTS = ("answer_pattern", "verifier", "options", "first_option", "several", "real_answers")
+"""Keys that are about golds."""
 _FILES = "docs/data.md says which files are read"
 _HINTS = {
     "not JSON": _FILES,
@@ -118,6 +121,8 @@ class Recipe:
         for name, value, known in chosen:
             if value not in known:
                 raise RecipeError(f"unknown {name} `{value}`", hint=f"use one of: {', '.join(filter(None, known))}")
+        if self.kind != "prompts":
+            ranges.check(self, "prepare", ranges.idle(self, f"for kind {self.kind}", *_OF_PROMPTS))
         if self.verifier and self.verifier not in VERIFIERS:
             raise RecipeError(f"unknown verifier `{self.verifier}`", hint=f"use one of: {', '.join(VERIFIERS)}")
         if self.first_option not in (-1, 0, 1):
@@ -175,6 +180,16 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tables = {"dropped": found.dropped, "families": dict(tally.families)}
     tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
     return Draft(kind_of(recipe), {"rows_read": read, **found.figures, **tables, **identified})
+
+
+def _refuse_parts_of_a_file(recipe: Recipe) -> None:
+    """Raise RecipeError where a file is asked for a subset or a split, which it has not."""
+    if not Path(recipe.source).is_file():
+        return
+    for name, usual in (("subset", ""), ("source_split", "train")):
+        if (given := getattr(recipe, name)) != usual:
+            what = f"`{name}={given}` is for a dataset, and `{recipe.source}` is one file"
+            raise RecipeError(what, hint="leave it out, or give the dataset's folder")
 
 
 class _Passed(NamedTuple):
@@ -236,8 +251,10 @@ def _nothing(recipe: Recipe, folder: Path, read: int, dropped: dict[str, int]) -
 def identity(recipe: Recipe) -> dict[str, str]:
     """Return what the source really is, {"source_sha256"} or {"source_commit"}; the runner adds it to the fingerprint.
 
-    So a changed source builds the next number. Raises MissingError when there is no source.
+    So a changed source builds the next number. Raises MissingError when there is no source, RecipeError where a part is
+    asked of one that has none.
     """
+    _refuse_parts_of_a_file(recipe)
     return outside.identity(recipe.source)
 
 

@@ -21,7 +21,7 @@ from stages.core.errors import InputError, RecipeError
 from stages.core.language.reflection import first_spike
 from stages.core.recipe.adaptation import still
 from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
-from stages.core.recipe.ranges import Rule, at_least, check
+from stages.core.recipe.ranges import Rule, at_least, check, idle
 from stages.core.rowfile import RowFile
 from stages.core.rows import JUDGES, RULES, Prompt
 from stages.core.templates import Asked
@@ -341,7 +341,8 @@ def _check(recipe: Recipe) -> None:
             "a group of 1 has no advantage: `group_size` must be 2 or more", hint="R1-Zero uses 16: `group_size=16`"
         )
     rules = [*at_least(recipe, 0, "seed"), still(recipe.adapter, "in rl: sampler and trainer would be two policies")]
+    values = ("gae_lambda", "value_learning_rate", "value_clip") if recipe.algorithm == "grpo" else ()
     if recipe.algorithm == "ppo":
         rules.append(Rule("normalise_rewards", not recipe.normalise_rewards, "false under `ppo`"))
         rules.append(Rule("loss", recipe.loss in TOKEN_LOSSES, f"{', '.join(TOKEN_LOSSES)} under `ppo`"))
-    check(recipe, "rl", rules)
+    check(recipe, "rl", rules, idle(recipe, "under `grpo`", *values))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stages import prepare
-from stages.core.errors import InputError
+from stages.core.errors import InputError, RecipeError
 from tests.stages.test_prepare import Maker, lines
 
 
@@ -51,3 +51,11 @@ def test_a_row_in_which_a_name_stands_twice_is_told_with_its_id_and_its_problem(
     assert [(row["id"], row["problem"], row["answer"], row["reason"]) for row in dropped] == [
         ("7", "p?", "", "a name stands twice")
     ]
+
+
+@pytest.mark.parametrize("part", [{"subset": "main"}, {"source_split": "test"}])
+def test_a_part_is_asked_of_a_dataset_alone(tmp_path: Path, part: dict[str, str]) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text('{"problem": "What is 1 + 1?", "answer": "2"}\n')
+    with pytest.raises(RecipeError, match=f"`{next(iter(part))}=.*` is for a dataset"):
+        prepare.identity(prepare.Recipe(source=str(file), **part))  # type: ignore[arg-type]

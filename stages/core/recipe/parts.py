@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from stages.core.errors import nearest
 from stages.core.fingerprint import later
 from stages.core.recipe.adaptation import Adaptation
-from stages.core.recipe.ranges import Rule, above_zero, at_least, betas, or_none
+from stages.core.recipe.ranges import Rule, above_zero, at_least, betas, idle, or_none
 from stages.core.templates import Asked
 
 PartT = TypeVar("PartT")
@@ -93,7 +93,9 @@ class Imitation(Passes, AdamW):
 
     def rules(self) -> list[Rule]:
         """Ranges of these keys."""
-        return [Rule("min_lr_share", 0 <= self.min_lr_share <= 1, "in [0, 1]")]
+        constant = ("min_lr_share",) if self.lr_schedule == "constant" else ()
+        rules = idle(self, "under `lr_schedule` constant", *constant)
+        return [*rules, Rule("min_lr_share", 0 <= self.min_lr_share <= 1, "in [0, 1]")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,6 +250,7 @@ class Objective:
         known = f"{', '.join(LOSSES)} or your own `package.module:function`"
         rules = at_least(self, 0, "kl_weight", "clip_epsilon") + or_none(at_least(self, 0, "clip_epsilon_high"))
         rules += at_least(self, 1, "importance_cap")
+        rules += idle(self, "under `importance` none", *(("importance_cap",) if self.importance == "none" else ()))
         return [*rules, Rule("loss", self.loss in LOSSES or ":" in self.loss, known, nearest(self.loss, LOSSES))]
 
 

@@ -6,6 +6,7 @@ A rule is a key, whether its value fits, and what was wanted in words. Written o
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import MISSING, fields
 from itertools import chain
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -41,6 +42,16 @@ def or_none(rules: Iterable[Rule]) -> list[Rule]:
 def betas(recipe: Any) -> Rule:
     """Return the rule for the decay of AdamW's two moments."""
     return Rule("adam_betas", all(0 <= beta < 1 for beta in recipe.adam_betas), "two numbers in [0, 1)")
+
+
+def idle(recipe: Any, where: str, *keys: str) -> list[Rule]:
+    """Return rules that keys which nothing reads `where` (`under mode traces`) have their defaults."""
+    given = {one.name: one for one in fields(recipe) if one.name in keys}
+    usual = {
+        name: one.default if one.default_factory is MISSING else one.default_factory() for name, one in given.items()
+    }
+    left = [name for name, default in usual.items() if getattr(recipe, name) != default]
+    return [Rule(name, False, f"left out {where}, where nothing reads it", "leave it out") for name in left]
 
 
 def check(recipe: Any, stage: str, rules: Iterable[Rule] = ()) -> None:
