@@ -76,12 +76,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         manner = () if self.rewriter == "model" else ("rewriter_manner",)
-        rules = ranges.idle(self, "without `rewriter=model`", *manner)
-        rules += [*ranges.at_least(self, 1, "max_paragraph", "repetition_ngram"), *ranges.at_least(self, 2, "ngram")]
+        rules = [*ranges.at_least(self, 1, "max_paragraph", "repetition_ngram"), *ranges.at_least(self, 2, "ngram")]
         rules += ranges.at_least(self, 0, "keep_per_prompt", "seed")
         rules += [ranges.Rule("max_repetition", 0 <= self.max_repetition <= 1, "in [0, 1]")]
         rules += [ranges.Rule("general_share", 0 <= self.general_share < 1, "in [0, 1)")]
-        ranges.check(self, "curate", rules)
+        ranges.check(self, "curate", rules, ranges.idle(self, "without `rewriter=model`", *manner))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -321,12 +321,12 @@ def _contract(rollouts: Rollouts) -> Contract | None:
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
     kinds = ("safe_above",) if recipe.kind == "pairs" else ("min_margin", "pairs_per_prompt")
-    rules = ranges.idle(recipe, f"for kind {recipe.kind}", *kinds)
+    unread = ranges.idle(recipe, f"for kind {recipe.kind}", *kinds)
     if recipe.labeller != "model":
-        rules += ranges.idle(recipe, "without `labeller=model`", "temperature", "max_tokens", "dtype", "template")
-    rules += ranges.at_least(recipe, 1, "queries", "max_tokens")
+        unread += ranges.idle(recipe, "without `labeller=model`", "temperature", "max_tokens", "dtype", "template")
+    rules = ranges.at_least(recipe, 1, "queries", "max_tokens")
     rules += ranges.at_least(recipe, 0, "min_margin", "temperature", "seed")
     rules += ranges.or_none(ranges.at_least(recipe, 1, "pairs_per_prompt"))
     rules += ranges.or_none(ranges.above_zero(recipe, "length_tolerance"))
     rules += [ranges.Rule("safe_above", 1 <= recipe.safe_above < 10, "from 1 up to 10")]
-    ranges.check(recipe, "prefer", rules)
+    ranges.check(recipe, "prefer", rules, unread)

@@ -54,13 +54,14 @@ def idle(recipe: Any, where: str, *keys: str) -> list[Rule]:
     return [Rule(name, False, f"left out {where}, where nothing reads it", "leave it out") for name in left]
 
 
-def check(recipe: Any, stage: str, rules: Iterable[Rule] = ()) -> None:
-    """Raise RecipeError for the first rule that its value breaks: those given, then those of the recipe's parts.
+def check(recipe: Any, stage: str, rules: Iterable[Rule] = (), last: Iterable[Rule] = ()) -> None:
+    """Raise RecipeError for the first rule that its value breaks: those given, those of the recipe's parts, the
+    `last`.
 
     `stage` is the command whose keys the hint shows.
     """
     parts = [vars(part)["rules"](recipe) for part in type(recipe).__mro__ if "rules" in vars(part)]
-    for key, fits, wanted, hint in chain(rules, *parts):
+    for key, fits, wanted, hint in chain(rules, *parts, last):
         if not fits:
             what = f"`{key}` must be {wanted}, not {attrgetter(key)(recipe)}"
             raise RecipeError(what, hint=hint or f"see: `r1 recipes keys {stage}`")

@@ -87,12 +87,7 @@ def refuse_adapter(folder: Path) -> None:
 
 
 def refuse_other_kinds(folder: Path, config: Any, raw: dict[str, Any], *, judge: bool = False) -> None:
-    """Raise InputError when a config is of no causal language model, or of a quantised one."""
-    for part in (raw, raw.get("text_config")):
-        given = part.get("quantization_config", part.get("compression_config")) if isinstance(part, dict) else None
-        if given:
-            method = given.get("quant_method") if isinstance(given, dict) else None
-            _refuse_quantised(folder, str(method or "a method of its own"))
+    """Raise InputError when a config is of no causal language model."""
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or getattr(config, "is_encoder_decoder", False):
         what = f"`{folder}` is a {config.model_type}, which is no causal language model"
         raise InputError(what, hint="import a decoder, such as a Qwen or Llama model")
@@ -106,6 +101,15 @@ def refuse_other_kinds(folder: Path, config: Any, raw: dict[str, Any], *, judge:
     if named and not judge and not known.intersection(named) and any(word in named[0] for word in _OTHER_KINDS):
         what = f"`{folder}` is a {named[0]}, which scores or labels text and writes none"
         raise InputError(what, hint="import the language model it was trained from")
+
+
+def refuse_quantised(folder: Path, raw: dict[str, Any]) -> None:
+    """Raise InputError for a config.json, as it is written, that says in any form that its weights are quantised."""
+    for part in (raw, raw.get("text_config")):
+        given = part.get("quantization_config", part.get("compression_config")) if isinstance(part, dict) else None
+        if given is not None:
+            method = given.get("quant_method") if isinstance(given, dict) else None
+            _refuse_quantised(folder, str(method or "a method of its own"))
 
 
 def _writers() -> set[str]:

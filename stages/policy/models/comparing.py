@@ -37,7 +37,7 @@ def compared(folder: Path, config: Any, tensors: Mapping[str, Stored], *, judge:
         model = auto.from_config(config)
     found = _filled(folder, model, tensors)
     whole = {name: tensor for name, tensor in tensors.items() if tensor.floating}
-    odd = sorted(set(tensors) - set(whole))
+    odd = sorted(name for name in set(tensors) - set(whole) if tensors[name].dtype != "BOOL")  # that one is a mask
     if odd and not any(found.values()):
         needed = _filled(folder, model, whole)["missing"]
         own = model.state_dict()

@@ -28,7 +28,7 @@ from stages.core.errors import ContractError, InputError, MissingError
 from stages.core.storage import disk
 from stages.policy.models import families
 from stages.policy.models.chat import turn_end
-from stages.policy.models.choosing import gguf_in, refuse_adapter, refuse_other_kinds, weight_files
+from stages.policy.models.choosing import gguf_in, refuse_adapter, refuse_other_kinds, refuse_quantised, weight_files
 from stages.policy.models.comparing import compared
 from stages.policy.models.finite import Finite
 from stages.policy.models.folders import build_contract, load_tokenizer, save_tokenizer
@@ -79,8 +79,8 @@ def refuse_foreign(folder: Path) -> None:
     """Raise InputError or MissingError where a folder's config or tokenizer is not one that `import_model` takes; its
     weights need not be there."""
     refuse_adapter(folder)
-    judge = (folder / _JUDGE).is_file()
-    refuse_other_kinds(folder, read_config(folder), read_json(folder / "config.json"), judge=judge)
+    judge, raw = (folder / _JUDGE).is_file(), _raw(folder)
+    refuse_other_kinds(folder, read_config(folder), raw, judge=judge)
     _tokenizer(folder)
 
 
@@ -165,7 +165,8 @@ def _comes_back(tokenizer: PreTrainedTokenizerBase, config: Path) -> bool:
 def _checked(path: Path) -> _Source:
     """The folder's files, once config, headers and architecture agree; see `compared`."""
     judge = (path / _JUDGE).is_file()
-    config, raw = read_config(path), read_json(path / "config.json")
+    raw = _raw(path)
+    config = read_config(path)
     refuse_other_kinds(path, config, raw, judge=judge)
     files, aside = weight_files(path, raw)
     tensors = read_headers(files)
@@ -175,6 +176,14 @@ def _checked(path: Path) -> _Source:
     embedding = model.get_input_embeddings()
     named = (config.architectures or [type(model).__name__])[0]
     return _Source(raw, files, tensors, named, int(embedding.weight.shape[0]), notes)
+
+
+def _raw(folder: Path) -> dict[str, Any]:
+    """config.json as it is written, of weights that are not quantised; {} where there is none."""
+    file = folder / "config.json"
+    raw = read_json(file) if file.is_file() else {}
+    refuse_quantised(folder, raw)
+    return raw
 
 
 def _refuse_two_heads(path: Path, model: Any, tensors: Mapping[str, Stored]) -> None:

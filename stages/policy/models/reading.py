@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from transformers import AutoConfig, AutoTokenizer
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
@@ -116,6 +117,10 @@ def read_config(folder: Path) -> Any:
         hint = "a model that needs code of its own cannot be imported; take a version for transformers' own classes"
     elif not isinstance(kind, str):
         hint = f'name its family in `{file}`, for example `"model_type": "llama"`'
+    for name in ("dtype", "torch_dtype"):
+        if isinstance(raw.get(name), str) and not isinstance(getattr(torch, raw[name], None), torch.dtype):
+            what = f"`{file}` names the {name} `{raw[name][:40]}`, which torch has not"
+            raise InputError(what, hint=f'write what the weights are stored in, such as `"{name}": "bfloat16"`')
     with outside(f"`{folder}` has no config.json of an architecture that transformers knows", hint):
         return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 

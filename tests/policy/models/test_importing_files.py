@@ -136,3 +136,22 @@ def test_what_a_library_raises_becomes_one_sentence_and_what_is_not_its_fault_pa
         with pytest.raises(type(passing)) as same, outside("broken"):
             raise passing
         assert same.value is passing
+
+
+@pytest.mark.parametrize("given", [{}, "none", {"quant_method": "zipquant"}, {"bits": 4}])
+def test_whatever_says_that_weights_are_quantised_is_refused_with_both_ways_out(tmp_path: Path, given: Any) -> None:
+    source = styles.folder("plain", tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "quantization_config": given}))
+    with pytest.raises(InputError, match="is quantised") as caught:
+        import_model(source, tmp_path / "model")
+    assert "remove quantization_config" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["bf16", "auto", "torch.bfloat16", "cuda"])
+def test_a_dtype_that_torch_has_not_is_named(tmp_path: Path, name: str) -> None:
+    source = styles.folder("plain", tmp_path / "source")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "dtype": name}))
+    with pytest.raises(InputError, match=f"the dtype `{name}`, which torch has not"):
+        import_model(source, tmp_path / "model")
