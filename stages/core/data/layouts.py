@@ -27,6 +27,8 @@ FIELDS = {
 _MESSAGES = ("messages", "conversations", "conversation")
 PROBLEMS = ("prompt", "question", "query", "input", "question_stem", "Question")
 """Columns of a problem, where none is mapped."""
+PASSAGES = ("article", "passage", "context")
+"""What a question is asked about, which stands before it."""
 _RESPONSES = ("response", "completion", "output", "generated_solution", "solution", "answer")
 _SYSTEMS = ("system", "system_prompt")
 _PAIRED = tuple(
@@ -64,7 +66,7 @@ class Layout:
         self.lacking: Counter[str] = Counter()
         self.met = 0
         self.unseen = dict(mapped)
-        own = (*FIELDS[kind], "context", "messages", "system", "turns", "history", "instruction", "reward_model")
+        own = (*FIELDS[kind], *PASSAGES, "messages", "system", "turns", "history", "instruction", "reward_model")
         other = (
             *_MESSAGES,
             *PROBLEMS,
@@ -127,6 +129,8 @@ class Layout:
         turns = [*_history(row.get("history")), *_own_turns(row.get("turns"))]
         if system and not any(turn["role"] == "system" for turn in turns):
             turns.insert(0, {"role": "system", "content": system.strip()})
+        passage = "" if "problem" in self.mapped or not problem else _first_text(row, PASSAGES)
+        problem = f"{passage}\n\n{problem}" if passage and passage not in problem else problem
         messages.check_text(problem)
         return Talk(turns, problem, None)
 
@@ -187,8 +191,7 @@ class Layout:
                 raise Unusable(options.NONE_SUCH, f"{shown(said)} of {len(found.texts)}: {shown(found.texts)}"[:200])
         if found.shown_in(talk.problem):
             return talk.problem, letter
-        passage = "" if "problem" in self.mapped else _first_text(row, options.PASSAGES)
-        return "\n\n".join(filter(None, (passage, talk.problem, found.lines()))), letter
+        return f"{talk.problem}\n\n{found.lines()}", letter
 
     def compared(self, row: dict[str, Any]) -> tuple[Talk, str, str, float]:
         """Return the problem, the better response, the worse one, and by how much.

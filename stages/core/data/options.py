@@ -23,12 +23,13 @@ KEYS = ("answerKey", "answer_key", "answer_index", "answer_idx", "correct_option
 """Columns that name the right option, where `answer` does not."""
 _LOOSE = "label"
 """A column that may say something else of a row, such as how good it is."""
-PASSAGES = ("article", "passage")
-"""What a question beside options is asked about."""
+_ANSWERS = "answers"
+"""A list of options where no `answer` stands beside it and one of KEYS does (ReClor): else all of them are right."""
 _EACH = tuple(
     tuple(form.format(name) for name in names)
     for form, names in (
         *((form, "ABCDEFGHIJ") for form in ("{}", "option_{}", "Option {}", "choice_{}")),
+        *((form, "ABCDEFGHIJ") for form in ("answer{}",)),
         *((form, "abcdefghij") for form in ("op{}", "option_{}", "choice_{}")),
         *((form, "1234567890"[:9]) for form in ("option{}", "option_{}", "choice{}", "choice_{}", "ending{}", "sol{}")),
         ("ending{}", "0123"),
@@ -42,7 +43,7 @@ _APART = (
     ("correct_answer", ("incorrect_answers",)),
 )
 """A column with the right option, and those with wrong ones."""
-COLUMNS = frozenset((*LISTS, *KEYS, *PASSAGES, *(n for names in _EACH for n in names))) | {
+COLUMNS = frozenset((*LISTS, *KEYS, *(n for names in _EACH for n in names))) | {
     name for right, wrong in _APART for name in (right, *wrong)
 }
 """All columns that may be read here."""
@@ -260,6 +261,8 @@ def of_row(row: Mapping[str, Any], mapped: Any, order: Callable[[str], bytes]) -
     be shown as lines behind the letters A to J: fewer than two, more than ten, an empty one, one that is no text.
     """
     listed = mapped if mapped is not None else next((row[name] for name in LISTS if row.get(name)), None)
+    if listed is None and "answer" not in row and any(row.get(name) not in (None, "") for name in KEYS):
+        listed = row[_ANSWERS] if isinstance(row.get(_ANSWERS), list) else None
     try:
         found = _listed(parsed(listed) if isinstance(listed, str) else listed) or _by_column(row) or _apart(row, order)
     except Unusable as fault:

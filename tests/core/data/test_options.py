@@ -211,3 +211,23 @@ def test_a_problem_or_an_option_that_holds_a_picture_or_a_drawing_is_left_out(pr
     assert why({"question": "Q?", "choices": ["x", problem], "answer": "A"}) == "needs a picture"
     assert why({"question": f"What does `{problem}` mean?", "answer": "5"}) == ""
     assert why({"question": "Is 5![2](n) large?", "answer": "5"}) == ""
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"context": "A story.", "question": "Q?", "answers": TEXTS, "label": 1, "id_string": "t"},
+        {"context": "A story.", "question": "Q?", **{f"answer{n}": t for n, t in zip("ABCD", TEXTS, strict=True)}},
+        {"context": "A story.", "query": "Q?", "options": TEXTS, "correct_option": 1},
+    ],
+)
+def test_options_called_answers_are_no_golds_and_what_is_asked_about_stands_first(row: dict[str, Any]) -> None:
+    found = made({"label": "1", **row} if "answerA" in row else row)
+    assert (found["problem"], found["answer"]) == (f"A story.\n\nQ?\n\n{LINES}", "B")
+
+
+def test_a_question_keeps_its_passage_without_options_too() -> None:
+    assert made({"question": "Is it?", "passage": "It is.", "answer": True})["problem"] == "It is.\n\nIs it?"
+    assert made({"question": "It is. Is it?", "context": "It is.", "answer": True})["problem"] == "It is. Is it?"
+    assert made({"asked": "Is it?", "context": "It is.", "answer": True}, {"problem": "asked"})["problem"] == "Is it?"
+    assert made({"question": "Who?", "answers": ["Ann", "Anna"]})["verifier"] == "math"
