@@ -70,7 +70,8 @@ def rollouts(tmp_path: Path) -> Callable[..., Rollouts]:
 
 def run(folder: Path, rollouts: Rollouts, **changes: Any) -> tuple[Preferences, dict[str, Any]]:
     work = tiny.work(folder)
-    settings = {"labeller": f"{HERE}:digits", "length_tolerance": None, "pairs_per_prompt": None, **changes}
+    pairs = {} if changes.get("kind") == "points" else {"pairs_per_prompt": None}
+    settings = {"labeller": f"{HERE}:digits", "length_tolerance": None, **pairs, **changes}
     try:
         draft = prefer.run(prefer.Recipe(**settings), prefer.Inputs(rollouts=rollouts), work)
     finally:
