@@ -230,4 +230,3 @@ def test_a_question_keeps_its_passage_without_options_too() -> None:
     assert made({"question": "Is it?", "passage": "It is.", "answer": True})["problem"] == "It is.\n\nIs it?"
     assert made({"question": "It is. Is it?", "context": "It is.", "answer": True})["problem"] == "It is. Is it?"
     assert made({"asked": "Is it?", "context": "It is.", "answer": True}, {"problem": "asked"})["problem"] == "Is it?"
-    assert made({"question": "Who?", "answers": ["Ann", "Anna"]})["verifier"] == "math"
