@@ -26,7 +26,7 @@ _EPILOG = "Example: r1 pipeline --recipe recipes/pipeline.yaml"
 
 def build() -> typer.Typer:
     """The typer app with every command; imports no stage, so that help costs a fraction of a second."""
-    from r1cli.commands import artifacts, claims, data, doctor, pipeline, recipes, report, rewards, stage, world
+    from r1cli.commands import artifacts, claims, data, doctor, pipeline, plan, recipes, report, rewards, stage, world
     from stages import STAGES
 
     app = typer.Typer(
@@ -43,6 +43,7 @@ def build() -> typer.Typer:
             stage.command(name)
         )
     app.command("pipeline", epilog=pipeline.EXAMPLE)(pipeline.run)
+    app.command("plan", epilog=plan.EXAMPLE)(plan.run)
     app.command("claims", epilog=claims.EXAMPLE)(claims.run)
     app.command("report", epilog=report.EXAMPLE)(report.run)
     app.command("doctor", epilog=doctor.EXAMPLE)(doctor.run)

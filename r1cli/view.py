@@ -65,6 +65,24 @@ def span(seconds: float) -> str:
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
+def short_span(seconds: float) -> str:
+    """Seconds in the unit a plan speaks in: 45 s, 12 min, 6.9 h, 31 d."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 86_400:,.0f} d"
+
+
+def amount(count: float) -> str:
+    """A large count with two to three digits and a letter: 840, 12k, 3.1M, 141G, 2.4T."""
+    units = ["", "k", "M", "G", "T", "P"]
+    while count >= 999.5 and len(units) > 1:
+        count /= 1000
+        del units[0]
+    return f"{count:.0f}{units[0]}" if count >= 10 or not units[0] else f"{count:.1f}{units[0]}"
+
+
 def size(count: float) -> str:
     """Bytes in the unit a person would use."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -94,15 +94,18 @@ def carry_out(
 
     store = Store()
     steps = plan(nodes, store)
-    rows = _show(steps, store, jobs, screen)
+    rows = show_steps(steps, store, jobs, screen)
     found = preflight.check(steps, store, strict=not dry_run)
     outside = _tell_outside(found, screen)
     if dry_run:
-        return {"plan": rows, **outside}, {}
+        from r1cli.commands.outlooks import show
+        from stages.core.scale.outlook import outlook
+
+        return {"plan": rows, **outside, **show(outlook(steps, store), screen)}, {}
     if preflight.fetch(steps, store, lambda text: screen.say(f"importing {text}")):
         before, steps = steps, plan(nodes, store)
         if [step.text for step in steps] != [step.text for step in before]:
-            rows = _show(steps, store, jobs, screen)
+            rows = show_steps(steps, store, jobs, screen)
     board = Board()
     try:
         outcome = schedule.carry_out(steps, store, _Watch(screen, len(steps), board), jobs)
@@ -117,7 +120,7 @@ def carry_out(
     return {"plan": rows, **outside}, {step.node.name: outcome.built[step.node.name] for step in steps}
 
 
-def _show(steps: Sequence[Step], store: Store, jobs: int, screen: Screen) -> list[dict[str, Any]]:
+def show_steps(steps: Sequence[Step], store: Store, jobs: int, screen: Screen) -> list[dict[str, Any]]:
     """Show a plan with its times; returns its rows."""
     from stages.core.run import schedule
     from stages.core.run.timing import expected

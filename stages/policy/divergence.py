@@ -18,12 +18,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from stages.core.sampling import Completion
-from stages.policy.models.prefix import LOGITS_AT_ONCE, selected_logits, shared_prefix_length
+from stages.policy.models.prefix import selected_logits, shared_prefix_length
 from stages.policy.rl.losses import KL_ESTIMATORS
 
 GRADIENTS = ("k1_loss", "k2_loss", "k3_loss", "k3_corrected", "k1_reward", "k2_reward", "k3_reward")
 """An estimator and where it stands: a term of the loss, there times the ratio to the sampling policy, or a penalty in
 the reward."""
+LOGITS_AT_ONCE = 1 << 26
+"""Logits that exist at a time: 2^26 in float32 are 256 MiB."""
 EXACT_AT_ONCE = 1 << 20
 """Probabilities looked at together: some twenty float64 tensors of this size exist at a time."""
 

@@ -91,7 +91,7 @@ def train(
         examples,
         loss=loss,
         schedule=schedule,
-        args=epochs.configuration(tuning, schedule, policy, work, longest=max(lengths)),
+        args=epochs.configuration(tuning, schedule, policy, work),
         checkpoints=Checkpoints(work.scratch / "checkpoints"),
         callback=StepLogger(work, live=("loss", "tokens"), then=after_step),
     )

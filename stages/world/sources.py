@@ -68,6 +68,21 @@ def names() -> list[str]:
     return [f"world:{name}" for name in (*BASES, *PROMPTS, *CONVERSATIONS)]
 
 
+def folder(text: str) -> Path | None:
+    """The folder of a bundled base, None for anything else."""
+    name = text.removeprefix("world:").partition("?")[0]
+    return HOME / BASES[name] if name in BASES else None
+
+
+def rows(text: str) -> int | None:
+    """How many rows a source gives at its own size, or at most, None where it gives none."""
+    name, count, _ = _parse(text)
+    if name in _FILES:
+        shipped = len(_FILES[name].read_bytes().split(b"\n")) - 1
+        return min(shipped, count) if count else shipped
+    return count if name in PROMPTS or name in CONVERSATIONS else None
+
+
 def key(text: str) -> dict[str, Any]:
     """The identity of a source: what its artifact's fingerprint is made of. Raises MissingError for an unknown name."""
     name, count, seed = _parse(text)

@@ -42,10 +42,21 @@ class AdamW:
     """Number type of the forward passes and of the sealed weights; while training, weights are float32."""
     adapter: Adaptation = later(Adaptation())
     """Low-rank matrices (LoRA) that are trained instead of the weights; `adapter.rank` 0 = none."""
+    optimizer: Literal["adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "adafactor"] = later("adamw")
+    """What moves the weights. `adamw_8bit` keeps its two moments in 8 bits, `paged_` ones move to the host's memory
+    when the device is full (bitsandbytes, on a GPU alone); `adafactor` keeps a row and a column of one moment.
+    """
+    weights: Literal["float32", "bfloat16_master", "bfloat16"] = later("float32")
+    """How weights and gradients are held while training: `bfloat16_master` in bfloat16, with a float32 copy that the
+    optimizer moves; `bfloat16` without one, rounded by chance so that small steps are not lost. AdamW alone; its
+    moments are float32.
+    """
 
     def rules(self) -> list[Rule]:
         """Ranges of these keys."""
         rules = [*at_least(self, 0, "warmup_steps", "weight_decay"), betas(self), *self.adapter.rules()]
+        plain = self.weights == "float32" or (self.optimizer == "adamw" and self.dtype == "bfloat16")
+        rules.append(Rule("weights", plain, "float32, unless dtype is bfloat16 and the optimizer adamw"))
         return rules + or_none(at_least(self, 0, "max_grad_norm"))
 
 

@@ -8,13 +8,14 @@ has to be fetched first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from stages.core.artifact import Artifact
-from stages.core.errors import UnreachableError
+from stages.core.errors import MissingError, UnreachableError
 from stages.core.fingerprint import completed
-from stages.core.recipe.loading import Loaded
+from stages.core.recipe.loading import Loaded, input_kinds
+from stages.core.run import sources
 from stages.core.run.runner import Resolved, output_kind, resolve
 from stages.core.run.sources import Identity
 from stages.core.storage.store import Store, flatten, parse_address
@@ -45,18 +46,26 @@ class Step:
         return f"{self.action} {shown}" + (f"  ({self.reason})" if self.reason else "")
 
 
-def plan(nodes: Sequence[Loaded], store: Store) -> list[Step]:
-    """One step per node. Raises for inputs nobody knows or of the wrong kind, before anything is built."""
+def plan(nodes: Sequence[Loaded], store: Store, *, ahead: bool = False) -> list[Step]:
+    """One step per node. Raises for inputs nobody knows or of the wrong kind, before anything is built; with `ahead`
+    inputs that nobody gave or knows are planned with all the same, and told in the reason.
+    """
     steps: dict[str, Step] = {}
     for node in nodes:
-        steps[node.name] = _step(node, store, steps)
+        steps[node.name] = _step(node, store, steps, ahead)
     return list(steps.values())
 
 
-def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
+def _step(node: Loaded, store: Store, earlier: dict[str, Step], ahead: bool) -> Step:
     before = {
         name: Identity(step.address, step.fingerprint, made=output_kind(step.node)) for name, step in earlier.items()
     }
+    if ahead:
+        lacking = [key for key, kind in input_kinds(node.stage).items() if kind.required and key not in node.inputs]
+        unknown = [text for text in node.inputs.values() if text not in before and not _known(text, node, store)]
+        missing = {key: f"({key} not given)" for key in lacking}
+        node = replace(node, inputs=node.inputs | missing)
+        before |= {text: Identity(text, None) for text in (*unknown, *missing.values())}
     known = resolve(node, store, before)
     print_ = known.fingerprint
     twin = next((step for step in earlier.values() if print_ and step.fingerprint == print_), None)
@@ -71,9 +80,20 @@ def _step(node: Loaded, store: Store, earlier: dict[str, Step]) -> Step:
         return Step(node, "resume", address, "unsealed work found", print_)
     unknown = [node.inputs[key] for key, each in known.inputs.items() if each.fingerprint is None]
     fetched = [text for text in unknown if text not in earlier]
-    reason = f"{', '.join(fetched)} unknown until fetched" if fetched else ""
+    waits = "not here yet" if ahead else "unknown until fetched"
+    reason = f"{', '.join(fetched)} {waits}" if fetched else ""
     reason = reason or (known.unreached.what if known.unreached else _reason(node, known, store.newest(node.name)))
     return Step(node, "build", address, reason, print_, known.unreached)
+
+
+def _known(text: str, node: Loaded, store: Store) -> bool:
+    """Whether anybody knows what an input's text means."""
+    kinds = next(input_kinds(node.stage)[key].kinds for key, value in node.inputs.items() if value == text)
+    try:
+        sources.identity(text, kinds, store)
+    except MissingError:
+        return False
+    return True
 
 
 def _reason(node: Loaded, known: Resolved, newest: Artifact | None) -> str:

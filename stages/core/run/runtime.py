@@ -36,6 +36,14 @@ class Runtime:
     """CPU threads for torch, 1 or more; None = all cores."""
     micro_batch: int | None = None
     """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
+    micro_tokens: int | None = None
+    """Tokens per forward pass of training, padding included, 1 or more; None = what `micro_batch` says. Rows of unlike
+    lengths then come in micro-batches of unlike sizes (RL: of its longest possible row)."""
+    gradient_checkpointing: bool | None = None
+    """Whether training computes each layer twice instead of keeping what it computed: a third more time, a fraction of
+    the memory; None = where not one row fits otherwise."""
+    price: float | None = None
+    """Dollars an hour of one device, 0 or more: `r1 plan` says what a run costs; None = it does not."""
     checkpoint_every: int | None = None
     """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
     processes: int = 1
@@ -67,7 +75,10 @@ class Runtime:
         if self.launcher and self.processes == 1:
             what = "a launcher is given, and `processes` is 1: say how many it starts"
             raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")
-        for key in ("processes", "threads", "micro_batch", "checkpoint_every", "log_every"):
+        if self.price is not None and not self.price >= 0:
+            what = f"`price` must be 0 or more, not {self.price}"
+            raise RecipeError(what, hint="try runtime.price=2.5, in dollars an hour of one device")
+        for key in ("processes", "threads", "micro_batch", "micro_tokens", "checkpoint_every", "log_every"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")

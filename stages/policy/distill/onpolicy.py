@@ -26,6 +26,7 @@ from stages.core.contract import Contract
 from stages.core.errors import EngineError, InputError
 from stages.core.recipe.parts import Tuning
 from stages.core.sampling import Engine, Request, Sampling, Text
+from stages.core.scale.memory import micro_rows
 from stages.policy.engines.client import answered, in_order
 from stages.policy.engines.opening import open_engine, samples_live
 from stages.policy.engines.renewal import Renewal
@@ -264,10 +265,12 @@ def train(
     model is the caller's.
     """
     tokens = longest_prompt(plan) + plan.sampling.max_tokens
-    micro = settings.micro_rows(
-        plan.batch_size, work.runtime.micro_batch or memory.rows_that_fit(student.module, tokens)
-    )
-    work.emit("note", text=f"{plan.steps} steps of {plan.batch_size} prompts, {micro} rows at once")
+    runtime, beside = work.runtime, memory.trained_bytes(student.module) + memory.trained_bytes(teacher) // 4
+    twice = memory.compute_twice_if_asked(student.module, runtime, tokens, beside=beside)
+    by_tokens = max(1, runtime.micro_tokens // tokens) if runtime.micro_tokens else None
+    fit = runtime.micro_batch or by_tokens or memory.rows_that_fit(student.module, tokens, beside=beside)
+    micro = micro_rows(plan.batch_size, fit)
+    work.emit("note", text=f"{plan.steps} steps of {plan.batch_size} prompts, {micro} rows at once{twice}")
     checkpoints = Checkpoints(work.scratch / "checkpoints")
     folder = work.scratch / "student"
     if not samples_live(work.runtime):

@@ -28,6 +28,7 @@ from stages.core.errors import ContractError, MissingError, StageError
 from stages.core.rendering import Message
 from stages.core.rows import JUDGES
 from stages.policy.models.folders import attention_of, load_tokenizer, torch_dtype
+from stages.policy.models.prefix import MASK_AT_ONCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,9 +235,11 @@ def forward(model: Any, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
     width = int(lengths.max())
     ids_BT = torch.tensor([[*ids, *[pad_id] * (width - len(ids))] for ids in rows], device=model.device)
     places_T = torch.arange(width, device=model.device)
+    # Nobody looks ahead, so rows that are long together are computed without a mask [B, T, T].
+    few = {} if len(rows) * width**2 > MASK_AT_ONCE else {"attention_mask": (places_T < lengths[:, None]).long()}
     output = model(
         input_ids=ids_BT,
-        attention_mask=(places_T < lengths[:, None]).long(),
+        **few,
         position_ids=places_T.expand(len(rows), -1),
         use_cache=False,
     )

@@ -80,7 +80,7 @@ def train(scorer: Policy, examples: Sequence[Example], recipe: JudgeTuning, *, w
         scorer,
         examples,
         schedule=schedule,
-        args=epochs.configuration(recipe, schedule, scorer, work, longest=each * max(lengths)),
+        args=epochs.configuration(recipe, schedule, scorer, work),
         checkpoints=Checkpoints(work.scratch / "checkpoints"),
         callback=StepLogger(work, live=("loss", "accuracy")),
     )

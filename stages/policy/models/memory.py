@@ -1,53 +1,56 @@
 """How many rows fit into one forward and backward pass: a model and the tokens of a row enter, a number of rows leaves.
 
 It goes by the memory the machine has, never by what happens to be free, so that a resumed run cuts its micro-batches
-where the killed one did.
+where the killed one did. What a row takes is the forecast's own figure (`stages.core.scale.memory`).
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+import ctypes
 from typing import Any
 
 import torch
 
+from stages.core.run.runtime import Runtime
+from stages.core.scale import devices, shapes
+from stages.core.scale.memory import CPU_ROWS, SHARE, Training, budget, kept
 from stages.policy.models import families
+from stages.policy.models.attending import compute_twice
 
-BYTES = 4
-"""Of a float32 activation; a bfloat16 run keeps about half of them at this width."""
-SHARE = {"cpu": 1 / 6, "cuda": 1 / 2}
-"""Part of the memory that activations may take: on a CPU others live there too."""
-CPU_ROWS = 32
-"""Most rows at once on a CPU: rows lie in order of their lengths, and more at once only adds padding (measured on the
-embedded model: a quarter less time a step than with 128).
-"""
-SAFETY = 1.5
-"""Buffers of the backward pass and fragments, on top of the activations it reads."""
+REAL_MODEL = 64 * 2**20
+"""Bytes of weights from which on a CPU's memory is handed back when a tensor is freed (`hand_back`)."""
 
 
-def rows_that_fit(model: Any, tokens: int) -> int:
-    """Return how many rows of `tokens` tokens can be trained on at once; at least 1.
-
-    A layer keeps about 12 values per token and hidden unit (norms, attention's inputs and output, residuals) and 4 per
-    token and unit of the feed-forward layer. The output layer is bounded on its own, in `selected_logprobs`.
+def rows_that_fit(model: Any, tokens: int, *, beside: int = 0) -> int:
+    """Return how many rows of `tokens` tokens can be trained on at once; at least 1. `beside`: bytes that are taken by
+    what else a training holds. The output layer is bounded on its own, in `selected_logprobs`.
     """
-    fit = max(1, int(_rows(model, tokens)))
+    fit = max(1, int(_rows(model, tokens, beside)))
     return min(fit, CPU_ROWS) if model.device.type == "cpu" else fit
 
 
-def row_fits(model: Any, tokens: int) -> bool:
+def row_fits(model: Any, tokens: int, *, beside: int = 0) -> bool:
     """Say whether one row of `tokens` tokens can be trained on without computing its activations twice."""
-    return _rows(model, tokens) >= 1
+    return _rows(model, tokens, beside) >= 1
 
 
-def _rows(model: Any, tokens: int) -> float:
-    config = model.config.get_text_config()
-    hidden = config.hidden_size
-    wide = families.value(config, "intermediate_size") or 4 * hidden
-    per_token = config.num_hidden_layers * (12 * hidden + 4 * wide) * BYTES * SAFETY
-    device = model.device.type
-    return SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))
+def trained_bytes(model: Any) -> int:
+    """Return the bytes that a model takes in training besides activations: weights, gradients and AdamW's moments."""
+    size = next(model.parameters()).element_size()
+    return sum(one.numel() * (2 * size + 8 if one.requires_grad else size) for one in model.parameters())
+
+
+def compute_twice_if_asked(model: Any, runtime: Runtime, tokens: int, *, beside: int = 0) -> str:
+    """Let a model compute its layers twice where the runtime says so, or where it says nothing and not one row of
+    `tokens` tokens fits otherwise; returns a phrase for the run's notes, "" where each layer is computed once.
+    """
+    asked = runtime.gradient_checkpointing
+    if asked is False or (asked is None and row_fits(model, tokens, beside=beside)):
+        return ""
+    if asked is None and not model.supports_gradient_checkpointing:
+        return ""
+    compute_twice(model)
+    return ", layers computed twice" + ("" if asked else " for lack of memory")
 
 
 def rows_sampled_at_once(model: Any, tokens: int) -> int:
@@ -67,11 +70,42 @@ def rows_sampled_at_once(model: Any, tokens: int) -> int:
     return max(1, int(SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))))
 
 
+def hand_back(model: Any) -> None:
+    """Let a CPU's memory go back as soon as a tensor of 1 MiB or more is freed, where the model is a real one.
+
+    Otherwise glibc raises its threshold to 32 MiB, kept small tensors come to lie in the holes of freed large ones, and
+    a peak is up to 3.5 times its tensors. The price is page faults: a sixth more CPU time on SmolLM2's widths, but half
+    as much again on the embedded models, which therefore keep what they freed (`device.place`). See docs/scale.md.
+    """
+    weights = sum(one.numel() * one.element_size() for one in model.parameters())
+    if model.device.type != "cpu" or weights < REAL_MODEL:
+        return
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of malloc.h
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    for name, value in ((mmap_threshold, 2**20), (trim_threshold, 2**20), (top_pad, 2**17)):
+        mallopt(name, value)
+
+
 def memory(device: str) -> int:
     """Return the bytes of memory of a device; on a CPU what this process may use of it."""
-    if device == "cuda":
-        return int(torch.cuda.get_device_properties(0).total_memory)
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")  # a container's share; "max" where it has none
-    allowed = limit.read_text().strip() if limit.is_file() else ""
-    return min(total, int(allowed)) if allowed.isdigit() else total
+    return int(torch.cuda.get_device_properties(0).total_memory) if device == "cuda" else devices.ram()
+
+
+def _rows(model: Any, tokens: int, beside: int) -> float:
+    device = "cpu" if model.device.type == "cpu" else "cuda"
+    total = memory(model.device.type)
+    room = budget(device, total, beside) if beside else SHARE[device] * total
+    return room / (_row_bytes(model, tokens))
+
+
+def _row_bytes(model: Any, tokens: int) -> int:
+    """Bytes that a row keeps for the backward pass."""
+    config = model.config.get_text_config()
+    found = shapes.of_config(config.to_dict())
+    if found is not None:
+        return kept(Training(shapes=found, rows=1, tokens=max(tokens, 1), predicted=1))
+    wide = families.value(config, "intermediate_size") or 4 * config.hidden_size
+    return int(config.num_hidden_layers * (12 * config.hidden_size + 4 * wide) * 6 * max(tokens, 1))

@@ -12,32 +12,33 @@ of `families.PLAIN`, and keys and values of the prefix are never copied per row 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple, Required, TypedDict, Unpack
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import AttentionInterface, DynamicCache, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers import DynamicCache, PreTrainedModel
 
+from stages.core.scale.memory import LOGITS_AT_ONCE
 from stages.policy.models import families
+from stages.policy.models.attending import (
+    ATTENTION,
+    Prefix,
+    computes_twice,
+    kept_whole,
+    shared_attention,
+    shared_prefix_attention,
+)
 
-ATTENTION = "r1_shared_prefix"
-LOGITS_AT_ONCE = 1 << 26
-"""Logits that may exist at a time in selected_logprobs: 2^26 float32 values are 256 MiB."""
+MASK_AT_ONCE = 1 << 24
+"""Entries of a mask [B, T, T] that may exist: beyond it rows are laid out so that causal attention needs none."""
+__all__ = ["ATTENTION", "Prefix", "shared_attention", "shared_prefix_attention"]
 
 
 _Pass = tuple[dict[str, Any], Tensor, AbstractContextManager[None]]
 """What a forward pass takes, which of its last T columns are real completion tokens, and the attention to run it in."""
-
-
-class Prefix(NamedTuple):
-    """Keys and values of a prefix of `length` tokens: a pair of [1, key heads, P, head width] tensors per layer."""
-
-    layers: list[tuple[Tensor, Tensor]]
-    length: int
 
 
 def shared_prefix_length(ids: Sequence[Sequence[int]] | Tensor, mask: Tensor | None = None) -> int:
@@ -59,83 +60,22 @@ def shared_prefix_length(ids: Sequence[Sequence[int]] | Tensor, mask: Tensor | N
     return max(0, min(shared, min(map(len, rows)) - 1))
 
 
-def why_not_shared(model: Any, tokens: int) -> str:
-    """Say why `model` cannot share a prefix in rows of `tokens` tokens (prefix included), or "" when it can."""
-    if getattr(model, "is_gradient_checkpointing", False) and model.training and torch.is_grad_enabled():
+def why_not_shared(model: Any, tokens: int, rows: int = 1) -> str:
+    """Say why `model` cannot share a prefix in `rows` rows of `tokens` tokens (prefix included), or "" when it can."""
+    own = getattr(model, "module", model)
+    again = getattr(own, "is_gradient_checkpointing", False) and own.training and torch.is_grad_enabled()
+    if again and not computes_twice(own):
         return "gradient checkpointing runs layers again without the prefix's keys and values"
+    if rows * tokens**2 > MASK_AT_ONCE:
+        return f"the mask of {rows} rows of {tokens} tokens would be larger than what sharing saves"
     return families.why_not_fast(_config(model), tokens)
-
-
-def shared_prefix_attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
-) -> tuple[Tensor, None]:
-    """Attend to a shared prefix and to each row's own tokens, as transformers' attention interface asks.
-
-    query [B, H, T, D]; key and value [B, K, S, D] of the row's own tokens; `attention_mask` [B, 1, T, S], True = may
-    look, None only when T is 1 and every own key is real; `shared_prefix` among the keywords. Returns [B, T, H, D].
-    The prefix is always visible.
-    """
-    prefix: Prefix | None = kwargs.pop("shared_prefix", None)
-    layer = None if prefix is None else prefix.layers[module.layer_idx]
-    if query.shape[2] == 1 and not torch.is_grad_enabled():
-        return _decode(query * kwargs["scaling"], key, value, attention_mask, layer), None
-    if layer is not None and prefix is not None:
-        rows = key.shape[0]
-        key = torch.cat([layer[0].expand(rows, -1, -1, -1), key], dim=2)
-        value = torch.cat([layer[1].expand(rows, -1, -1, -1), value], dim=2)
-        if attention_mask is not None:
-            attention_mask = nn.functional.pad(attention_mask, (prefix.length, 0), value=True)
-    output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return output
-
-
-AttentionInterface.register(ATTENTION, shared_prefix_attention)
-
-
-def _decode(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, prefix: tuple[Tensor, Tensor] | None
-) -> Tensor:
-    """One new token per row. The prefix costs one matrix product for all rows together: its keys are read once per
-    step, not B times."""
-    rows, heads, _, width = query.shape
-    groups, own = key.shape[1], key.shape[2]
-    share = heads // groups
-    query = query.reshape(rows * groups, share, width)
-    # flatten() of a cache slice is a view, and bmm takes its strides: nothing is copied.
-    scores = torch.bmm(query, key.flatten(0, 1).transpose(1, 2)).view(rows, groups, share, own)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, float("-inf"))
-    exact = torch.promote_types(torch.float32, query.dtype)
-    if prefix is None:
-        weights = scores.softmax(-1, dtype=exact).to(query.dtype)
-        return torch.bmm(weights.view(rows * groups, share, own), value.flatten(0, 1)).view(rows, 1, heads, width)
-    prefix_key, prefix_value = prefix[0][0], prefix[1][0]
-    by_group = query.view(rows, groups, share, width).transpose(0, 1).reshape(groups, rows * share, width)
-    prefix_scores = torch.bmm(by_group, prefix_key.transpose(1, 2)).view(groups, rows, share, -1).transpose(0, 1)
-    weights = torch.cat([prefix_scores, scores], dim=-1).softmax(-1, dtype=exact).to(query.dtype)
-    length = prefix_key.shape[1]
-    mine = torch.bmm(weights[..., length:].reshape(rows * groups, share, own), value.flatten(0, 1))
-    theirs = torch.bmm(weights[..., :length].transpose(0, 1).reshape(groups, rows * share, length), prefix_value)
-    theirs = theirs.view(groups, rows, share, width).transpose(0, 1)
-    return (mine.view(rows, groups, share, width) + theirs).reshape(rows, 1, heads, width)
-
-
-@contextmanager
-def shared_attention(model: Any) -> Iterator[None]:
-    """Let `model` attend through shared_prefix_attention inside the block, and as before after it."""
-    config = _config(model)
-    before = config._attn_implementation
-    config._attn_implementation = ATTENTION
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
 
 
 def run_prefix(model: Any, prefix_ids_P: Tensor) -> Prefix:
     """Run [P] token ids (P >= 1) once, with batch 1, and return each layer's keys and values, with gradients where
     they are on."""
-    output = model(input_ids=prefix_ids_P[None], use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)
+    with kept_whole(model):
+        output = model(input_ids=prefix_ids_P[None], use_cache=True, past_key_values=DynamicCache(), logits_to_keep=1)
     layers = [(layer.keys, layer.values) for layer in output.past_key_values.layers]
     return Prefix(layers, int(prefix_ids_P.shape[0]))
 
@@ -191,8 +131,7 @@ def selected_logprobs(
     tokens must be the same in all prompts: they run once (see why_not_shared for the cases in which they run per row
     after all; the values are the same). Both results are [B, T], float32 or wider, 0 where completion_mask_BT is
     False; entropies carry no gradient. Only real tokens meet the output layer, at most LOGITS_AT_ONCE logits at a
-    time, so [B, T, V] never exists whole; a wrapped model (DDP, PEFT) is called through its own forward and has no
-    such bound.
+    time, so [B, T, V] never exists whole. A wrapped model (DDP, PEFT) is called through its own forward.
     """
     temperature, with_entropy = scoring["temperature"], scoring.get("with_entropy", False)
     rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
@@ -258,8 +197,8 @@ def _mapped(
     """`value` of one pass, whose first token has the number `before`."""
     if not _head_is_plain(model):
         return value(_logits(model, inputs, mask_BT), before)
-    head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask_BT)
-    step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    head, hidden = _inner(model).get_output_embeddings(), _hidden(model, inputs, mask_BT)
+    step = _at_once(head)
     if len(hidden) <= step:
         return value(head(hidden), before)
 
@@ -280,7 +219,11 @@ def _passes(
     config = _config(model)
     pads, border = families.pads(config), families.rope_border(config)
     lengths = (real_P.sum(1) + real_T.sum(1)).tolist() if border < float("inf") else [0]
-    if pads and not min(lengths) <= border < max(lengths):
+    whole = pads and not min(lengths) <= border < max(lengths)
+    longest = int((real_P.sum(1) + real_T.sum(1)).max())
+    if whole and len(prompt_ids) > 1 and len(prompt_ids) * longest**2 > MASK_AT_ONCE:
+        return [_behind_each_other(prompt_ids, real_P, completion_ids, real_T)]
+    if whole:
         return [_laid_out(model, prompt_ids, real_P, completion_ids, real_T, shared_prefix=shared_prefix)]
     alone: list[_Pass] = []
     for row in range(len(prompt_ids)):
@@ -290,6 +233,16 @@ def _passes(
         few = inputs if pads else {"input_ids": inputs["input_ids"], "use_cache": False}
         alone.append((few, mask, attention))
     return alone
+
+
+def _behind_each_other(prompt_ids: Tensor, real_P: Tensor, completion_ids: Tensor, real_T: Tensor) -> _Pass:
+    """Long rows with all their padding behind them: nobody looks ahead, so no mask [B, T, T] is needed."""
+    ids, real = torch.cat([prompt_ids, completion_ids], 1), torch.cat([real_P, real_T], 1)
+    said = torch.cat([torch.zeros_like(real_P), real_T], 1)
+    order = (~real).long().sort(dim=1, stable=True).indices[:, : int(real.sum(1).max())]
+    places = torch.arange(order.shape[1], device=ids.device).expand(order.shape)
+    inputs = {"input_ids": ids.gather(1, order), "position_ids": places, "use_cache": False}
+    return inputs, said.gather(1, order)[:, 1:], nullcontext()
 
 
 def _laid_out(
@@ -303,7 +256,7 @@ def _laid_out(
     longest, columns = int(lengths.max()), prompt_ids.shape[1]
     tokens = int(real_T.any(0).nonzero().max()) + 1 if bool(real_T.any()) else 1
     shared = max(0, min(shared_prefix, int(lengths.min()) - 1))
-    if shared and why_not_shared(model, longest + tokens):
+    if shared and why_not_shared(model, longest + tokens, len(prompt_ids)):
         shared = 0
     kept = longest - shared
     # Left padding puts what follows the prefix in the last columns of every row: the prefix is masked there, not cut
@@ -322,7 +275,7 @@ def _laid_out(
 def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
     """Logits before the tokens that mask_BT keeps among the last T columns, in row-major order."""
     if _head_is_plain(model):
-        logits: Tensor = model.get_output_embeddings()(_hidden(model, inputs, mask_BT))
+        logits: Tensor = _inner(model).get_output_embeddings()(_hidden(model, inputs, mask_BT))
         return logits
     kept = mask_BT.shape[1] + 1
     few = {"logits_to_keep": kept} if families.pads(_config(model)) else {}
@@ -331,9 +284,18 @@ def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
 
 
 def _hidden(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
-    tokens = mask_BT.shape[1]
-    hidden: Tensor = model.get_decoder()(**inputs).last_hidden_state[:, -tokens - 1 : -1][mask_BT]
-    return hidden
+    tokens, own = mask_BT.shape[1], _inner(model)
+    if own is model:
+        hidden: Tensor = model.get_decoder()(**inputs).last_hidden_state
+    else:  # what a wrapper does around the forward pass must happen, and its logits of every token must not
+        heard: list[Tensor] = []
+        hook = own.get_decoder().register_forward_hook(lambda _, __, output: heard.append(output.last_hidden_state))
+        try:
+            model(**inputs, logits_to_keep=1)
+        finally:
+            hook.remove()
+        hidden = heard[-1]
+    return hidden[:, -tokens - 1 : -1][mask_BT]
 
 
 def _token_logprobs(
@@ -344,12 +306,12 @@ def _token_logprobs(
     targets = inputs["input_ids"][:, -tokens:][mask_BT]
     if not _head_is_plain(model):
         return _select(_logits(model, inputs, mask_BT), targets, temperature, with_entropy)
-    head, hidden = model.get_output_embeddings(), _hidden(model, inputs, mask_BT)
+    head, hidden = _inner(model).get_output_embeddings(), _hidden(model, inputs, mask_BT)
 
     def part(hidden_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor | None]:
         return _select(head(hidden_NH), targets_N, temperature, with_entropy)
 
-    step = max(1, LOGITS_AT_ONCE // head.weight.shape[0])
+    step = _at_once(head)
     if len(targets) <= step:
         return part(hidden, targets)
     # Checkpointing per part keeps one part's logits for the backward pass too, at the price of one more output-layer
@@ -390,10 +352,23 @@ def _config(model: Any) -> Any:
     return getattr(model, "module", model).config
 
 
+def _inner(model: Any) -> Any:
+    """The model inside what wraps it (DDP, PEFT); None where there is no transformers model."""
+    while model is not None and not isinstance(model, PreTrainedModel):
+        base = getattr(model, "get_base_model", None)
+        model = base() if base is not None else getattr(model, "module", None)
+    return model
+
+
+def _at_once(head: Any) -> int:
+    """How many tokens may meet the output layer at a time."""
+    return max(1, LOGITS_AT_ONCE["cpu" if head.weight.device.type == "cpu" else "cuda"] // head.weight.shape[0])
+
+
 def _head_is_plain(model: Any) -> bool:
-    """Whether logits are just the output layer of the decoder's last hidden state; a wrapped model's own forward must
-    run."""
-    if not isinstance(model, PreTrainedModel) or model.get_output_embeddings() is None:
+    """Whether logits are just the output layer of the decoder's last hidden state."""
+    own = _inner(model)
+    if own is None or own.get_output_embeddings() is None:
         return False
-    decoder = model.get_decoder()
-    return decoder is not model and isinstance(decoder, PreTrainedModel) and families.plain_head(model.config)
+    decoder = own.get_decoder()
+    return decoder is not own and isinstance(decoder, PreTrainedModel) and families.plain_head(own.config)

@@ -23,6 +23,7 @@ from transformers.core_model_loading import revert_weight_conversion
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.policy.models import folders
+from stages.policy.models.memory import hand_back
 
 
 class Policy:
@@ -41,7 +42,9 @@ class Policy:
         cls, path: Path | str, tokenizer: Any, contract: Contract, *, dtype: str = "float32", device: str = "cpu"
     ) -> Self:
         """Load a folder's causal language model in evaluation mode; raises as `models.load_model`."""
-        return cls(folders.load_model(path, dtype=dtype, device=device), tokenizer, contract)
+        made = cls(folders.load_model(path, dtype=dtype, device=device), tokenizer, contract)
+        hand_back(made.module)
+        return made
 
     @property
     def device(self) -> torch.device:

@@ -31,7 +31,7 @@ from stages.policy.rl.totals import StepTotals
 from stages.policy.rl.validation import ValidationPlan
 from stages.policy.training import costs
 from stages.policy.training.checkpoint import Checkpoints
-from stages.policy.training.resumable import ResumableTrainer
+from stages.policy.training.resumable import ResumableTrainer, hold
 from stages.policy.training.settings import BatchSizes
 from stages.policy.training.steps import RunState, StepCallback
 
@@ -107,6 +107,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.compared = False
         """Whether this process has compared a sampler that is not exact with itself."""
         policy.disable_dropout()
+        hold(policy.module, config)
         self.copy_policy()
         super().__init__(policy, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config)
         dtype = collector.recipe.dtype

@@ -150,23 +150,26 @@ def added(parts: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def schedule_of(lengths: Sequence[int], passes: Passes, policy: Policy, work: Work, *, each: int = 1) -> BatchSchedule:
     """Cut a run over examples of these lengths in tokens, `each` texts long, into steps and micro-batches; say how."""
-    rows = work.runtime.micro_batch or max(1, memory.rows_that_fit(policy.module, max(lengths)) // each)
-    budget = TokenBudget(rows, 10**12 if work.runtime.micro_batch else rows * max(lengths))
+    asked, longest = work.runtime.micro_batch, max(lengths)
+    beside = memory.trained_bytes(policy.module)
+    twice = memory.compute_twice_if_asked(policy.module, work.runtime, each * longest, beside=beside)
+    rows = asked or max(1, memory.rows_that_fit(policy.module, longest, beside=beside) // each)
+    budget = TokenBudget(rows, 10**12 if asked else rows * longest)
+    if work.runtime.micro_tokens:
+        budget = TokenBudget(asked or passes.batch_size, work.runtime.micro_tokens // each)
     made = BatchSchedule(
         lengths, work.seed, epochs=passes.epochs, batch=passes.batch_size, budget=budget, ranks=world().size
     )
     said = f"{len(lengths)} rows, {passes.epochs} times, in {made.steps} steps of {passes.batch_size} rows, each in "
-    narrow = not memory.row_fits(policy.module, each * max(lengths))
-    twice = ", layers computed twice for lack of memory" if narrow else ""
     work.emit("note", text=f"{said}{made.accumulation} micro-batches{twice}")
     return made
 
 
 def configuration(
-    recipe: Tuning | JudgeTuning, schedule: BatchSchedule, policy: Policy, work: Work, *, longest: int
+    recipe: Tuning | JudgeTuning, schedule: BatchSchedule, policy: Policy, work: Work
 ) -> TrainingArguments:
-    """Translate what is asked for into transformers' own words; `longest`: most tokens that must fit at once."""
-    made = TrainingArguments(
+    """Translate what is asked for into transformers' own words."""
+    return TrainingArguments(
         **settings.common_arguments(
             recipe,
             folder=Checkpoints(work.scratch / "checkpoints").fresh_draft(),
@@ -178,5 +181,3 @@ def configuration(
         per_device_train_batch_size=1,  # of numbers: each stands for a whole micro-batch
         gradient_accumulation_steps=schedule.accumulation // schedule.ranks,
     )
-    made.gradient_checkpointing = not memory.row_fits(policy.module, longest)
-    return made

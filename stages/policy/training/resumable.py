@@ -26,15 +26,19 @@ from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from stages.core.errors import StageError
+from stages.policy.models import folders
 from stages.policy.models.weights import Policy
 from stages.policy.ranks.world import RankDone, World, world
 from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.half import HalfAdamW
 from stages.policy.training.steps import RunState, Silent, StepCallback, StepReport
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 STATE_FILE = "run_state.json"
+HALF = ("bfloat16_master", "bfloat16")
+"""What a recipe's `weights` may say besides float32; the arguments of a trainer carry it."""
 ADAPTER_FILE = "adapter.safetensors"
 PROCESSES_FILE = "processes.json"
 """How many processes trained a checkpoint; absent = one."""
@@ -76,9 +80,13 @@ class ResumableTrainer(Generic[StateT]):
         self.run_state = run_state
         self.checkpoints = checkpoints
         self.callback = callback if self.world.first else Silent()
+        hold(policy.module, args)
         policy.ready()
         super().__init__(model=policy.module, args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
+        if args.optim_args in HALF:
+            moves = {"lr": args.learning_rate, "betas": (args.adam_beta1, args.adam_beta2), "eps": args.adam_epsilon}
+            self.optimizer_cls_and_kwargs = HalfAdamW, moves | {"master": args.optim_args == HALF[0]}
         self.data_collator = _as_it_is
         # What transformers asks until 5.19.
         self.model_accepts_loss_kwargs, self.compute_loss_func = False, _whole
@@ -230,6 +238,12 @@ def refuse_other_world(known: World, args: Any) -> None:
             f"accelerate trains on {device}, and {known.device} was promised",
             hint="take ACCELERATE_* out of the environment, or use the configurations in recipes/launch",
         )
+
+
+def hold(module: Any, args: Any) -> None:
+    """Hold a module's weights as the recipe's `weights` says, in place, before anything copies or wraps them."""
+    if args.optim_args in HALF:
+        folders.cast(module, "bfloat16")
 
 
 def refuse_no_number(step: int, *values: float) -> None:

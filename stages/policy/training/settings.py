@@ -7,6 +7,7 @@ memory.
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainingArguments
 
-from stages.core.recipe.parts import Optimizer, Reinforcement, RolloutPlan, Tuning
-from stages.policy.models.memory import rows_that_fit
+from stages.core.errors import MissingError
+from stages.core.recipe.parts import Optimizer, Reinforcement, Tuning
+from stages.core.scale.memory import micro_rows
+from stages.policy.models import memory
 from stages.policy.ranks.world import world
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 
+OPTIMIZERS = {
+    "adamw": "adamw_torch_fused",
+    "adamw_8bit": "adamw_8bit",
+    "paged_adamw": "paged_adamw_32bit",
+    "paged_adamw_8bit": "paged_adamw_8bit",
+    "adafactor": "adafactor",
+}
+"""A recipe's `optimizer` -> what transformers calls it."""
 CHECKPOINTS = 10
 """Checkpoints of a run whose `runtime.checkpoint_every` is not given."""
 
@@ -47,21 +58,21 @@ class BatchSizes:
         return self.step * self.minibatches
 
 
-def micro_rows(rows: int, limit: int) -> int:
-    """Return the most rows, at most `limit` and at least 1, that divide a minibatch of `rows` evenly."""
-    return max(size for size in range(1, rows + 1) if rows % size == 0 and size <= max(limit, 1))
-
-
-def rows_at_once(recipe: RolloutPlan, model: Any, longest: int, work: Work) -> int:
+def rows_at_once(recipe: Reinforcement, model: Any, longest: int, work: Work) -> int:
     """Return the rows of a forward pass, from the runtime or from the memory, and say how the run is cut; the longest
     prompt has `longest` tokens."""
     tokens, ranks = longest + recipe.max_completion_tokens, world().size
-    micro = micro_rows(recipe.step_rows // ranks, work.runtime.micro_batch or rows_that_fit(model, tokens))
+    runtime, beside = work.runtime, memory.trained_bytes(model) * (4 if recipe.kl_weight else 3) // 3
+    twice = memory.compute_twice_if_asked(model, runtime, tokens, beside=beside)
+    by_tokens = max(1, runtime.micro_tokens // tokens) if runtime.micro_tokens else None
+    fit = runtime.micro_batch or by_tokens or memory.rows_that_fit(model, tokens, beside=beside)
+    micro = micro_rows(recipe.step_rows // ranks, fit)
     rollout = recipe.prompts_per_step * recipe.minibatches
+    each = f" in each of {ranks} processes" if ranks > 1 else ""
     work.emit(
         "note",
         text=f"a rollout asks {rollout} prompts {recipe.group_size} times and is trained on in {recipe.minibatches} "
-        f"steps of {recipe.step_rows} rows, {micro} at once{f' in each of {ranks} processes' if ranks > 1 else ''}",
+        f"steps of {recipe.step_rows} rows, {micro} at once{each}{twice}",
     )
     return micro
 
@@ -70,7 +81,8 @@ def common_arguments(
     asked: Optimizer | Tuning, *, folder: Path, seed: int, save_steps: int, cpu: bool
 ) -> dict[str, Any]:
     """Return what all trainings tell transformers alike: AdamW as `asked`, checkpoints into `folder`, every step
-    logged to nobody, and a loader that serves numbers."""
+    logged to nobody, and a loader that serves numbers. Raises MissingError for an optimizer that cannot work here."""
+    refuse_optimizer(asked.optimizer, cpu=cpu)
     return {
         "output_dir": str(folder),
         "learning_rate": asked.learning_rate,
@@ -80,7 +92,8 @@ def common_arguments(
         "adam_beta2": asked.adam_betas[1],
         "weight_decay": asked.weight_decay,
         "max_grad_norm": asked.max_grad_norm or 0.0,
-        "optim": "adamw_torch_fused",
+        "optim": OPTIMIZERS[asked.optimizer],
+        "optim_args": None if asked.weights == "float32" else asked.weights,
         "gradient_checkpointing": False,
         "bf16": asked.dtype == "bfloat16",
         "use_cpu": cpu,
@@ -95,6 +108,16 @@ def common_arguments(
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": False,
     }
+
+
+def refuse_optimizer(name: str, *, cpu: bool) -> None:
+    """Raise MissingError for an optimizer of bitsandbytes where there is no GPU, or no bitsandbytes."""
+    if "bit" not in name and "paged" not in name:
+        return
+    if cpu or importlib.util.find_spec("bitsandbytes") is None:
+        what = "works on a GPU alone" if cpu else "needs the package bitsandbytes, which is not here"
+        way = "use `optimizer=adamw`, or `optimizer=adafactor` for less memory"
+        raise MissingError(f"the optimizer `{name}` {what}", hint=way if cpu else f"pip install bitsandbytes, or {way}")
 
 
 def schedule(asked: Optimizer | Tuning) -> dict[str, Any]:

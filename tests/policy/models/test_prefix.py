@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from stages.policy.models import prefix
+from stages.policy.models import attending, prefix
 from stages.policy.models.prefix import selected_logprobs, shared_prefix_length, suffix_logits, why_not_shared
 
 VOCABULARY = 61
@@ -148,7 +148,7 @@ def test_logits_in_small_parts_give_the_same_gradients(monkeypatch: pytest.Monke
     model, rows = policy("llama"), ragged()
     whole, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
     wanted = gradients(model, whole.sum())
-    monkeypatch.setattr(prefix, "LOGITS_AT_ONCE", 2 * VOCABULARY)  # two tokens at a time, of nine
+    monkeypatch.setitem(prefix.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)  # two tokens at a time, of nine
     parts, entropies = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9, with_entropy=True)
     assert entropies is not None
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
@@ -223,3 +223,75 @@ def test_rows_of_which_nothing_came_have_no_logprobs_and_move_nothing(columns: i
     assert logprobs.shape == (3, columns) and entropy is not None and not entropy.any() and not logprobs.any()
     logprobs.sum().backward()
     assert all(one.grad is None or not one.grad.any() for one in model.parameters())
+
+
+@pytest.mark.parametrize("shared", [0, 9])
+def test_layers_that_are_computed_twice_see_the_shared_prefix_both_times(shared: int) -> None:
+    model, rows = policy("qwen2"), ragged()
+    expected, _ = selected_logprobs(model, **rows, temperature=1.0)
+    wanted = gradients(model, expected.sum())
+    attending.compute_twice(model)
+    model.train()
+    assert why_not_shared(model, 20) == ""
+    found, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=shared)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    for one, other in zip(gradients(model, found.sum()), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+
+
+def kept_bytes(model: Any, rows: dict[str, Tensor], shared: int) -> int:
+    """What autograd keeps of a pass, each storage once, the weights apart."""
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    own = {one.untyped_storage().data_ptr() for one in model.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        selected_logprobs(model, **rows, temperature=1.0, shared_prefix=shared)
+    return sum(size for place, size in kept.items() if place not in own)
+
+
+def test_layers_that_are_computed_twice_keep_a_fraction() -> None:
+    model, rows = policy("qwen2", num_hidden_layers=8), ragged()
+    model.train()
+    once = kept_bytes(model, rows, 0)
+    attending.compute_twice(model)
+    assert kept_bytes(model, rows, 0) < 0.5 * once
+
+
+@pytest.mark.parametrize("shared", [0, 9])
+def test_rows_that_are_long_together_need_no_mask_and_say_the_same(
+    shared: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, rows = policy("llama"), ragged()
+    expected, entropies = by_hand(model, rows, 0.7)
+    monkeypatch.setattr(prefix, "MASK_AT_ONCE", 3 * 15**2)
+    seen: list[Any] = []
+    model.get_decoder().register_forward_pre_hook(lambda _, __, given: seen.append(given), with_kwargs=True)
+    found, own = selected_logprobs(model, **rows, temperature=0.7, shared_prefix=shared, with_entropy=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(own, entropies, rtol=0, atol=1e-9)
+    assert [given.get("attention_mask") for given in seen] == [None] and "mask" in why_not_shared(model, 18, 3)
+
+
+def test_a_wrapped_model_meets_its_output_layer_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wrapped(torch.nn.Module):
+        def __init__(self, module: Any) -> None:
+            super().__init__()
+            self.module = module
+
+        def forward(self, **inputs: Any) -> Any:
+            return self.module(**inputs)
+
+    model, rows = policy("llama"), ragged()
+    expected, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    wanted = gradients(model, expected.sum())
+    monkeypatch.setitem(prefix.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)
+    widest: list[int] = []
+    model.lm_head.register_forward_hook(lambda _, __, logits: widest.append(logits.numel() // VOCABULARY))
+    found, _ = selected_logprobs(Wrapped(model), **rows, temperature=1.0, shared_prefix=9)
+    for one, other in zip(gradients(model, found.sum()), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
+    assert max(widest) <= 3  # two tokens, or the last of each of three rows

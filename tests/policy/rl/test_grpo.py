@@ -19,6 +19,7 @@ from stages.core.judged import Judged
 from stages.core.recipe.parts import LengthSwitch, Objective
 from stages.core.run import events
 from stages.core.sampling import Completion, Finish
+from stages.core.scale.memory import micro_rows
 from stages.policy.models import folders, memory
 from stages.policy.rl import grpo, rollout
 from stages.policy.seeding import PromptOrder, derive
@@ -286,7 +287,7 @@ def test_rows_are_padded_prompts_on_the_left_and_completions_on_the_right() -> N
 
 @given(rows=st.integers(1, 512), limit=st.integers(-1, 600))
 def test_micro_batches_divide_a_step_evenly(rows: int, limit: int) -> None:
-    micro = settings.micro_rows(rows, limit)
+    micro = micro_rows(rows, limit)
     assert rows % micro == 0 and 1 <= micro <= max(limit, 1)
 
 
