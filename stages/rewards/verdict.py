@@ -38,5 +38,6 @@ def length_of(completion: str, tokens: int | None) -> tuple[int, str]:
 def shorten(text: str, limit: int = 60) -> str:
     """Return the text on one printable line of at most `limit` characters, for use in a reason."""
     line = " ".join(text[: 4 * limit].split())
-    line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    if not line.isprintable():
+        line = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"

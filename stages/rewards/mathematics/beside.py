@@ -11,7 +11,6 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import cache, lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 from stages.rewards.mathematics import units
@@ -25,35 +24,43 @@ _WRAPPER = r"\\(?:text|mathrm|mbox|textbf|textit|textrm|textsf|operatorname|unit
 _MATH_DOLLARS = re.compile(r"(?<!\\)\$")
 _BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
 _CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
+_COMMANDS = (
+    {f"\\{name}": " " for name in ("left", "right", "displaystyle", "quad", "qquad", *" ,;:!")}
+    | {"\\cdot": "*", "\\times": "*", "\\per": "/", "\\Omega": "Ω", "\\ohm": "Ω", "\\AA": "Å", "\\angstrom": "Å"}
+    | {"\\euro": "€", "\\texteuro": "€", "\\pounds": "£", "\\textsterling": "£", "\\yen": "¥", "\\%": "%"}
+    | {"\\degree": "°"}
+)
+_SPELLED = str.maketrans(
+    {"~": " ", "Ω": "Ω", "Å": "Å", "￥": "¥", **dict.fromkeys("·⋅×", "*"), **dict.fromkeys("º˚", "°")}
+)
 _DRESS = rules(
-    (r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
-    (r"\\(?:left|right|displaystyle|quad|qquad)(?![A-Za-z])|\\[ ,;:!]|~", " "),
-    (rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
-    (r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
-    (r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}", r"\1/\2"),
-    (r"\\mu\s*(?=[A-Za-z])|[μµ]\s*(?=[A-Za-z])|\\(?:micro|textmu)\s*", "μ"),
-    (r"\\(?:Omega|ohm)(?![A-Za-z])|Ω", "Ω"),
-    (r"(?<![^\W\d_])([kMGTmnpμ])\s+(?=Ω)", r"\1"),
-    (r"\\(?:AA|angstrom)(?![A-Za-z])|Å", "Å"),
-    (r"\\(?:euro|texteuro)(?![A-Za-z])", "€"),
-    (r"\\(?:pounds|textsterling)(?![A-Za-z])", "£"),
-    (r"\\yen(?![A-Za-z])|￥", "¥"),
-    (r"\\(?:cdot|times|per)(?![A-Za-z])|[·⋅×]", lambda match: "/" if "per" in match.group() else "*"),
-    (r"\s?(?:\{\s?\})?\s?\^\s?\{?\s?\\circ\s?\}?|\\(?:degree|circ)(?![A-Za-z])|[º˚]|\bdeg\b", "°"),
-    (r"\b(?:[Dd]egrees?|Grad|degrés?|grados?|gradi|graus?)\b|градус\w*", "°"),
-    (r"°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade|Цельсия)", " ℃ "),
-    (r"°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
-    (r"°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
-    (r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
-    (r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
-    (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
-    (r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
-    (r"\b([ap])\.\s?m\b\.?", r"\1m"),
-    (r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
-    (r"\bA\.\s?D\.", "AD"),
-    (r"\\\$", "$"),
+    ("^", r"\^\s?\{\s?(-?\d)\s?\}", r"^\1"),
+    ("\\", r"\\(?:[A-Za-z]+|[^A-Za-z])", lambda m: _COMMANDS.get(m.group(), m.group())),
+    ("\\", rf"{_WRAPPER}\s?\{{([^{{}}]*)\}}", r" \1 "),
+    ("\\", r"\\[dt]?frac\s?\{(-?\d+)\}\s?\{(\d+)\}", r" \1/\2 "),
+    ("\\", r"\\[dt]?frac\s?\{([^{}\d]+)\}\s?\{([^{}\d]+)\}", r"\1/\2"),
+    ("\\μµ", r"\\mu\s*(?=[A-Za-z])|[μµ]\s*(?=[A-Za-z])|\\(?:micro|textmu)\s*", "μ"),
+    ("Ω", r"(?<![^\W\d_])([kMGTmnpμ])\s+(?=Ω)", r"\1"),
+    ("\\d", r"\s?(?:\{\s?\})?\s?\^\s?\{?\s?\\circ\s?\}?|\\circ(?![A-Za-z])|\bdeg\b", "°"),
+    ("drд", r"\b(?:[Dd]egrees?|Grad|degrés?|grados?|gradi|graus?)\b|градус\w*", "°"),
+    ("°", r"\s?°\s*(?:C(?![A-Za-z])|[Cc]elsius|[Cc]entigrade|Цельсия)", " ℃ "),
+    ("°", r"\s?°\s*(?:F(?![A-Za-z])|[Ff]ahrenheit)", " ℉ "),
+    ("°", r"\s?°\s*(?:K(?![A-Za-z])|[Kk]elvin)", " K "),
+    ("\\'”“", r"\^\s?\{?\s?\\prime\s?\\prime\s?\}?|''|[”“]", "″"),
+    ("\\'’", r"\^\s?\{?\s?\\prime\s?\}?|(?<=\d)\s?['’]", "′"),
+    ("p", r"\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
+    ("-", r"(?<!\d)([A-Za-z])-(\d)(?![\d.])", r"\1^-\2"),
+    (".", r"\b([ap])\.\s?m\b\.?", r"\1m"),
+    ("B", r"\bB\.?\s?C\.?(?:E\.)?(?![A-Za-z])", "BC"),
+    (".", r"\bA\.\s?D\.", "AD"),
+    ("$", r"\\\$", "$"),
 )
 _SIGNS = "$€£¥₹₽₩₿₫₺₴₪฿₱¢%‰°′″℃℉"
+_SPEAKS = re.compile(
+    rf"[{_SIGNS}'’”“º˚￥\u0080-\u00ff℃℉Å]|(?<![\\A-Za-z])[^\W\d_]|{_WRAPPER}(?![A-Za-z])|\\(?:circ|degree|mu|Omega|ohm|AA|angstrom|euro"
+    r"|texteuro|pounds|textsterling|yen|micro|textmu|per|prime|%|\$)"
+)
+"""What may be a unit or a word, and is no command of a formula."""
 _ITEM = re.compile(
     rf"(?P<number>{IN_TEXT.pattern})|(?P<power>\^-?\d)|(?P<word>(?:{_CHINESE})|(?:US|A|C|HK|R)\$"
     rf"|[^\W\d_\u3400-\u9fff]+(?:['’-][^\W\d_]+)*|[\u3400-\u9fff]+?(?={_CHINESE}|[^\u3400-\u9fff]|$))"
@@ -88,18 +95,22 @@ class Piece(NamedTuple):
 @lru_cache(maxsize=16)
 def dressed(text: str) -> str:
     """Return an answer with its units in plain spelling: m s⁻¹ as m s^-1, ^\\circ C as ℃, \\mu m as μm."""
-    return respelled(_MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text)), _DRESS)
+    if "$" in text:
+        text = _MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text))
+    return respelled(text.translate(_SPELLED), _DRESS)
 
 
 def compare(given: str, wanted: str) -> Scale | bool | None:
     """Compare what stands beside the numbers of two answers: how the given number becomes one in the gold's unit, None
     where the two say different things; True or False where the numbers themselves are settled by it."""
-    if not _speaks(given) or not _speaks(wanted):
+    if not _SPEAKS.search(given) or not _SPEAKS.search(wanted):
         return SAME
     texts = [dressed(as_digits(plain(text))) for text in (given, wanted)]
     if texts[0] == texts[1]:
         return SAME
     theirs, gold = map(pieces, texts)
+    if "united" in {one.number.form for one in (*(theirs or ()), *(gold or ()))}:
+        return bool(theirs and gold and len(theirs) == len(gold) == 1 and _equal(theirs[0], gold[0]))
     if gold and theirs and len(gold) == len(theirs) > 1 and all(one.after or one.before for one in gold):
         return _matched(theirs, gold)
     one, two = (
@@ -150,7 +161,7 @@ def pieces(text: str) -> list[Piece] | None:
             (waiting if parted or not found else found[-1][2]).append(value)
     if waiting and found:
         found[-1][2].extend(waiting)
-    return [_piece(*one) for one in found]
+    return _united([_piece(*one) for one in found])
 
 
 def _formula(word: str, behind: str) -> bool:
@@ -178,7 +189,7 @@ def _matched(theirs: Sequence[Piece], gold: Sequence[Piece]) -> bool:
         return all(one.number.value == two.number.value for one, two in zip(theirs, gold, strict=True))
     left = list(theirs)
     for one in gold:
-        match = next((two for two in left if isinstance(_beside(two, one), Scale) and _equal(two, one)), None)
+        match = next((two for two in left if _equal(two, one)), None)
         if match is None:
             return False
         left.remove(match)
@@ -190,7 +201,9 @@ def _has_units(one: Piece, two: Piece) -> bool:
 
 
 def _equal(one: Piece, two: Piece) -> bool:
-    scale = _beside(one, two) or SAME
+    scale = _beside(one, two)
+    if scale is None:
+        return False
     value, wanted = one.number.value * scale.factor + scale.offset, two.number.value
     return value == wanted or (scale != SAME and abs(value - wanted) < _ROUNDED * abs(wanted))
 
@@ -249,10 +262,6 @@ def _opposed(first: set[str], second: set[str]) -> bool:
     return False
 
 
-def _speaks(text: str) -> bool:
-    return any(letter.isalpha() or letter in _SIGNS or letter == "'" for letter in text)
-
-
 def _tail(text: str) -> Piece | None:
     """The unit that a formula ends with, as beside a number: 15\\pi\\text{ cm}^2."""
     match = _TAIL.search(plain(text).strip().strip("$. "))
@@ -261,31 +270,27 @@ def _tail(text: str) -> Piece | None:
 
 
 @cache
-def _mixed() -> tuple[tuple[re.Pattern[str], dict[str, int]], ...]:
-    found = []
-    for sizes in WORDS["mixed"].values():
-        names = "|".join(f"(?:{one})(?![A-Za-z])" for one in sizes)
-        one = rf"(?<![\d.,])(\d+(?:\.\d+)?)\s*-?({names})"
-        found.append(
-            (re.compile(rf"{one}(?:[\s,]*(?:and\s|和|又)?\s*(?=\d)(?:\d+(?:\.\d+)?)\s*-?(?:{names}))+"), sizes)
-        )
-    return tuple(found)
+def _families() -> tuple[dict[str, int], ...]:
+    """Units that one value may be written with, each family's names with their sizes."""
+    families = WORDS["mixed"].values()
+    return tuple({name: size for names, size in family.items() for name in names.split("|")} for family in families)
 
 
-def merged(text: str) -> str:
-    """Return an answer in which two units of one value are one: 2 hours 30 minutes as 5/2 hours; others as they are."""
-    if sum(map(str.isdigit, text)) < 2 or not _speaks(text) or len(text) > 200:
-        return text
-    plainly = dressed(text)
-    for pattern, sizes in _mixed():
-        match = pattern.search(plainly)
-        if match is None:
-            continue
-        parts = re.findall(r"(\d+(?:\.\d+)?)\s*-?([^\W\d_]+|[°'′\"″¢])", match.group())
-        counted = [
-            (Fraction(number), next(sizes[one] for one in sizes if re.fullmatch(one, name))) for number, name in parts
-        ]
-        if all(a > b and number * b < a for (_, a), (number, b) in pairwise(counted)):
-            whole = sum(number * size for number, size in counted) / counted[0][1]
-            return f"{plainly[: match.start()]}{whole} {parts[0][1]}{plainly[match.end() :]}"
-    return text
+def _united(found: list[Piece]) -> list[Piece]:
+    """Return numbers in which two units of one value are one: 2 hours 30 minutes as 5/2 hours."""
+    united: list[Piece] = []
+    last = 0  # the size of the unit that may go on
+    for piece in found:
+        before = united[-1] if united else piece
+        unit = piece.after[0] if len(piece.after) == 1 else ""
+        for sizes in _families() if last and unit and not piece.before else ():
+            size, first = sizes.get(unit, 0), sizes.get(before.after[0], 0)
+            if 0 < size < last and first and piece.number.value * size < last:
+                value = before.number.value + piece.number.value * size / first
+                united[-1] = before._replace(number=before.number._replace(value=value, form="united"))
+                last = size
+                break
+        else:
+            united.append(piece)
+            last = max((sizes.get(unit, 0) for sizes in _families()), default=0) if unit else 0
+    return united

@@ -11,8 +11,19 @@ from __future__ import annotations
 from fractions import Fraction
 
 from stages.rewards.mathematics import whole
-from stages.rewards.mathematics.expression_brackets import CASES, MATRICES, Brackets
-from stages.rewards.mathematics.expression_cursor import MAX_NODES
+from stages.rewards.mathematics.expression_brackets import (
+    AND,
+    ARROWS,
+    CASES,
+    LEVELS,
+    MATRICES,
+    MAX_NODES,
+    OR,
+    RATIO,
+    SUMS,
+    UNIONS,
+    Brackets,
+)
 from stages.rewards.mathematics.expression_node import (
     Kind,
     Node,
@@ -30,10 +41,8 @@ from stages.rewards.mathematics.expression_node import (
 )
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, Token, Unreadable, tokens
 
-_ARROWS = frozenset(("->", "<-", "<->", "mapsto"))
-_RELATIONS = frozenset(
-    ("=", "<", ">", "<=", ">=", "!=", "in", "~", "subset", "subseteq", "supset", "supseteq", "ni", "notin", "perp")
-) | {"parallel", "cong", "propto", "<<", ">>", "equiv"}
+_BINDING = {sign: level for level, signs in enumerate(LEVELS) for sign in signs.split()}
+_ENDS = frozenset((*_BINDING, ")", "]", "}", "\\}", "&", "row", "rfloor", "rceil"))
 _APPLIED = frozenset("fghFGHPQW")  # letters read as functions in f(x)
 _STARTS_FACTOR = frozenset(("number", "symbol", "function", "command", "word", "accent"))
 
@@ -49,12 +58,12 @@ def read(text: str) -> Node | None:
 
 
 class _Parser(Brackets):
-    """Recursive descent over the tokens."""
+    """Precedence climbing over the tokens."""
 
     def answer(self) -> Node:
         """Items between commas, semicolons, "and" and "or"; with both , and ; the semicolons part tuples."""
         self.deeper()
-        rows: list[list[Node]] = [[self.arrows()]]
+        rows: list[list[Node]] = [[self.statement()]]
         joint = ""
         while self.kind == "joint":
             word = self.advance()
@@ -66,72 +75,50 @@ class _Parser(Brackets):
                 rows.append([])
             else:
                 joint = "or" if "or" in (word, joint) else word
-            rows[-1].append(self.arrows())
+            rows[-1].append(self.statement())
         self.depth -= 1
         if len(rows) > 1 and all(len(row) > 1 for row in rows):
             return self.node(Kind.LIST, *(self.node(Kind.GROUP, *row, text="()") for row in rows), text=";")
         items = [item for row in rows for item in row]
         return items[0] if len(items) == 1 else self.node(Kind.LIST, *items, text=joint or ";")
 
-    def arrows(self) -> Node:
-        """Implications and reactions: statements with arrows between."""
-        sides, signs = [self.joined(0)], []
-        while self.kind == "sign" and self.value in _ARROWS:
-            signs.append(self.advance())
-            sides.append(self.joined(0))
-        return self.node(Kind.RELATION, *sides, text=" ".join(signs)) if signs else sides[0]
-
-    def joined(self, level: int) -> Node:
-        """Statements joined by "or" and "xor" (level 0) or, closer, by "and" (level 1); conditions are a list."""
-        joints = (("or", "xor"), ("and",))[level]
-        left = self.relation() if level else self.joined(1)
-        while self.sign(*joints):
-            joint = self.advance()
-            right = self.relation() if level else self.joined(1)
-            conditions = all(side.kind in (Kind.RELATION, Kind.LIST, Kind.GROUP) for side in (left, right))
-            kind = Kind.LIST if conditions and joint != "xor" else Kind.LOGIC
-            left = self.node(kind, *(listed(left) if left.text == joint else (left,)), right, text=joint)
+    def statement(self, level: int = ARROWS) -> Node:
+        """Terms with signs between that bind as close as a level, or closer."""
+        left = self.term()
+        while self.kind == "sign" and (bound := _BINDING.get(self.value, -1)) >= level:
+            sides, signs = [left], []
+            while self.kind == "sign" and _BINDING.get(self.value) == bound:
+                signs.append(self.advance())
+                sides.append(self.statement(bound + 1))
+                if bound in (OR, AND, UNIONS, SUMS):
+                    sides = [self.pair(signs.pop(), *sides)]
+            left = sides[0] if len(sides) == 1 else self.chain(bound, sides, signs)
         return left
 
-    def relation(self) -> Node:
-        sides, signs = [self.ratio()], []
-        while self.kind == "sign" and self.value in _RELATIONS:
-            signs.append(self.advance())
-            sides.append(self.ratio())
+    def chain(self, level: int, sides: list[Node], signs: list[str]) -> Node:
+        """Any number of sides with relations, arrows or colons between."""
+        if level == RATIO:
+            return self.node(Kind.QUOTIENT if len(sides) == 2 else Kind.RATIO, *sides, text=":")
         if signs in (["~"], ["cong"]) and all(side.text.endswith("\\triangle") for side in sides):
             sides = corresponding(sides)
-        return self.node(Kind.RELATION, *sides, text=" ".join(signs)) if signs else sides[0]
+        return self.node(Kind.RELATION, *sides, text=" ".join(signs))
 
-    def ratio(self) -> Node:
-        sides = [self.union()]
-        while self.take(":"):
-            sides.append(self.union())
-        if len(sides) == 1:
-            return sides[0]
-        return self.node(Kind.QUOTIENT if len(sides) == 2 else Kind.RATIO, *sides, text=":")
-
-    def union(self) -> Node:
-        left = self.sum()
-        while self.sign("cup", "cap", "minus"):
-            left = self.node(Kind(self.advance()), left, self.sum())
-        return left
-
-    def sum(self) -> Node:
-        left = self.term()
-        while self.sign("+", "-", "pm", "mp"):
-            operation = self.advance()
-            right = self.term()
-            if operation == "-" and right.kind == Kind.GROUP and right.text == "{}":
-                operation = "minus"
-            elif operation == "-":
-                right, operation = self.node(Kind.NEGATIVE, right), "+"
-            left = self.node(Kind(operation), left, right)
-        return left
+    def pair(self, sign: str, left: Node, right: Node) -> Node:
+        """Two sides of a sum, a union or a statement; conditions side by side are a list."""
+        if sign in ("or", "xor", "and"):
+            conditions = all(side.kind in (Kind.RELATION, Kind.LIST, Kind.GROUP) for side in (left, right))
+            kind = Kind.LIST if conditions and sign != "xor" else Kind.LOGIC
+            return self.node(kind, *(listed(left) if left.text == sign else (left,)), right, text=sign)
+        if sign == "-" and right.kind == Kind.GROUP and right.text == "{}":
+            sign = "minus"
+        elif sign == "-":
+            right, sign = self.node(Kind.NEGATIVE, right), "+"
+        return self.node(Kind(sign), left, right)
 
     def term(self) -> Node:
         """Factors and quotients; a unit (words after a quantity, km/h, cm^2) is read over."""
         left, unit = self.unary(), False
-        while True:
+        while self.kind != "end" and not (self.kind == "sign" and self.value in _ENDS):
             if self.sign("*", "/", "×", "·"):
                 operation, right = self.advance(), self.unary()
                 if is_vector(left) and not is_vector(right) and self.starts_factor():  # v × q B
@@ -156,7 +143,8 @@ class _Parser(Brackets):
                 unit = unit or (worded and is_unit(right))
                 left = left if worded and unit else self.product(left, right)
             else:
-                return left
+                break
+        return left
 
     def multiplied(self, operation: str, left: Node, right: Node) -> Node:
         """Two factors with a sign between; × and · of vectors differ, and dy/dx is no quotient."""
@@ -180,7 +168,9 @@ class _Parser(Brackets):
 
     def unary(self) -> Node:
         self.deeper()
-        if self.take("-"):
+        if self.kind != "sign":
+            node = self.factor()
+        elif self.take("-"):
             node = self.node(Kind.NEGATIVE, self.unary())
         elif self.take("+"):
             node = self.unary()
@@ -196,7 +186,7 @@ class _Parser(Brackets):
 
     def factor(self) -> Node:
         base = self.atom()
-        while True:
+        while self.kind == "sign":
             if self.take("!"):
                 base = self.node(Kind.CALL, base, text=whole.DOUBLE_FACTORIAL if self.take("!") else "factorial")
                 if self.sign("!"):
@@ -212,7 +202,8 @@ class _Parser(Brackets):
             elif self.sign("_") and base.kind == Kind.NUMBER and "_" not in base.text:
                 base = self.based(base)
             else:
-                return base
+                break
+        return base
 
     def raised(self, base: Node) -> Node:
         """What follows ^: an exponent, or the sign of degrees."""
@@ -337,7 +328,7 @@ class _Parser(Brackets):
         if name == "sqrt":
             degree = None
             if self.take("["):
-                degree = self.sum()
+                degree = self.statement(SUMS)
                 self.expect("]")
             inside = self.atom() if self.sign("(") else self.argument()
             return self.node(Kind.CALL, inside, *((degree,) if degree else ()), text="root")

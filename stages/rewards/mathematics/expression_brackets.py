@@ -1,27 +1,75 @@
-r"""Brackets: (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋; the letters after ∠ and △; matrices and cases."""
+r"""The place of a parser in its tokens, and what it reads between brackets: Tokens enter one by one, Nodes are made.
+
+Brackets are (…), […], ]a, b[, {…}, \\{…\\}, |…|, ⌊…⌋; so are the letters after ∠ and △, matrices and cases. Depth and
+number of nodes are limited.
+"""
 
 from __future__ import annotations
 
-from stages.rewards.mathematics.expression_cursor import Cursor
 from stages.rewards.mathematics.expression_node import Kind, Node, listed
 from stages.rewards.mathematics.expression_tokens import Token, Unreadable
 
 MATRICES = frozenset(("matrix", "pmatrix", "bmatrix", "Bmatrix", "array", "smallmatrix"))
 CASES = frozenset(("cases", "dcases"))
-_CONDITIONED = frozenset(("if", "for", "when", "where"))
+MAX_DEPTH, MAX_NODES = 90, 600
+LEVELS: tuple[str, ...] = (
+    "-> <- <-> mapsto",
+    "or xor",
+    "and",
+    "= < > <= >= != in ~ subset subseteq supset supseteq ni notin perp parallel cong propto << >> equiv",
+    ":",
+    "cup cap minus",
+    "+ - pm mp",
+)
+"""The signs between two sides, the loosest first; arrows, relations and ratios have any number of sides."""
+ARROWS, OR, AND, RELATIONS, RATIO, UNIONS, SUMS = range(len(LEVELS))
+_CONDITIONED = frozenset(("if", "for", "when", "where", ",", ";"))
 _CLOSERS = {"(": ")]", "[": ")]["}
 
 
-class Brackets(Cursor):
-    """The part of the parser that reads brackets and matrices; `answer`, `sum` and `relation` read what they hold."""
+class Brackets:
+    """A place in a list of tokens; `kind` and `value` are those of the token in front. `answer` and `statement` read
+    what brackets hold."""
+
+    def __init__(self, found: list[Token]) -> None:
+        self.tokens = [*found, Token("end", ""), Token("end", "")]  # one is always behind the token in front
+        self.at = self.depth = self.nodes = self.bars = 0
+        self.kind, self.value = self.tokens[0]
+
+    def advance(self) -> str:
+        value = self.value
+        self.at += 1
+        self.kind, self.value = self.tokens[self.at]
+        return value
+
+    def sign(self, *values: str) -> bool:
+        return self.kind == "sign" and self.value in values
+
+    def take(self, value: str) -> bool:
+        if self.kind == "sign" and self.value == value:
+            self.advance()
+            return True
+        return False
+
+    def expect(self, value: str) -> None:
+        if not self.take(value):
+            raise Unreadable(value)
+
+    def node(self, kind: Kind, *parts: Node, text: str = "") -> Node:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise Unreadable("too long")
+        return Node(kind, parts, text)
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise Unreadable("too deep")
 
     def answer(self) -> Node:
         raise NotImplementedError
 
-    def sum(self) -> Node:
-        raise NotImplementedError
-
-    def relation(self) -> Node:
+    def statement(self, level: int = 0) -> Node:
         raise NotImplementedError
 
     def bracket(self, opening: str) -> Node:
@@ -32,7 +80,7 @@ class Brackets(Cursor):
             self.expect("|")
             return self.node(Kind.CALL, inside, text="abs")
         if opening in ("lfloor", "lceil"):
-            inside = self.sum()
+            inside = self.statement(SUMS)
             self.expect("r" + opening[1:])
             return self.node(Kind.CALL, inside, text=opening[1:])
         if opening in ("angle", "triangle"):
@@ -104,10 +152,10 @@ class Brackets(Cursor):
         while not (self.kind == "command" and self.value == f"end {environment}"):
             if self.take("row"):
                 rows.append([])
-            elif self.kind in ("word", "joint") and environment in CASES and self.value in (*_CONDITIONED, ",", ";"):
+            elif self.kind in ("word", "joint") and environment in CASES and self.value in _CONDITIONED:
                 self.advance()
             elif not self.take("&"):
-                rows[-1].append(self.relation())
+                rows[-1].append(self.statement(RELATIONS))
         self.advance()
         rows = [row for row in rows if row]
         if not rows or len({len(row) for row in rows}) != 1 or (environment in CASES and len(rows[0]) != 2):

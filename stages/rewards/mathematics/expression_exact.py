@@ -6,9 +6,12 @@ unworked.
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Mapping
 from fractions import Fraction
+from functools import lru_cache
 
-from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, integer, substituted
+from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, walk
 
 MIN_DIGITS = 6
 """Significant digits that a rounded decimal must show: 0.333333 is 1/3, 0.333 is not (math-verify's precision)."""
@@ -17,20 +20,30 @@ _MAX_BITS = 50_000  # of an exact number
 _SPELLED = 10_000  # … of one that is written out in digits
 
 
+NOWHERE: Mapping[str, Fraction] = {}
+"""A point of no letters."""
+
+
 class NoValue(ValueError):
     """The formula has no value that can be computed here."""
 
 
-def rational(node: Node) -> Fraction | None:
-    """Return the exact value of arithmetic on numbers, None where the formula holds more; raises NoValue for x/0."""
+def rational(node: Node, point: Mapping[str, Fraction] = NOWHERE) -> Fraction | None:
+    """Return the exact value of arithmetic on numbers and on the letters of a point, None where the formula holds more;
+    raises NoValue for x/0."""
     if node.kind == Kind.NUMBER:
         return node.number
+    if node.kind == Kind.SYMBOL:
+        return point.get(node.text)
     if node.kind not in ARITHMETIC or (node.text == ":" and len(node.parts) > 2):
         return None
-    values = [rational(part) for part in node.parts]
-    if any(value is None for value in values):
-        return None
-    value = _arithmetic(node.kind, [value for value in values if value is not None])
+    values = []
+    for part in node.parts:
+        value = rational(part, point)
+        if value is None:
+            return None
+        values.append(value)
+    value = _arithmetic(node.kind, values)
     return value if value is not None and value.numerator.bit_length() <= 2 * _MAX_BITS else None
 
 
@@ -102,10 +115,38 @@ def rounds(decimal: Node, exact: Fraction) -> bool:
     return value is not None and abs(value - exact) < unit
 
 
+def same_fraction(wanted: Node, given: Node, names: list[str]) -> bool | None:
+    """Compare two formulas of nothing but arithmetic, exactly, at two points; None for other formulas."""
+    try:
+        for index in (0, 1) if names else (0,):
+            point = {name: coordinate(name, index) for name in names}
+            first, second = rational(wanted, point), rational(given, point)
+            if first is None or second is None:
+                return None
+            if first != second:
+                decimal = not names and (rounds(wanted, second) or rounds(given, first))
+                return decimal if not names or not _is_decimal(wanted, given) else None
+    except NoValue:
+        return None
+    return True
+
+
+def _is_decimal(*nodes: Node) -> bool:
+    return any("." in one.text for node in nodes for one in walk(node) if one.kind == Kind.NUMBER)
+
+
+@lru_cache(maxsize=4096)
+def coordinate(name: str, index: int) -> Fraction:
+    """Return a symbol's value at a fixed point: between 1/2 and 3, and at point 2 of either sign."""
+    mixed = zlib.crc32(f"{name}/{index}".encode("utf-8", "surrogatepass"))
+    value = Fraction(1, 2) + Fraction(mixed % 100_003, 40_001)
+    return -value if index == 2 and (mixed >> 8) % 3 else value
+
+
 def affine(node: Node, name: str) -> tuple[Node, Node] | None:
     """Return (a, b) where the formula is a * name + b with rational a and b; None where it is not."""
     try:
-        values = [rational(substituted(node, {name: integer(number)})) for number in (0, 1, 2, 5)]
+        values = [rational(node, {name: Fraction(number)}) for number in (0, 1, 2, 5)]
     except NoValue:
         return None
     start, one, two, five = values

@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import cmath
 import math
-import zlib
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 from stages.rewards.mathematics import whole
-from stages.rewards.mathematics.expression_exact import NoValue, fraction, last_place, rational, rounds
+from stages.rewards.mathematics.expression_exact import (
+    NoValue,
+    coordinate,
+    fraction,
+    last_place,
+    rational,
+    same_fraction,
+)
 from stages.rewards.mathematics.expression_node import ARITHMETIC, Kind, Node, walk
 
 _MAX_EXPONENT = 10**12  # of any power; beyond, it has no value here
@@ -33,13 +39,10 @@ def same(wanted: Node, given: Node) -> bool | None:
     """Say whether two formulas are equal; None where one of them has no value that can be computed."""
     if wanted == given:
         return True
-    try:
-        first, second = rational(wanted), rational(given)
-    except NoValue:
-        return None
-    if first is not None and second is not None:
-        return first == second or rounds(wanted, second) or rounds(given, first)
     names = sorted(symbols(wanted) | symbols(given))
+    exact = same_fraction(wanted, given, names)
+    if exact is not None:
+        return exact
     try:
         if names and (points := whole.points(wanted, given, names)):
             return _same_at(wanted, given, points)
@@ -77,7 +80,7 @@ def proportional(wanted: Node, given: Node, *, positive: bool = False) -> bool |
         if points:
             pairs = _values(wanted, given, points)
         else:
-            generic = [{name: _coordinate(name, index) for name in names} for index in range(3)]
+            generic = [{name: coordinate(name, index) for name in names} for index in range(3)]
             pairs = [_pair(wanted, given, point) for point in generic]
         ratios = []
         for first, second in pairs:
@@ -150,7 +153,7 @@ def _values(wanted: Node, given: Node, points: list[dict[str, Fraction]]) -> lis
 
 def _alike(wanted: Node, given: Node, names: list[str], index: int) -> bool:
     """Say whether the machine's floats leave it possible that two formulas are equal."""
-    point = {name: complex(_coordinate(name, index)) for name in names}
+    point = {name: complex(coordinate(name, index)) for name in names}
     try:
         first, second = _evaluate(wanted, point, _MACHINE), _evaluate(given, point, _MACHINE)
     except (ArithmeticError, ValueError):
@@ -167,7 +170,7 @@ def _precisely(wanted: Node, given: Node, names: list[str]) -> bool:
     points = [0, 1, 2, *((3, 4) if far else ())] if names else [0]
     for index in points:
         scale = (0, 0, 0, far, -far)[index] or 1
-        point = {name: field.number(scale * _coordinate(name, index)) for name in names}
+        point = {name: field.number(scale * coordinate(name, index)) for name in names}
         try:
             first, second = _evaluate(wanted, point, field), _evaluate(given, point, field)
         except (NoValue, ArithmeticError, ValueError):
@@ -178,7 +181,7 @@ def _precisely(wanted: Node, given: Node, names: list[str]) -> bool:
             continue  # another branch of a root or a logarithm
         if max(abs(first), abs(second)) < 1e-40 and not abs(first) == abs(second) == 0:
             tiny = _precise(150)  # rounding errors shrink with more digits, small numbers do not
-            point = {name: tiny.number(_coordinate(name, index)) for name in names}
+            point = {name: tiny.number(coordinate(name, index)) for name in names}
             first, second = _settled(wanted, first, point, tiny), _settled(given, second, point, tiny)
         if not _close(first, second, wanted, given):
             return False
@@ -206,14 +209,6 @@ def _beyond_kinks(*nodes: Node) -> int:
     if not any(one.kind == Kind.CALL and one.text in ("abs", "max", "min", "floor", "ceil") for one in parts):
         return 0
     return 10 + 4 * min(10**9, math.ceil(max((abs(one.number) for one in parts), default=Fraction(0))))
-
-
-@lru_cache(maxsize=4096)
-def _coordinate(name: str, index: int) -> Fraction:
-    """Return a symbol's value at a fixed point: between 1/2 and 3, and at point 2 of either sign."""
-    mixed = zlib.crc32(f"{name}/{index}".encode("utf-8", "surrogatepass"))
-    value = Fraction(1, 2) + Fraction(mixed % 100_003, 40_001)
-    return -value if index == 2 and (mixed >> 8) % 3 else value
 
 
 class _Field:
@@ -340,7 +335,7 @@ def _called(node: Node, values: list[Any], field: _Field) -> Any:
     if name in field.functions or name in ("root", "log"):
         raise NoValue("arguments")
     # an unknown function: a smooth number of its own that depends on every argument
-    own = sum((value * (place + 1) for place, value in enumerate(values)), field.number(_coordinate(name, 0)))
+    own = sum((value * (place + 1) for place, value in enumerate(values)), field.number(coordinate(name, 0)))
     if not abs(own) < field.reach:
         raise NoValue("argument")
     return field.module.sin(own)

@@ -16,8 +16,10 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
+from stages.core.language import codes
 from stages.core.text import marked
 from stages.rewards.mathematics import (
     answers,
@@ -60,6 +62,7 @@ _PROGRAM = re.compile(
 )
 _RATIO = re.compile(r"\d{1,9}(?:\s?:\s?\d{1,9})+")
 _TO = re.compile(r"(?<=\d)\s+(?:to|zu)\s+(?=\d)|\s?比\s?(?=\d)")
+_SAYS = re.compile(r"\w")
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,3})?", re.ASCII)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
 _CALCULUS = re.compile(r"\\(?:int|iint|oint|sum|prod|lim|partial|begin|det|nabla)(?![A-Za-z])|[∫∑∏]")
@@ -136,7 +139,9 @@ def judge(answer: str, gold: str, *, worked: bool = True, language: str = "") ->
     With `worked`, arithmetic must have been carried out: 48+24 is not 72, because the problem may have said 48+24.
     The row's `language` settles what 1.234 may mean: 1234 too where a comma is the decimal sign.
     """
-    comma = language.partition("-")[0] in COMMA_LANGUAGES
+    comma = _writes_comma(language)
+    if answer.strip() == gold.strip() and len(gold) <= MAX_CHARACTERS and _SAYS.search(gold):
+        return Verdict(1.0, f"answer {shorten(answer)}")
     if _DECIMAL.fullmatch(answer) and _DECIMAL.fullmatch(gold):  # most rows of most sets
         verdict = Verdict(float(Fraction(answer) == Fraction(gold)), "")
         verdict = verdict._replace(reason=f"answer {answer}" + (f", expected {gold}" if not verdict.value else ""))
@@ -147,11 +152,16 @@ def judge(answer: str, gold: str, *, worked: bool = True, language: str = "") ->
     return verdict
 
 
+@lru_cache(maxsize=256)
+def _writes_comma(language: str) -> bool:
+    return (codes.base(language) or language.lower().partition("-")[0]) in COMMA_LANGUAGES
+
+
 def _judge(answer: str, gold: str, worked: bool, comma: bool) -> Verdict:
-    gold = beside.merged(stated(gold))
+    gold = stated(gold)
     if len(gold) > MAX_CHARACTERS or not gold.strip():
         return Verdict(None, "the row has no usable gold answer")
-    answer = beside.merged(_TO.sub(":", answer) if _RATIO.fullmatch(gold.strip()) else answer)
+    answer = _TO.sub(":", answer) if _RATIO.fullmatch(gold.strip()) else answer
     if len(answer) > MAX_CHARACTERS:
         return Verdict(0.0, f"answer longer than {MAX_CHARACTERS} characters")
     given, wanted = normal(answer), normal(gold)
@@ -328,7 +338,7 @@ def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
     first, second = read(gold) or read(asked.gold), read(answer) or read(asked.answer)
     if first is None or second is None:
         return first, second
-    if len(letters) == len(others):
+    if letters and len(letters) == len(others):
         second = renamed(second, dict(zip(others, letters, strict=True)))
     if {Kind.RELATION, Kind.MATRIX} & {first.kind, second.kind} or "I" not in symbols(first) | symbols(second):
         return first, second

@@ -23,18 +23,22 @@ from stages.rewards.steps import evaluate
 MAX_CHARACTERS = 1000
 _MAX_DIGITS = 100
 
-Rules = tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
+Rules = tuple[tuple[frozenset[str], re.Pattern[str], str | Callable[[re.Match[str]], str]], ...]
 
 
-def rules(*pairs: tuple[str, str | Callable[[re.Match[str]], str]]) -> Rules:
-    """Return spellings and what each is written as instead, for `respelled`."""
-    return tuple((re.compile(pattern), new) for pattern, new in pairs)
+def rules(*spellings: tuple[str, str, str | Callable[[re.Match[str]], str]]) -> Rules:
+    """Return spellings for `respelled`: the signs of which a text must hold one to be worth a look, a pattern, and what
+    is written instead."""
+    return tuple((frozenset(signs), re.compile(pattern), new) for signs, pattern, new in spellings)
 
 
 def respelled(text: str, spellings: Rules) -> str:
     """Return a text with one spelling for each thing."""
-    for pattern, new in spellings:
-        text = pattern.sub(new, text)
+    held = set(text)
+    for signs, pattern, new in spellings:
+        if not held.isdisjoint(signs):
+            before, text = text, pattern.sub(new, text)
+            held = held if text == before else set(text)
     return text
 
 
@@ -47,55 +51,58 @@ _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {
 _FULL_WIDTH |= {ord(dash): "-" for dash in "−–—‐‑‒"} | {ord(times): "*" for times in "×·⋅∗"} | {ord("÷"): "/"}
 _VULGAR = {ord(sign): " " + unicodedata.normalize("NFKC", sign).replace("\u2044", "/") for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
 _FULL_WIDTH |= _VULGAR | {0x2044: "/", ord("∃"): "\\exists ", ord("∀"): "\\forall "}
+_COMMANDS = (
+    {f"\\{name}": "" for name in ("left", "right", "displaystyle", "Big", "big", "quad", *",!;:")}
+    | {f"\\{name}": " " for name in "()[]$ "}
+    | {f"\\{name}": "\\frac" for name in ("dfrac", "tfrac", "cfrac")}
+    | {"\\times": "*", "\\cdot": "*", "\\div": "/", "\\%": "%", "\\degree": " degrees "}
+)
 _REWRITES = rules(
-    (r"(?<=\d)\s?\\[,;:]\s?(?=\d)", " "),
-    (r"\\(?:left|right|displaystyle|Big|big|,|!|;|:|quad)(?![A-Za-z])", ""),
-    (r"(?<=\d)\s?\^?\s?\{?\s?(?:\\text\s?\{|\\mathrm\s?\{)?(?:st|nd|rd|th)\}?\}?(?![A-Za-z])", ""),
-    (r"\\(?:text|mathrm|textbf|textit|textrm|textnormal|mathbf|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
-    (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-    (r"\\(?:times|cdot)(?![A-Za-z])", "*"),
-    (r"\\div(?![A-Za-z])", "/"),
-    (r"(?:\{\s?\})?\^\s?\{?\s?\\circ\s?\}?|\\degree(?![A-Za-z])|°", " degrees "),
-    (r"^\s?(?:\\approx(?![A-Za-z])|≈)", ""),
-    (r"\\%|\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
-    (r"\\[()\[\]]|\\\$|[$€£¥￥₹₽₩₺₫₴₱฿₪¢]|`", " "),
-    (r"[℃℉]", " degrees "),
-    (r"\b(?:minus|negative)\s+(?=[\d.])", "-"),
-    (r"^(\d+)\s(?:out of|in)\s(\d+)$", r"\1/\2"),
-    (r"\{,\}", ","),
-    (r"\\frac\s?(\d)\s?(?=[\d{])", r"\\frac{\1}"),
-    (r"(\\frac\{[^{}]*\})\s?(\d)", r"\1{\2}"),
-    (r"\{(\d+)\}\s?/\s?\{(\d+)\}", r"\1/\2"),
-    (r"\\ |~", " "),
+    ("\\", r"(?<=\d)\s?\\[,;:]\s?(?=\d)", " "),
+    ("\\", r"\\(?:[A-Za-z]+|[^A-Za-z])", lambda m: _COMMANDS.get(m.group(), m.group())),
+    ("td", r"(?<=\d)\s?\^?\s?\{?\s?(?:\\text\s?\{|\\mathrm\s?\{)?(?:st|nd|rd|th)\}?\}?(?![A-Za-z])", ""),
+    ("\\", r"\\(?:text|mathrm|textbf|textit|textrm|textnormal|mathbf|mbox|operatorname)\s?\{([^{}]*)\}", r" \1 "),
+    ("^°", r"(?:\{\s?\})?\^\s?\{?\s?\\circ\s?\}?|°", " degrees "),
+    ("\\≈", r"^\s?(?:\\approx(?![A-Za-z])|≈)", ""),
+    ("p", r"\bpercent(?:age)?\b|\bper cent\b|\bpct\b", "%"),
+    ("$€£¥￥₹₽₩₺₫₴₱฿₪¢`", r"[$€£¥￥₹₽₩₺₫₴₱฿₪¢`]", " "),
+    ("℃℉", r"[℃℉]", " degrees "),
+    ("uv", r"\b(?:minus|negative)\s+(?=[\d.])", "-"),
+    ("oi", r"^(\d+)\s(?:out of|in)\s(\d+)$", r"\1/\2"),
+    ("{", r"\{,\}", ","),
+    ("\\", r"\\frac\s?(\d)\s?(?=[\d{])", r"\\frac{\1}"),
+    ("\\", r"(\\frac\{[^{}]*\})\s?(\d)", r"\1{\2}"),
+    ("/", r"\{(\d+)\}\s?/\s?\{(\d+)\}", r"\1/\2"),
+    ("~", r"~", " "),
 )
 
 _GROUPED = re.compile(r"(?<![\d,}])\d{1,3}(?:(?:\{,\}|,\s?\\!\s?)\d{3})+(?![\d{])|(?<![\d,}])\d+\{,\}\d+(?![\d{])")
 _LINE = r"(?:\\(?:overline|bar|dot)\s?)"
 _FORMS = rules(  # how numbers are written, in one spelling: 1234.5, 0.(3), 10^{-7}
-    (r"\^\s?\{?\s?((?:\\prime\s?){1,3})\}?", lambda m: "'" * m[1].count("p")),
-    (r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
-    (r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
-    (r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,])\s?[^\s$})\]])", "0."),  # with its unit
-    (r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
-    (r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
-    (r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
-    (r"(?<=\d)\s?\*\*\s?(-?\d+)", r"^{\1}"),
-    (r"(?<![\w.])0b([01]+)(?!\w)", r"\1_{2}"),
-    (r"(?<![\w.])0x([\dA-Fa-f]+)(?!\w)", r"\1_{16}"),
-    (r"(?<![\w.])0o([0-7]+)(?!\w)", r"\1_{8}"),
-    (rf"(?<![\d.,])(\d+),(?=\d*\s?\{{?{_LINE})", r"\1."),
-    (rf"(\d*\.\d*)\s?\{{?{_LINE}\s?\{{?\s?(\d+)\s?\}}?\}}?(?:(\d*){_LINE}\s?\{{?(\d)\}}?)?", r"\1(\2\3\4)"),
-    ("((?:\\d\u0305)+)", lambda m: f"({m[1].replace(chr(0x305), '')})"),
-    (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d+)\s?\(?\s?(?:repeating|recurring|循环)\)?", r"\1(\2)"),
-    (r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d{1,6}?)\2+\s?(?:\.{3}|…|\\[lc]?dots)", r"\1(\2)"),
-    (r"(?<![\d.])(\d*\.\d+)\s?(?:\.{3}|…|\\[lc]?dots)(?!\s?[,\d])", r"\1"),
-    (r"(?<![\d/.])(\d+)\s(?:\\text\s?\{\s?)?and(?:\s?\})?\s(?:a\s)?(?=\d+/\d|\\[dt]?frac\s?\{?\d)", r"\1 "),
+    ("^", r"\^\s?\{?\s?((?:\\prime\s?){1,3})\}?", lambda m: "'" * m[1].count("p")),
+    ("'’_", r"(?<![\d.,])(\d{1,3}(?:['’]\d{3})+|\d{1,3}(?:_\d{3})+)(?![\d'’_{])", lambda m: re.sub(r"\D", "", m[1])),
+    (",", r"(?<![\d.,])(\d{1,2}(?:,\d{2})+,\d{3})(?![\d,])", lambda m: m[1].replace(",", "")),
+    ("0", r"(?<![\d.,(\[{])0,(?=\d{3,}(?![\d,])\s?[^\s$})\]])", "0."),  # with its unit
+    (",", r"(?<![\d.,])\d{1,3}(?:(?:\.\d{3})+|(?: \d{3})+),\d+(?![\d,.])", lambda m: _comma(m.group())),
+    (".", r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?![\d,.])", lambda m: m.group().replace(".", "")),
+    ("xX×\\·⋅*", r"(?<=\d)\s?(?:[xX×]|\\times|\\cdot|[·⋅*])\s?(?=10\s?(?:\^|\*\*))", r" \\times "),
+    ("*", r"(?<=\d)\s?\*\*\s?(-?\d+)", r"^{\1}"),
+    ("b", r"(?<![\w.])0b([01]+)(?!\w)", r"\1_{2}"),
+    ("x", r"(?<![\w.])0x([\dA-Fa-f]+)(?!\w)", r"\1_{16}"),
+    ("o", r"(?<![\w.])0o([0-7]+)(?!\w)", r"\1_{8}"),
+    ("\\", rf"(?<![\d.,])(\d+),(?=\d*\s?\{{?{_LINE})", r"\1."),
+    ("\\", rf"(\d*\.\d*)\s?\{{?{_LINE}\s?\{{?\s?(\d+)\s?\}}?\}}?(?:(\d*){_LINE}\s?\{{?(\d)\}}?)?", r"\1(\2\3\4)"),
+    ("\u0305", "((?:\\d\u0305)+)", lambda m: f"({m[1].replace(chr(0x305), '')})"),
+    ("r循", r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d+)\s?\(?\s?(?:repeating|recurring|循环)\)?", r"\1(\2)"),
+    ("….\\", r"(?<!\d)(\d{0,30}\.\d{0,30}?)(\d{1,6}?)\2+\s?(?:\.{3}|…|\\[lc]?dots)", r"\1(\2)"),
+    ("….\\", r"(?<![\d.])(\d*\.\d+)\s?(?:\.{3}|…|\\[lc]?dots)(?!\s?[,\d])", r"\1"),
+    ("n", r"(?<![\d/.])(\d+)\s(?:\\text\s?\{\s?)?and(?:\s?\})?\s(?:a\s)?(?=\d+/\d|\\[dt]?frac\s?\{?\d)", r"\1 "),
     (
+        ",",
         r"(?<![\d.,(\[{])(\d+),(\d{1,2}|\d{4,})(?=\s?(?:[€£¥₹°℃℉]|\\\$|\\?%|\\text|\\mathrm|\\,|\^\s?\{?\s?\\circ)|\s[^\W\d_])",
         r"\1.\2",
     ),
 )
-_FORMED = re.compile(r"\d[\d.,'’_ ]|\*\*|\^|0[bxo]|\u0305|\.\s?[\\{]|[xX×]\s?10|and", re.ASCII)
 _SUPERSCRIPT = re.compile(r"[⁻⁺]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+[⁻⁺]?|(?<=\w)[⁻⁺]")
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _OTHER_DIGIT = re.compile(r"(?![0-9])\d")
@@ -118,6 +125,7 @@ _SPACED = re.compile(r"\d{1,3}(?: \d{3})+(?:\.\d+)?", re.ASCII)
 _AMBIGUOUS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+(?![\d.,]\d?)|(?<![\d.,])\d{1,3},\d{3}(?![\d,.]\d?)", re.ASCII)
 COMMA_LANGUAGES = frozenset("de fr es pt it ru nl pl tr sv da nb fi cs uk id vi el ro hu".split())  # noqa: SIM905
 _DECIMAL_COMMA = re.compile(r"(-?\d{1,20}),(\d{1,20})", re.ASCII)
+_STARTS = frozenset("0123456789.(\\")  # of a bare number
 _DIGITS = r"(?:(?!0)\d{1,3}(?:,\d{3})+(?![\d])|\d+)(?:\.\d*)?|\.\d+"
 _FRACTION = rf"\\frac\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}\s?\{{\s?(-?(?:{_DIGITS}))\s?\}}"
 _PLAIN = re.compile(rf"({_DIGITS})(?:\s?\*\s?10\s?\^\s?\{{?(-?\d{{1,3}})\}}?|[eE]([-+]?\d{{1,3}}))?", re.ASCII)
@@ -151,7 +159,7 @@ HEDGES = re.compile(
 )
 _ADDRESS = re.compile(r"[/?&@]|\bwww\b")
 _LOOSE_DIGIT = re.compile(r"(?<![\^_{\d])\d")
-SCALES: dict[str, int] = WORDS["scales"]
+SCALES = {word: value for word, (value, _) in TABLES["scales"].items()}
 _IN_PAIR = re.compile(r"\([^()]*,[^()]*\)|\[[^\[\]]*,[^\[\]]*\]")
 _SCALE = re.compile(rf"(?:{'|'.join(sorted(SCALES, key=len, reverse=True))})(?![A-Za-z])")
 _UNIT_LETTERS = frozenset("aAIsmghLlJNWVKCFSUbMTG")
@@ -191,9 +199,7 @@ def plain(text: str) -> str:
     if "\\\\" in text and "\\begin" not in text:
         text = _ESCAPED_TWICE.sub(r"\\", text)
     text = _GROUPED.sub(_ungrouped, text) if "{,}" in text or "\\!" in text else text
-    if _FORMED.search(text) and len(text) < MAX_CHARACTERS:
-        text = respelled(text, _FORMS)
-    return text
+    return respelled(text, _FORMS) if len(text) < MAX_CHARACTERS else text
 
 
 @lru_cache(maxsize=16)
@@ -235,6 +241,8 @@ def literal(text: str) -> Number | None:
     negative = text[:1] == "-"
     if text[:1] in ("-", "+"):
         text = text[1:].strip()
+    if text[:1] not in _STARTS or (text[0] == "\\" and not text.startswith("\\frac")):
+        return None
     percent = text.endswith("%")
     text = text.rstrip("% ") if percent else text
     if text.startswith("(") and text.endswith(")") and text.count("(") == 1 and not _PAIR.fullmatch(text):

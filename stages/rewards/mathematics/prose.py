@@ -20,6 +20,7 @@ def _any(names: str, signs: str) -> str:
     return rf"(?<![^\W\d_])(?:{'|'.join(_SAID[names])})(?![^\W\d_])|{_SAID[signs]}"
 
 
+_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]|[≠!]|\\ne")
 _NUMBER = r"[-+]?\d[\d.,/]*"
 _HEDGES = re.compile(
     rf"{_any('denials', 'denied_signs')}|{_any('bounds', 'bound_signs')}|n['’]t\b|≠|!=|\\neq?\b", re.IGNORECASE
@@ -73,7 +74,7 @@ def settled(text: str) -> str:
     for pattern in (_CHECKED, _ASIDE, _LABELLED):
         shorter = pattern.sub(" ", text)
         text = shorter if any(map(str.isdigit, shorter)) else text
-    if not any(map(str.isalpha, text)):
+    if not _WORD.search(text):
         return text
     found = [(match.start(), match.group().rstrip(".,")) for match in IN_TEXT.finditer(text)]
     return sentences.settled(text, [Candidate(at, at + len(number), number) for at, number in found])
@@ -81,7 +82,7 @@ def settled(text: str) -> str:
 
 def hedges(text: str) -> bool:
     """Say whether a text denies, bounds or doubts its number, offers a choice, or says something else of it."""
-    if not any(letter.isalpha() or letter in "≠!" for letter in text):
+    if not _WORD.search(text):
         return False
     return bool(
         _HAS.search(text)

@@ -45,13 +45,13 @@ _BEFORE = re.compile(r"(?:\\(?:q?quad|text|mathrm)|[\s,;.，\\{$(（])\Z")
 
 
 _REWRITES = rules(
-    (r"(?<![A-Za-z\\])d([a-z])\s?/\s?d([a-z])(?![A-Za-z])", r"\\frac{d\1}{d\2}"),
-    (r"(?<![A-Za-z\\])([a-zA-Z])\s+(?:equals?|is equal to|is)\s+(?=[-\d\\$])", r"\1 = "),
-    (r"\[([^\[\]()]*,[^\[\]()]*)\[", r"[\1)"),  # the French [0, 1[
-    (r"(?:\{\}\s?)?[_^]\s?\{?(\w)\}?\s?(?:\\mathrm)?\{?([CP])\}?_\{?(\w)\}?", r" \2(\1,\3)"),
-    (r"(?<![A-Za-z\\])([CP])_\{?([a-z\d]+)\}?\^\{?([a-z\d]+)\}?", r" \1(\2,\3)"),
-    (r"(?<![A-Za-z\\])([CP])\^\{?([a-z\d]+)\}?_\{?([a-z\d]+)\}?", r" \1(\3,\2)"),
-    (r"\\(?:overset|underset|stackrel)\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\2"),
+    ("/", r"(?<![A-Za-z\\])d([a-z])\s?/\s?d([a-z])(?![A-Za-z])", r"\\frac{d\1}{d\2}"),
+    ("sq", r"(?<![A-Za-z\\])([a-zA-Z])\s+(?:equals?|is equal to|is)\s+(?=[-\d\\$])", r"\1 = "),
+    ("[", r"\[([^\[\]()]*,[^\[\]()]*)\[", r"[\1)"),  # the French [0, 1[
+    ("CP", r"(?:\{\}\s?)?[_^]\s?\{?(\w)\}?\s?(?:\\mathrm)?\{?([CP])\}?_\{?(\w)\}?", r" \2(\1,\3)"),
+    ("CP", r"(?<![A-Za-z\\])([CP])_\{?([a-z\d]+)\}?\^\{?([a-z\d]+)\}?", r" \1(\2,\3)"),
+    ("CP", r"(?<![A-Za-z\\])([CP])\^\{?([a-z\d]+)\}?_\{?([a-z\d]+)\}?", r" \1(\3,\2)"),
+    ("\\", r"\\(?:overset|underset|stackrel)\s?\{([^{}]*)\}\s?\{([^{}]*)\}", r"\2"),
 )
 
 
@@ -60,8 +60,7 @@ def read(text: str) -> Node | None:
     text = plain(text).strip().strip("*").strip()
     text = text[:-1] if text.endswith(".") else text
     text = text.removeprefix("\\approx")
-    if any(sign in text for sign in ("[", "C", "P", "set", "rel", "/d", "/ d", " equal", " is ")):
-        text = respelled(text, _REWRITES)
+    text = respelled(text, _REWRITES)
     if "number" in text:
         text = EXCEPT.sub(lambda match: f"\\mathbb{{R}} \\setminus \\{{ {match[1].replace('$', ' ')} \\}}", text)
     pieces = list(SEGMENT.finditer(text))
