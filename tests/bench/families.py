@@ -1,6 +1,6 @@
 """Every causal language model of transformers against a plain forward pass of the row alone: `python -m
 tests.bench.families [TYPE …]`, a minute of one core; `--engine vllm [FAMILY …]` runs the families of docs/models.md in
-vLLM instead, which takes five.
+vLLM instead, which takes ten.
 
 For each type of config that can be shrunk a line leaves: whether later tokens change what is said of earlier ones, and
 the largest gap in nats a token of what was sampled, and of padded rows with a shared start. Anything above 1e-5 that

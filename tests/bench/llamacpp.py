@@ -1,4 +1,4 @@
-"""What llama.cpp asks a sealed model: `python -m tests.bench.llamacpp SOURCES LIBRARIES [FOLDER …]`, a minute.
+"""What llama.cpp asks a sealed model: `python -m tests.bench.llamacpp SOURCES LIBRARIES [FOLDER …]`, some minutes.
 
 SOURCES is llama.cpp's tree and LIBRARIES the folder of its shared libraries, as `pip install llama-cpp-python` in an
 environment of its own leaves them (`vendor/llama.cpp` of its source archive, and `site-packages/lib`; cmake and a C++
