@@ -26,7 +26,20 @@ _EPILOG = "Example: r1 pipeline --recipe recipes/pipeline.yaml"
 
 def build() -> typer.Typer:
     """The typer app with every command; imports no stage, so that help costs a fraction of a second."""
-    from r1cli.commands import artifacts, claims, data, doctor, pipeline, plan, recipes, report, rewards, stage, world
+    from r1cli.commands import (
+        artifacts,
+        claims,
+        data,
+        doctor,
+        launch,
+        pipeline,
+        plan,
+        recipes,
+        report,
+        rewards,
+        stage,
+        world,
+    )
     from stages import STAGES
 
     app = typer.Typer(
@@ -49,6 +62,7 @@ def build() -> typer.Typer:
     app.command("doctor", epilog=doctor.EXAMPLE)(doctor.run)
     app.add_typer(recipes.app, name="recipes")
     app.add_typer(artifacts.app, name="artifacts")
+    app.add_typer(launch.app, name="launch")
     app.add_typer(rewards.app, name="rewards")
     app.add_typer(data.app, name="data")
     app.add_typer(world.app, name="world")

@@ -32,6 +32,7 @@ RANGES = {
     "msgpack": (">=1", True),
     "mpmath": (">=1.3", True),
     "gguf": (">=0.19", False),
+    "submitit": (">=1.5.4", False),
     "vllm": (VLLM_RANGE, False),
 }
 PYTHON_RANGE = ">=3.11"

@@ -14,14 +14,14 @@ import pytest
 from r1cli.commands.recipes import is_claims, load_any
 from stages import STAGES, prepare
 from stages.core.recipe import schema
-from stages.core.recipe.loading import Loaded, bundled, input_kinds, stage_module
+from stages.core.recipe.loading import LAUNCH, Loaded, bundled, input_kinds, stage_module
 from stages.core.run.plan import plan
 from stages.core.run.runtime import Runtime
 from stages.core.storage.store import Store
 from tests.house import lock
 from tests.house.rooms import ROOT, sources, tree
 
-YAML = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.y*ml"))
+YAML = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "recipes").rglob("*.y*ml") if path.parent.name != LAUNCH)
 
 
 @pytest.mark.parametrize("file", YAML)

@@ -27,6 +27,8 @@ from stages.core.run.runtime import Runtime
 
 _TOP = ("extends", "stage", "name", "inputs", "recipe", "runtime")
 _SECTIONS = ("recipe", "inputs", "runtime")
+LAUNCH = "launch"
+"""The folder of bundled files that launchers read, and no recipe."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,8 @@ def recipes_dir() -> Path:
 def bundled() -> dict[str, Path]:
     """Name (`r1_zero`, `paper/r1_zero`) -> file of every bundled recipe and pipeline, by name."""
     root = recipes_dir()
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
+    found = [path for path in sorted(root.rglob("*.yaml")) if path.parent.name != LAUNCH]
+    return {path.relative_to(root).with_suffix("").as_posix(): path for path in found}
 
 
 def find_recipe(source: str | Path) -> Path:

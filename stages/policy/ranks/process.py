@@ -98,8 +98,8 @@ def launched(runtime: Runtime) -> dict[str, int]:
     started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if started != asked:
         raise RecipeError(
-            f"the launcher started {started} process{'es' * (started > 1)} that train together, and runtime.processes "
-            f"promises {asked}",
+            f"the launcher started {started} process{'es' * (started > 1)} where runtime.processes promises {asked} "
+            "that train together",
             hint="`accelerate launch --cpu` starts one, whatever it is told: leave --launcher out, or use torchrun",
         )
     for name, called in SHARDING.items():

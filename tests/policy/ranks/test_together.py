@@ -137,7 +137,7 @@ def test_another_number_of_processes_goes_on_and_says_that_its_bits_are_others(h
 @pytest.mark.parametrize(
     ("told", "said"),
     [
-        ({}, "the launcher started 1 process that train together, and runtime.processes promises 2"),
+        ({}, "the launcher started 1 process where runtime.processes promises 2 that train together"),
         ({"RANK": "0", "WORLD_SIZE": "3"}, "the launcher started 3 processes"),
         ({"RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, "promises FSDP to shard the weights"),
         ({"RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_DEEPSPEED": "true"}, "promises DeepSpeed to shard"),

@@ -1,0 +1,74 @@
+"""`r1 launch slurm`: the script of a cluster that is not here, and a job that runs on this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from r1cli import main
+from r1cli.commands.launch import Job, command
+from stages.core.errors import RecipeError
+from stages.core.storage.store import Store
+
+ROWS = '{"id": "a", "problem": "1+1=", "answer": "2"}\n'
+
+
+def test_the_script_asks_for_the_machines_and_runs_one_command_on_the_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("R1_HOME", str(tmp_path))
+    size = ["--nodes", "2", "--gpus", "8", "--hours", "3"]
+    asked = ["launch", "slurm", "r1_zero", "seed=3", *size, "--json", "--dry-run"]
+    assert main.run([*asked, "--slurm", "partition=long", "--slurm", "qos=high"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    lines = told["script"].splitlines()
+    for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=8", "time=180", "partition=long", "qos=high"):
+        assert f"#SBATCH --{flag}" in lines, flag
+    assert "#SBATCH --signal=USR2@120" in lines
+    assert [line for line in lines if "submitit.core._submit" in line and not line.startswith("srun")]
+    assert told["command"][0] == "rl" and told["command"][-2:] == ["seed=3", "runtime.processes=16"]
+
+
+def test_several_machines_are_one_torchrun_whose_first_one_listens(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hostnames = tmp_path / "scontrol"
+    hostnames.write_text("#!/bin/sh\necho gpu07\necho gpu09\n")
+    hostnames.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[07,09]")
+    monkeypatch.setenv("SLURM_JOB_ID", "42")
+    flag, words = Job(["rl"], 2, 8).launcher()
+    assert flag == "--launcher" and words.startswith("srun --nodes=2 --ntasks-per-node=1 torchrun --nnodes=2 ")
+    assert "--nproc-per-node=8" in words and words.endswith("--rdzv-id=42 --rdzv-endpoint=gpu07:29500")
+    assert Job(["rl"], 1, 8).launcher() == []
+
+
+def test_a_pipeline_on_several_machines_says_which_node_is_to_use_them() -> None:
+    with pytest.raises(RecipeError, match="no node of the pipeline runs in several processes") as caught:
+        command("zero", [], 2, 8)
+    assert "runtime.processes=16" in caught.value.hint
+
+
+def test_a_job_that_runs_here_seals_what_the_command_seals_and_tells_of_one_that_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("R1_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    (tmp_path / "mine.yaml").write_text("stage: prepare\nrecipe: {source: rows.jsonl}\n")
+    assert main.run(["launch", "slurm", "mine.yaml", "--local", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert Store().open("mine").kind == "prompts"
+    assert "mine@1" in Path(told["log"]).read_text()
+    assert main.run(["launch", "slurm", "mine.yaml", "source=gone.jsonl", "--local"]) == 1
+    said = capsys.readouterr().err
+    assert "failed: r1 ended with exit code 2" in said and "hint:  its log: " in said
+
+
+def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert main.run(["launch", "slurm", "r1_zero"]) == 2
+    assert "there is no SLURM on this machine" in capsys.readouterr().err
