@@ -36,8 +36,10 @@ def import_gguf(
 
     Raises InputError when transformers cannot read it, or when it lacks a weight or holds an unknown one.
     """
-    with _read_once(file) as fields:
+    with _read_once(file) as whole:
+        fields = whole.fields
         _refuse_parts(file, fields)
+        _refuse_stretched(file, whole)
         loaded = _loaded(file)
         tokenizer = read_tokenizer(file.parent, gguf_file=file.name)
     for name, weight in loaded.named_parameters():
@@ -54,10 +56,11 @@ def import_gguf(
     if isinstance(config.bos_token_id, int) and 0 <= config.bos_token_id < len(tokenizer):
         tokenizer.bos_token = tokenizer.convert_ids_to_tokens(config.bos_token_id)
     notes = fit_vocabulary(tokenizer, rows)
-    # transformers 5.17 names the bos token as eos in Llama tokenizers from GGUF, so the tokenizer is asked last.
+    # transformers 5.17 names the bos token as eos in Llama tokenizers from GGUF, and a config has its class's default
+    # where the file names no end.
     said = {f"{word} of the file": _value(fields, f"tokenizer.ggml.{word}_token_id") for word in _ENDS}
-    said["its config"] = config.eos_token_id if all(one is None for one in said.values()) else None
-    said["its tokenizer"] = tokenizer.eos_token_id if all(one is None for one in said.values()) else None
+    if all(one is None for one in said.values()) and tokenizer.eos_token_id != tokenizer.bos_token_id:
+        said["its tokenizer"] = tokenizer.eos_token_id
     said["the chat template"] = turn_end(tokenizer)
     ends, differing = settle_ends(said, rows, tokenizer.bos_token_id)
     pad, replaced = settle_special(tokenizer, config.pad_token_id, ends, rows, pad_token)
@@ -84,8 +87,8 @@ def import_gguf(
 
 
 @contextmanager
-def _read_once(file: Path) -> Iterator[Mapping[str, Any]]:
-    """Hold the fields of the file, and let transformers have the same reading.
+def _read_once(file: Path) -> Iterator[Any]:
+    """Hold the file as its reader has it, and let transformers have the same reading.
 
     transformers 5.17 parses a GGUF anew for config, weights and tokenizer, and rebuilds the table of its names for each
     module: four fifths of an import's time.
@@ -98,7 +101,7 @@ def _read_once(file: Path) -> Iterator[Mapping[str, Any]]:
     gguf.GGUFReader = lambda path, *rest: whole if Path(path) == file else reader(path, *rest)  # type: ignore[misc,assignment]
     gguf.get_tensor_name_map = cache(names)
     try:
-        yield whole.fields
+        yield whole
     finally:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names  # type: ignore[misc]
 
@@ -116,6 +119,17 @@ def _refuse_parts(file: Path, fields: Mapping[str, Any]) -> None:
         raise InputError(what, hint=f"join them: `llama-gguf-split --merge {file} whole.gguf`")
     if kind not in (None, "model"):
         raise InputError(f"`{file}` holds a GGUF of type {kind}, not a model", hint="give the file of the model itself")
+
+
+def _refuse_stretched(file: Path, whole: Any) -> None:
+    """Raise InputError for rotary frequencies that are stretched in any way (Llama 3.1, yarn): transformers 5.17 reads
+    nothing of it from a GGUF, and would make another model without a word."""
+    kinds = {key: _value(whole.fields, key) for key in whole.fields if key.endswith(".rope.scaling.type")}
+    found = [f"`{key}` {kind}" for key, kind in kinds.items() if kind not in ("none", "", None)]
+    found += [f"the tensor `{one.name}`" for one in whole.tensors if one.name.startswith("rope_")]
+    if found:
+        what = f"`{file}` stretches its positions ({found[0]}), which transformers does not read from a GGUF"
+        raise InputError(what, hint=_INSTEAD)
 
 
 def _loaded(file: Path) -> Any:
@@ -142,6 +156,7 @@ def _plain(loaded: Any, dtype: torch.dtype) -> Any:
         if hasattr(config, name):
             delattr(config, name)
     config.dtype = dtype
+    config.get_text_config().vocab_size = int(loaded.get_input_embeddings().weight.shape[0])  # it counts the tokens
     with torch.device("meta"):
         plain = AutoModelForCausalLM.from_config(config)
     plain.load_state_dict(loaded.state_dict(), assign=True)

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from stages.core.contract import Contract
-from stages.core.errors import InputError
+from stages.core.errors import ContractError, InputError
 from stages.policy.models.folders import load_model
 from stages.policy.models.importing import import_model
 from tests.policy import styles
@@ -23,8 +23,17 @@ WIDTH = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_outpu
 WIDTH |= {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64), "attn_norm": (32,), "ffn_norm": (32,)}
 
 
-def written(file: Path, *, without: Collection[str] = (), template: str = styles.LLAMA, **fields: Any) -> Path:
-    """A random Llama of two layers as llama.cpp stores it, in float32; `fields` are tokenizer.ggml.*_token_id."""
+def written(
+    file: Path,
+    *,
+    without: Collection[str] = (),
+    template: str = styles.LLAMA,
+    more: int = 0,
+    stretched: str = "",
+    **fields: Any,
+) -> Path:
+    """A random Llama of two layers as llama.cpp stores it, in float32; `fields` are tokenizer.ggml.*_token_id, `more`
+    rows of the embedding are no tokens, `stretched` names how its positions are."""
     words = styles.tokenizer("llama3")
     parts = json.loads(words.backend_tokenizer.to_str())
     by_id = {number: token for token, number in words.get_vocab().items()}
@@ -53,10 +62,13 @@ def written(file: Path, *, without: Collection[str] = (), template: str = styles
     made.add_bos_token_id(0)
     for name, value in fields.items():
         made.add_uint32(f"tokenizer.ggml.{name}_token_id", value)
+    if stretched not in ("", "rope_freqs"):
+        made.add_string("llama.rope.scaling.type", stretched)
     if template:
         made.add_chat_template(template)
     chance = np.random.default_rng(0)
-    shapes = {"token_embd": (len(words), 32), "output": (len(words), 32), "output_norm": (32,)}
+    shapes = {"token_embd": (len(words) + more, 32), "output": (len(words) + more, 32), "output_norm": (32,)}
+    shapes |= {"rope_freqs": (4,)} if stretched == "rope_freqs" else {}
     shapes |= {f"blk.{layer}.{name}": shape for layer in range(2) for name, shape in WIDTH.items()}
     for name, shape in shapes.items():
         if name not in without:
@@ -118,3 +130,25 @@ def test_a_cut_file_is_one_sentence(tmp_path: Path) -> None:
         (tmp_path / "cut.gguf").write_bytes(whole[:part])
         with pytest.raises(InputError, match=r"cut\.gguf` is no GGUF that transformers can read"):
             import_model(tmp_path / "cut.gguf", tmp_path / "model")
+
+
+@pytest.mark.parametrize("stretched", ["rope_freqs", "yarn", "linear", "longrope"])
+def test_a_file_whose_positions_are_stretched_is_refused_for_transformers_would_forget_it(
+    tmp_path: Path, stretched: str
+) -> None:
+    with pytest.raises(InputError, match="stretches its positions") as caught:
+        import_model(written(tmp_path / "a.gguf", eos=3, stretched=stretched), tmp_path / "model")
+    assert "import its safetensors" in caught.value.hint
+    import_model(written(tmp_path / "b.gguf", eos=3, stretched="none"), tmp_path / "plain")
+
+
+def test_rows_of_the_embedding_that_are_no_tokens_are_kept(tmp_path: Path) -> None:
+    import_model(written(tmp_path / "a.gguf", eos=3, more=16), tmp_path / "model")
+    model = load_model(tmp_path / "model")
+    assert len(model.get_input_embeddings().weight) == model.config.vocab_size
+    assert model.config.vocab_size == len(styles.tokenizer("llama3")) + 16
+
+
+def test_an_end_that_only_the_class_of_a_config_names_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match="names no end token"):
+        import_model(written(tmp_path / "a.gguf", template=""), tmp_path / "model")
