@@ -153,11 +153,11 @@ def committed(found: Commitment, row: Prompt) -> str | None:
         return said(found.text)
     tail = found.text[-_TAIL:]
     if row.verifier == "math":
-        if wanted := choice.bare(row.answer):
-            return ", ".join(sorted(choice.letters(tail, runs=len(wanted) > 1, free=True))) or None
+        if choice.bare(row.answer):
+            return choice.named(tail, row.answer)
         return mathematics.last_answer(tail, row.answer)
     if row.verifier == "choice":
-        return ", ".join(sorted(choice.letters(tail, runs=len(choice.golds(row.answer)) > 1, free=True))) or None
+        return choice.named(tail, row.answer)
     if row.verifier == "program":
         return program.last_segment(tail)
     return tail.rsplit("\n", 1)[-1]

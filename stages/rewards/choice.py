@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import cache
+from typing import NamedTuple
 
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
@@ -26,15 +28,32 @@ _TAIL = 4000  # characters of free text that are searched
 _ALNUM = "A-Za-z0-9À-ɏͰ-ӿ"
 _OPENING, _CLOSING = r"[\s(\[{<*_.:：（【「]*", r"[\s)\]}>*_.:：）】」。，,]*"
 _SAID = r"(?:the )?(?:correct )?(?:option|choice|answer)(?: is)?|答案[是为為]?|[应應]?[选選][择擇]?[项項]?"
-_WHOLE = re.compile(rf"{_OPENING}(?:(?:{_SAID}){_OPENING})?([A-J]){_CLOSING}", re.IGNORECASE)
-_LETTER = re.compile(
-    rf"(?<![{_ALNUM}\\])(?:\(\s?([A-Ja-hj])\s?\)"
-    r"|(?<![A-Za-z]['’])(?!I(?:['’]| +(?!(?:is|because|since|rather|instead|over)\b)[a-z]))([A-J]))"
-    rf"(?![{_ALNUM}]|['’][A-Za-z])"
-)
-_RUN = re.compile(rf"(?<![{_ALNUM}\\])(?=([A-J]{{2,10}})(?![{_ALNUM}]))(?!\w*(\w)\w*\2)[A-J]+")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|boxed)\s?\{([^{}]*)\}")
-_SEVERAL = re.compile(r"[(\[{]*[A-J][)\]}]*(?:\s*(?:[,;、，&+]|and|和|与|及|以及|\s)?\s*[(\[{]*[A-J][)\]}]*){1,9}\.?")
+
+
+class _Patterns(NamedTuple):
+    """How letters are found: a text that is one, one in a text, several in a row, a text that is several."""
+
+    whole: re.Pattern[str]
+    letter: re.Pattern[str]
+    run: re.Pattern[str]
+    several: re.Pattern[str]
+
+
+@cache
+def _patterns(last: str) -> _Patterns:
+    """The patterns of the letters from A to a last one."""
+    big, one = f"[A-{last}]", rf"[(\[{{]*[A-{last}][)\]}}]*"
+    return _Patterns(
+        re.compile(rf"{_OPENING}(?:(?:{_SAID}){_OPENING})?({big}){_CLOSING}", re.IGNORECASE),
+        re.compile(
+            rf"(?<![{_ALNUM}\\])(?:\(\s?([A-{last}a-hj-{last.lower()}])\s?\)"
+            rf"|(?<![A-Za-z]['’])(?!I(?:['’]| +(?!(?:is|because|since|rather|instead|over)\b)[a-z]))({big}))"
+            rf"(?![{_ALNUM}]|['’][A-Za-z])"
+        ),
+        re.compile(rf"(?<![{_ALNUM}\\])(?=({big}{{2,10}})(?![{_ALNUM}]))(?!\w*(\w)\w*\2){big}+"),
+        re.compile(rf"{one}(?:\s*(?:[,;、，&+]|and|和|与|及|以及|\s)?\s*{one}){{1,9}}\.?"),
+    )
 
 
 @Reward(
@@ -45,7 +64,8 @@ _SEVERAL = re.compile(r"[(\[{]*[A-J][)\]}]*(?:\s*(?:[,;、，&+]|and|和|与|及
     trials=("hacks.form:CHOICE", "hacks.prose:CHOICE"),
 )
 def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
-    """Judge the letters (A to J) a completion commits to: 1 or 0; None for a row whose gold is none."""
+    """Judge the letters a completion commits to: 1 or 0; None for a row whose gold is none. Options are A to J, A to Z
+    where the gold is beyond J."""
     found = last_committed(contract.prefill + completion, contract.think_tags, contract.answer_tags)
     if found.how == "none":
         return Verdict(0.0, found.text)
@@ -64,8 +84,8 @@ def judge(answer: str, gold: str, *, free: bool = False) -> Verdict:
     is a text that marks none: a later sentence replaces an earlier one."""
     wanted = golds(gold)
     if not wanted:
-        return Verdict(None, "the gold answer is no option letter A to J")
-    given = letters(answer, runs=len(wanted) > 1, free=free)
+        return Verdict(None, "the gold answer is no option letter")
+    given = letters(answer, runs=len(wanted) > 1, free=free, last=_last(wanted))
     named, expected = ("".join(sorted(each)) for each in (given, wanted))
     if not given or (len(given) > 1 and len(wanted) == 1):
         if free:
@@ -74,6 +94,13 @@ def judge(answer: str, gold: str, *, free: bool = False) -> Verdict:
     return (
         Verdict(1.0, f"answer {expected}") if given == wanted else Verdict(0.0, f"answer {named}, expected {expected}")
     )
+
+
+def named(text: str, gold: str) -> str | None:
+    """Return the letters that a text without marks commits to, where the gold is letters; None for none."""
+    wanted = golds(gold)
+    found = letters(text, runs=len(wanted) > 1, free=True, last=_last(wanted))
+    return ", ".join(sorted(found)) or None
 
 
 def option(answer: str) -> str | None:
@@ -86,32 +113,40 @@ def option(answer: str) -> str | None:
 
 def golds(gold: str) -> frozenset[str]:
     """Return the letters of a gold answer: those of which it consists, else the one that it commits to."""
-    return bare(gold) or letters(gold)
+    return bare(gold) or letters(gold) or bare(gold, "Z")
 
 
-def bare(text: str) -> frozenset[str]:
+def _last(wanted: frozenset[str]) -> str:
+    """Return the last letter that may be an option where these are right: J, as in nearly all sets, or Z."""
+    return "J" if max(wanted, default="J") <= "J" else "Z"
+
+
+def bare(text: str, last: str = "J") -> frozenset[str]:
     """Return the letters of a text that is nothing but one, however dressed, or several (`AD`, `A, D`, `A和D`); none
     for any other."""
     plain = _plain(text[:MAX_CHARACTERS]).strip()
-    found = re.findall("[A-J]", plain)
-    alone = _WHOLE.fullmatch(plain)
-    if alone or not _SEVERAL.fullmatch(plain):
+    patterns = _patterns(last)
+    found = re.findall(f"[A-{last}]", plain)
+    alone = patterns.whole.fullmatch(plain)
+    if alone or not patterns.several.fullmatch(plain):
         return frozenset(alone[1].upper() if alone else "")
-    return frozenset(found) if len(found) == len({*found}) else frozenset()
+    word = last > "J" and re.search("[A-Z]{2}", plain) is not None  # KING is no row of options
+    return frozenset(found) if len(found) == len({*found}) and not word else frozenset()
 
 
-def letters(text: str, *, runs: bool = False, free: bool = False) -> frozenset[str]:
-    """Return the option letters (A to J) that a text commits to: several where it joins them, none where it names none,
-    offers a choice or rules them out. With `runs` letters in a row (`AD`) are several options; with `free` a later
-    sentence replaces an earlier one, and the last 4,000 characters are read.
+def letters(text: str, *, runs: bool = False, free: bool = False, last: str = "J") -> frozenset[str]:
+    """Return the option letters (A to `last`) that a text commits to: several where it joins them, none where it names
+    none, offers a choice or rules them out. With `runs` letters in a row (`AD`) are several options; with `free` a
+    later sentence replaces an earlier one, and the last 4,000 characters are read.
     """
     plain = _plain(text[-_TAIL:] if free else text[:MAX_CHARACTERS])
-    whole = _WHOLE.fullmatch(plain)
+    patterns = _patterns(last)
+    whole = patterns.whole.fullmatch(plain)
     if whole:
         return frozenset(whole[1].upper())
-    found = [Candidate(*match.span(), (match[1] or match[2]).upper()) for match in _LETTER.finditer(plain)]
+    found = [Candidate(*match.span(), (match[1] or match[2]).upper()) for match in patterns.letter.finditer(plain)]
     if runs:
-        found = sorted(found + [Candidate(*match.span(), match.group()) for match in _RUN.finditer(plain)])
+        found = sorted(found + [Candidate(*match.span(), match.group()) for match in patterns.run.finditer(plain)])
     return frozenset("".join(sentences.committed(plain, found, last=free))) if found else frozenset()
 
 

@@ -241,6 +241,8 @@ class _Reader:
                 return Role.REJECTED, at + 1
             if word == Word.DENIAL:
                 return (Role.REJECTED if verb or free else None), at + 1
+            if word == Word.RIGHT and self._only_wrong(at + 1):
+                return Role.REJECTED, at + 1
             if word == Word.RIGHT or (word == Word.ANNOUNCE and verb):
                 return self._unless(at + 1, would), at + 1
             if word in (Word.EITHER, Word.ALSO, Word.CONDITION):
@@ -255,6 +257,12 @@ class _Reader:
             if token.word in _BREAKS or token.word == Word.CONTRAST:
                 return token.word == Word.CONTRAST
         return False
+
+    def _only_wrong(self, at: int) -> bool:
+        """Say whether "is the only" goes on to what is wrong: "incorrect option", "one that fails"."""
+        passed = (Word.RIGHT, Word.FILLER, Word.LABEL, Word.VERB)
+        after = next((token.word for token in self.tokens[at:] if token.word not in passed), Word.END)
+        return after in (Word.WRONG, Word.ELIMINATE)
 
     def _unless(self, at: int, would: bool) -> Role:
         """ "Is correct" states; "would be correct" and "is correct if" do not."""

@@ -47,6 +47,34 @@ def test_a_word_of_two_languages_is_read_in_that_of_the_text() -> None:
     assert choice.letters("The answer is C of the four") == choice.letters("The answer is E coli") == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        ("B is the only incorrect option", ""),
+        ("B is the only one that fails", ""),
+        ("Least likely: B", ""),
+        ("The worst is B", ""),
+        ("B is the only option that is not wrong", "B"),
+        ("A is the only incorrect option, so B", "B"),
+        ("Most likely B, least likely C", "B"),
+    ],
+)
+def test_the_only_wrong_option_and_the_least_likely_are_not_chosen(text: str, letters: str) -> None:
+    assert choice.letters(text) == {*letters}
+
+
+def test_options_go_beyond_j_only_where_the_gold_does() -> None:
+    right, wrong = (
+        [("K", "K"), ("(Z)", "Z"), ("The answer is M.", "(M)"), ("P, K", "K, P")],
+        [("L", "K"), ("K or L", "K")],
+    )
+    assert [choice.judge(*pair).value for pair in right + wrong] == [1.0] * 4 + [0.0] * 2
+    assert choice.named("So it must be M.", "M") == "M"
+    assert choice.judge("Vitamin K", "K").value == choice.judge("B because V = IR", "V").value == 0.0
+    assert choice.letters("The answer is K") == frozenset()
+    assert choice.judge("K", "KING").value is None
+
+
 def test_every_list_of_words_is_of_a_kind_and_names_no_word_twice() -> None:
     path = Path(sentence_words.__file__).with_suffix(".toml")
     for name, lines in tomllib.loads(path.read_text(encoding="utf-8")).items():

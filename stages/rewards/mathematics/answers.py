@@ -193,9 +193,18 @@ def _clash(first: Node, second: Node) -> bool:
     f(x) and f(f(x)), P(A) and P(B)."""
     if first.kind == second.kind == Kind.SYMBOL:
         return len({node.text.partition("\\")[0].lower() for node in (first, second)}) > 1
-    if not first.kind == second.kind == Kind.CALL:
+    one, other = _function(first), _function(second)
+    if not one or not other:
         return False
-    return first.text != second.text or (first.parts != second.parts and not _same_function(first, second))
+    return one != other or (first.parts != second.parts and not _same_function(first, second))
+
+
+def _function(name: Node) -> str:
+    r"""Return the function that a name speaks of, with its mark: f, g', f^{-1}; "" for other names."""
+    base = name.parts[0] if name.kind == Kind.PRODUCT else name
+    if base.kind == Kind.POWER and base.parts[0].text[:1] in tuple("fghFGH"):
+        return f"{base.parts[0].text}^{base.parts[1]}"
+    return name.text if name.kind == Kind.CALL else ""
 
 
 def _in_degrees(node: Node, other: Node) -> Node:

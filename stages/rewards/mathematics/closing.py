@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from stages.core.text import SENTENCE_END, doubted
 from stages.rewards.mathematics import moments, prose, wording
 from stages.rewards.mathematics.expression_node import has_words
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
 from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, read_number
 from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.reading import EXCEPT, SEGMENT, VERB, joint, qualified, read
@@ -24,7 +25,7 @@ _LABEL = re.compile(
 )
 _SIGN = re.compile(r"(?<![<>!=:])=(?!=)|[:：](?!\d)")
 _PROSE = re.compile(
-    r"(?<![\\A-Za-z{_])(?!(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|log|exp|sqrt|cbrt|max|min|gcd|lcm|inf|mod|and|base)(?![A-Za-z]))"
+    rf"(?<![\\A-Za-z{{_])(?!(?:{'|'.join(sorted(FUNCTIONS | OPERATORS))}|sqrt|mod|and|base)(?![A-Za-z]))"
     r"[A-Za-z]{3,}(?![A-Za-z{])|[äöüéèàç]|[\u3041-\u30ff]"
 )
 _JOINING = re.compile(

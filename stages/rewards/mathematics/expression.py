@@ -285,7 +285,7 @@ class _Parser(Brackets):
         name = name or self.advance()
         while self.sign("_", "'"):
             name += "'" if self.advance() == "'" else "_" + spelled(self.argument())
-        applied = (name[0] in _APPLIED or name == "C") and self.sign("(")
+        applied = (name[0] in _APPLIED or name in ("C", "zeta", "Gamma")) and self.sign("(")
         node = self.node(Kind.SYMBOL, text=name)
         if not applied:
             return node
@@ -293,7 +293,7 @@ class _Parser(Brackets):
         single = (Kind.NUMBER, Kind.SYMBOL, Kind.CALL, Kind.INTERSECTION, Kind.UNION)
         pair = argument.text == "()" and (len(argument.parts) == 2 or argument.parts[0].text == "|")
         pair = pair or (argument.kind == Kind.POWER and argument.parts[1].text in ("c", "C"))  # P(A^c)
-        if name[0] in "fgh" or (argument.kind in single and name != "C") or pair:
+        if name[0] in "fgh" or name in ("zeta", "Gamma") or (argument.kind in single and name != "C") or pair:
             return self.node(Kind.CALL, *unpacked(argument), text=name)
         return self.node(Kind.PRODUCT, node, argument)
 

@@ -35,7 +35,7 @@ FUNCTIONS = frozenset(
         *("abs", "floor", "ceil", "Re", "Im", "Eq", "cbrt", "diag", "cis"),
     )
 )
-_OPERATORS = frozenset("sup inf det dim ker arg tr rank sgn Var Cov Pr erf argmax argmin".split())  # noqa: SIM905
+OPERATORS = frozenset("sup inf det dim ker arg tr rank sgn Var Cov Pr erf argmax argmin".split())  # noqa: SIM905
 _NAMES = (
     {name: name for name in FUNCTIONS}
     | {"nCr": "C", "nPr": "P"}
@@ -99,12 +99,13 @@ _WRAPPERS = frozenset(
     "text textbf textit textrm textsf texttt textnormal mbox hbox mathrm operatorname".split()  # noqa: SIM905
 )
 _COMMANDS = frozenset(
-    (*_SIGNS, *_SYMBOLS, *_NAMES, *_OPERATORS, *ACCENTS, *GREEK, *_SKIPPED, "frac", "dfrac", "tfrac", "sqrt")
+    (*_SIGNS, *_SYMBOLS, *_NAMES, *OPERATORS, *ACCENTS, *GREEK, *_SKIPPED, "frac", "dfrac", "tfrac", "sqrt")
 )
 _JOINTS = {"and": "and", "or": "or", "和": "and", "与": "and", "及": "and", "且": "and", "或": "or", "或者": "or"}
 _UNITS = frozenset(
     "cm mm km dm nm ft in mi yd kg mg lb lbs oz ml hr hrs mins secs mph kph rad deg sq am pm AM PM cu".split()  # noqa: SIM905
 )
+_BEFORE_LETTERS = frozenset(("=", "+", "-", "(", "<", ">", "<=", ">=", "~"))  # F = mg holds no milligrams
 _BLACKBOARD = {"R": "ℝ", "Z": "ℤ", "N": "ℕ", "Q": "ℚ", "C": "ℂ"}
 _COMBINING = {"\u0302": "hat", "\u0303": "tilde", "\u0304": "bar", "\u0305": "bar", "\u0307": "dot", "\u0308": "ddot"}
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
@@ -219,7 +220,7 @@ def _command(name: str, text: str, cursor: int, found: list[Token]) -> int:
         found.append(Token("command", "sqrt" if name == "sqrt" else "binom"))
     elif name in ACCENTS:
         found.append(Token("accent", ACCENTS[name]))
-    elif name == "inf" or (name in _OPERATORS and name not in _NAMES):
+    elif name == "inf" or (name in OPERATORS and name not in _NAMES):
         found.append(Token("function", name))
     elif name in _WRAPPERS:
         return _wrapped(text, cursor, found)
@@ -257,7 +258,7 @@ def _wrapped(text: str, cursor: int, found: list[Token]) -> int:
         found.append(Token("symbol", inside))  # A5 in base 11
     elif option:
         found.append(Token("symbol", option[1]))
-    elif inside.strip() in _OPERATORS:
+    elif inside.strip() in OPERATORS:
         found.append(Token("function", inside.strip()))
     elif inside.strip() in ("min", "sec"):
         found.append(Token("word", inside.strip()))
@@ -290,7 +291,11 @@ def _letters(run: str, text: str, cursor: int, found: list[Token], *, wrapped: b
         found.append(Token("sign", "cup"))
     elif run == "sqrt":
         found.append(Token("command", run))
-    elif len(run) > 1 and run in _UNITS:
+    elif (
+        len(run) > 1
+        and run in _UNITS
+        and not (found and found[-1].kind == "sign" and found[-1].value in _BEFORE_LETTERS)
+    ):
         found.append(Token("word", run))
     elif run.lower() in _SYMBOLS and len(run) > 1:
         found.append(Token("symbol", _SYMBOLS[run.lower()]))

@@ -46,7 +46,7 @@ def same(wanted: Node, given: Node) -> bool | None:
     try:
         if names and (points := whole.points(wanted, given, names)):
             return _same_at(wanted, given, points)
-        if not _alike(wanted, given, names, 0):
+        if not _alike(wanted, given, names):
             return False
         return _precisely(wanted, given, names)
     except (NoValue, ArithmeticError, ValueError, TypeError, RecursionError):
@@ -151,15 +151,11 @@ def _values(wanted: Node, given: Node, points: list[dict[str, Fraction]]) -> lis
     return pairs
 
 
-def _alike(wanted: Node, given: Node, names: list[str], index: int) -> bool:
+def _alike(wanted: Node, given: Node, names: list[str]) -> bool:
     """Say whether the machine's floats leave it possible that two formulas are equal."""
-    point = {name: complex(coordinate(name, index)) for name in names}
-    try:
-        first, second = _evaluate(wanted, point, _MACHINE), _evaluate(given, point, _MACHINE)
-    except (ArithmeticError, ValueError):
-        return True  # beyond floats: 50 digits will tell
-    size = max(abs(first), abs(second))
-    return not 1e-9 < size < 1e12 or abs(first - second) <= 1e-4 * size
+    rough = _machine_pair(wanted, given, {name: coordinate(name, 0) for name in names})
+    size = max(map(abs, rough)) if rough else 0.0
+    return rough is None or not 1e-9 < size < 1e12 or abs(rough[0] - rough[1]) <= 1e-4 * size
 
 
 def _precisely(wanted: Node, given: Node, names: list[str]) -> bool:
@@ -206,7 +202,7 @@ def _close(first: Any, second: Any, wanted: Node, given: Node) -> bool:
 def _beyond_kinks(*nodes: Node) -> int:
     """Return a number beyond which no |x - 3| turns, 0 where nothing turns."""
     parts = [one for node in nodes for one in walk(node)]
-    if not any(one.kind == Kind.CALL and one.text in ("abs", "max", "min", "floor", "ceil") for one in parts):
+    if not any(one.kind == Kind.CALL and one.text in ("abs", "sgn", "max", "min", "floor", "ceil") for one in parts):
         return 0
     return 10 + 4 * min(10**9, math.ceil(max((abs(one.number) for one in parts), default=Fraction(0))))
 
@@ -232,7 +228,7 @@ class _Field:
             "arccot": lambda x: functions.atan(1 / x), "arcsec": lambda x: functions.acos(1 / x),
             "arccsc": lambda x: functions.asin(1 / x), "abs": abs, "Re": lambda x: x.real, "Im": lambda x: x.imag,
             "cis": lambda x: functions.cos(x) + self.imaginary * functions.sin(x),
-            "lg": lambda x: functions.log(x) / functions.log(10),
+            "lg": lambda x: functions.log(x) / functions.log(10), "sgn": lambda x: x / abs(x) if x else x,
         }  # fmt: skip
 
 
@@ -326,7 +322,13 @@ def _called(node: Node, values: list[Any], field: _Field) -> Any:
         return _factorial(first, field)
     if name == "binom":
         return _factorial(first, field) / (_factorial(last, field) * _factorial(first - last, field))
-    if name in ("floor", "ceil", "max", "min", "mod", "gcd", "lcm", whole.DOUBLE_FACTORIAL):
+    if name in ("max", "min"):
+        if any(abs(value.imag) > 1e-12 for value in values):
+            raise NoValue("not real")
+        return (max if name == "max" else min)(values, key=lambda value: value.real)
+    if name in ("zeta", "Gamma"):
+        return _special(name, first, field)
+    if name in ("floor", "ceil", "mod", "gcd", "lcm", whole.DOUBLE_FACTORIAL):
         return field.number(_whole(name, [_real(value) for value in values]))
     if name in field.functions and len(values) == 1:
         if not abs(first) < (field.reach if name in _PERIODIC else _MAX_ARGUMENT):
@@ -362,6 +364,15 @@ def _root(inside: Any, node: Node, field: _Field) -> Any:
     return inside ** (1 / field.number(degree))
 
 
+def _special(name: str, value: Any, field: _Field) -> Any:
+    """Return Gamma(x) or Riemann's zeta(x)."""
+    if abs(value) > 60:
+        raise NoValue("argument")
+    if name == "Gamma":
+        return field.gamma(value)
+    return _precise().module.zeta(value) if field is _MACHINE else field.module.zeta(value)
+
+
 def _factorial(value: Any, field: _Field) -> Any:
     if abs(value) > 10_000:
         raise NoValue("factorial")
@@ -377,8 +388,6 @@ def _real(value: Any) -> Fraction:
 
 
 def _whole(name: str, values: list[Fraction]) -> Fraction:
-    if name in ("max", "min"):
-        return max(values) if name == "max" else min(values)
     if name in ("floor", "ceil"):
         return Fraction(math.floor(values[0]) if name == "floor" else math.ceil(values[0]))
     if name == whole.DOUBLE_FACTORIAL:

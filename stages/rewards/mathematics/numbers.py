@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stages.core.text import boxed
+from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
 from stages.rewards.mathematics.lexicon import WORDS
 from stages.rewards.mathematics.numerals import TABLES, chinese
 from stages.rewards.steps import evaluate
@@ -152,6 +153,7 @@ _LEFTOVER = re.compile(
 )
 _WORD = re.compile(r"[A-Za-zΩμ]+")
 OPERATION_WORDS = frozenset(WORDS["prose"]["operations"].split())
+_FUNCTION_WORDS = {name.lower() for name in FUNCTIONS | OPERATORS} - {"min", "max", "sec"}
 HEDGES = re.compile(
     r"\b(?:or|either|neither|nor|not|never|than|between|except|versus|vs|at (?:least|most)|(?:any|every)thing but"
     r"|all but|incorrect|wrong|false|no(?= \d))\b|n['’]t\b|[或不非]",
@@ -345,9 +347,10 @@ def _number_in_words(text: str) -> Number | str:
     if after.startswith("!") or _LEFTOVER.sub("", before + " " + between + " " + after).strip():
         return "no number" if _SYMBOLIC.search(text) else "not one plain number"
     words_after = _WORD.findall(after)
-    known = [word.lower() for word in _WORD.findall(before + " " + between) + words_after]
+    words_before = {word.lower() for word in _WORD.findall(before + " " + between)}
+    known = words_before.union(word.lower() for word in words_after)
     stray = any(len(word) == 1 and word not in _UNIT_LETTERS for word in words_after)
-    if stray or OPERATION_WORDS.intersection(known):
+    if stray or OPERATION_WORDS & known or _FUNCTION_WORDS & words_before:  # twice 17, sgn(-3)
         return "not one plain number"
     scale = _SCALE.match(after.strip())
     return first._replace(value=first.value * SCALES[scale.group()]) if scale else first

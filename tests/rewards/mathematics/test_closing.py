@@ -63,6 +63,8 @@ WRONG = [
     ("$f(x)=\\begin{cases} -x & x \\ge 0\\\\ x & \\text{otherwise} \\end{cases}$", CASES),
     ("$3-x$", "|x-3|"),
     ("$45'$", "45^\\circ"),
+    ("17 without 3", "3"),
+    ("So it is arcsin(1/2).", "1/2"),
     ("(D) C-shaped figure", "C"),
     ("\\boxed{eat}", "tea"),
     ("\\boxed{k\\pi, k \\in \\mathbb{N}}", "k\\pi, k \\in \\mathbb{Z}"),
