@@ -17,5 +17,10 @@ def row(answer: str = "17", verifier: str = "math", **other: Any) -> Prompt:
     return Prompt(**{"id": "p1", "problem": "12 + 5?", "answer": answer, "verifier": verifier, **other})
 
 
+def tower(height: int, digit: str = "9", power: str = "^{") -> str:
+    """Return a tower of powers, `9^{9^{9}}` for 3: beyond 3 nothing may work it out."""
+    return power.join([digit] * height) + ("}" * (height - 1) if power.endswith("{") else "")
+
+
 PROGRAM = row("dbl", "program", meta={"prefix": "set 7; add 5", "target": "24"})
 ROWS = (row(), row("B", "choice"), PROGRAM, row("north east", "exact"))

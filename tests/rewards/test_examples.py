@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stages.rewards import accuracy, selftest
 from stages.rewards.registry import ENTRIES, GROUP_REWARDS, REWARDS, Verdict
 from stages.rewards.verdict import Example, GroupExample
-from tests.rewards.contracts import ROWS, contract, row
+from tests.rewards.contracts import ROWS, contract, row, tower
 
 IN_PROCESS = {name: REWARDS[name] for name in REWARDS if not ENTRIES[name].remembers}  # the rest start a sandbox
 MEGABYTE = 10**6
@@ -38,8 +38,8 @@ NOISE = {
     "NUL": "\0" * 1000 + "<answer>1\x007</answer>",
     "surrogates": "\ud800<answer>\udfff17</answer>\ud800",
     "bidi": "\u202e<answer>\u206671\u2069</answer>",
-    "tower": "<answer>9**9**9**9</answer>",
-    "LaTeX tower": "<answer>9^{9^{9^{9}}}</answer>",
+    "tower": f"<answer>{tower(4, power='**')}</answer>",
+    "LaTeX tower": f"<answer>{tower(4)}</answer>",
     "exponent": "<answer>1e999999999</answer>",
     "unicode digits": "<answer>١٧ ²³ ½ Ⅻ</answer>",
     "words of many scripts": "<think>" + "the 先 этo の 가 α " * (MEGABYTE // 30),

@@ -18,7 +18,7 @@ from stages.rewards import accuracy, code, scoring
 from stages.rewards.mathematics import symbolic
 from stages.rewards.registry import ENTRIES
 from stages.rewards.verdict import Verdict
-from tests.rewards.contracts import contract, row
+from tests.rewards.contracts import contract, row, tower
 
 SYMBOLIC = row("2\\sqrt{3}", id="root")
 TUPLE = row("(1, 2)", id="pair")
@@ -92,8 +92,8 @@ PLAIN = {
     "Chinese": repeated("数"),
 }
 TOWERS = {
-    "tower": "9**9**9**9",
-    "LaTeX tower": "9^{9^{9^{9}}}",
+    "tower": tower(4, power="**"),
+    "LaTeX tower": tower(4),
     "tower of tens": "10^{10^{10^{10}}}",
     "factorial": "100000000!",
     "factorials": "((((9!)!)!)!)!",
@@ -101,7 +101,7 @@ TOWERS = {
     "binomial": "\\binom{10^{9}}{5 \\cdot 10^{8}}",
     "exponent": "1e999999999",
     "shift": "1 << 10**12",
-    "root of a tower": "\\sqrt[9]{9^{9^{9}}}",
+    "root of a tower": f"\\sqrt[9]{{{tower(3)}}}",
     "polynomial": "(x+1)^{100000}",
     "sum": "\\sum_{n=1}^{10^{12}} n^{n}",
     "integral": "\\int_0^{\\infty} e^{-x^{x^{x}}} dx",
@@ -258,7 +258,7 @@ def test_any_gold_gets_a_number_in_range_or_none(gold: str, verifier: str, answe
 
 
 PROGRAMS = {
-    "tower": "print(9**9**9**9)",
+    "tower": f"print({tower(4, power='**')})",
     "factorial": "import math\nprint(math.factorial(10**9))",
     "loop": "while True:\n    pass",
     "endless output": "while True:\n    print('7' * 10000)",

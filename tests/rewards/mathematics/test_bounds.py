@@ -12,7 +12,7 @@ from stages.rewards.mathematics import answers, expression, symbolic
 from stages.rewards.mathematics.expression_node import Kind, walk
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS
 from stages.rewards.verdict import Verdict
-from tests.rewards.contracts import contract, row
+from tests.rewards.contracts import contract, row, tower
 
 SIZES = (
     "7",
@@ -24,8 +24,8 @@ SIZES = (
     "10^{3000}",
     "10^{60000}",
     "2^{10^{6}}",
-    "9^{9^{9}}",
-    "7^{7^{7^{7}}}",
+    tower(3),
+    tower(4, "7"),
 )
 PIECES = (
     "%s", "-%s", "%s+1", "%s \\cdot x", "x^{%s}", "{%s}^{5}", "{%s}^{1/3}", "5^{%s}", "\\frac{1}{%s}", "\\sqrt{%s}",

@@ -13,6 +13,7 @@ from stages.rewards.mathematics.expression import read
 from stages.rewards.mathematics.expression_exact import affine, is_worked, rational, rounds
 from stages.rewards.mathematics.expression_node import Node, integer
 from stages.rewards.mathematics.expression_value import proportional, same
+from tests.rewards.contracts import tower
 
 
 def node(text: str) -> Node:
@@ -84,7 +85,7 @@ def test_different_formulas_differ(left: str, right: str) -> None:
     assert same(node(right), node(left)) is False
 
 
-@pytest.mark.parametrize("tower", ["9**9**9**9", "9^{9^{9^{9}}}", "99999999!", "1/0", "0/0", "((99^99)^99)^99999"])
+@pytest.mark.parametrize("tower", [tower(4, power="**"), tower(4), "99999999!", "1/0", "0/0", "((99^99)^99)^99999"])
 def test_what_has_no_value_is_not_equal_to_anything_and_costs_nothing(tower: str) -> None:
     start = time.process_time()
     assert not same(node("17"), node(tower))
