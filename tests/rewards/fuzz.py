@@ -68,7 +68,7 @@ def referee() -> None:
 
     alone()
     for language, text in itertools.product(LANGUAGES, (*FRAMES, *SENTENCES)):  # tables are read once
-        words = "so 然后 これ 그래서 итак إذن तो donc also entonces então così dus qzxwv ր"
+        words = "so 然后 これ 그래서 итак إذن तो donc also entonces então così dus qzxwv ր ԉ"
         IN_PROCESS["language"](text.replace("%s", words), row(language=language), contract())
     for one in judgements(Pair("2\\sqrt{3} m", "\\sin(x) km", "<think>so</think> 3, not 4")).values():
         one()
