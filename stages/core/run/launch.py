@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,16 +68,19 @@ class Place:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def abandoned(self) -> bool:
-        """Whether who started the launch is gone."""
-        try:
-            with (self.folder / "alive").open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
+    @contextmanager
+    def watched(self) -> Iterator[Callable[[], bool]]:
+        """Gives a function that says whether who started this launch, and no later one, is still alive."""
+        with (self.folder / "alive").open("rb") as file:
+
+            def alive() -> bool:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+                return False
+
+            yield alive
 
     def note(self, rank: int, **facts: Any) -> None:
         """Add to what is known of a rank: `begun` (seconds since 1970), `host`, `pid`, `ended` (a word), `error`."""

@@ -16,6 +16,7 @@ from stages.core.scale import devices, shapes
 from stages.core.scale.memory import CPU_ROWS, SHARE, Training, budget, kept
 from stages.policy.models import families
 from stages.policy.models.attending import compute_twice
+from stages.policy.ranks.world import world
 
 REAL_MODEL = 64 * 2**20
 """Bytes of weights from which on a CPU's memory is handed back when a tensor is freed (`hand_back`)."""
@@ -90,8 +91,10 @@ def hand_back(model: Any) -> None:
 
 
 def memory(device: str) -> int:
-    """Return the bytes of memory of a device; on a CPU what this process may use of it."""
-    return int(torch.cuda.get_device_properties(0).total_memory) if device == "cuda" else devices.ram()
+    """Return the bytes of memory of a device; on a CPU what this process may use of it, beside those it trains with."""
+    if device == "cuda":
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    return devices.ram() // world().local_size
 
 
 def _rows(model: Any, tokens: int, beside: int) -> float:

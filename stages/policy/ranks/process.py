@@ -160,9 +160,12 @@ def _end_when_asked(place: Place, rank: int) -> None:
 
 
 def _end_with_who_started(place: Place) -> None:
-    while not place.abandoned():
-        time.sleep(LOOK_S)
-    os._exit(1)
+    try:
+        with place.watched() as alive:
+            while alive():
+                time.sleep(LOOK_S)
+    finally:
+        os._exit(1)
 
 
 if __name__ == "__main__":

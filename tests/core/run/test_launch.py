@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +105,18 @@ def test_the_error_that_is_told_is_the_one_that_ended_the_others(
         raise error
 
 
-def test_a_place_is_abandoned_when_nobody_holds_it(tmp_path: Path) -> None:
-    place = Place(tmp_path)
-    with place.held():
-        assert not place.abandoned()
-    assert place.abandoned() and Place(tmp_path / "gone").abandoned()
+def test_a_process_sees_that_who_started_it_is_gone_even_when_another_has_begun(tmp_path: Path) -> None:
+    place = Place(tmp_path / "launch")
+    place.folder.mkdir()
+    with ExitStack() as first:
+        first.enter_context(place.held())
+        with place.watched() as alive:
+            assert alive() and alive()
+            first.close()
+            shutil.rmtree(place.folder)
+            place.folder.mkdir()
+            with place.held(), place.watched() as later:
+                assert not alive() and later()
 
 
 @pytest.mark.parametrize(

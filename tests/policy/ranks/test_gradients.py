@@ -33,7 +33,7 @@ def test_the_gradient_of_two_processes_is_that_of_one_for_every_loss_and_accumul
     found: tuple[Kept, Kept, Kept],
 ) -> None:
     alone, first, _ = found
-    assert len(alone) == 22 and alone.keys() == first.keys()
+    assert len(alone) == 24 and alone.keys() == first.keys()
     far = {name: apart(alone[name][0], first[name][0]) for name in alone}
     assert max(far.values()) < RELATIVE, far
     assert all(sum(one.abs().sum() for one in gradients) > 0 for gradients, _ in alone.values())

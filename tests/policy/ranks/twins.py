@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stages import rl
 from stages.core.data.imitation import Example
+from stages.core.recipe.adaptation import Adaptation
 from stages.core.recipe.parts import JudgeTuning, Objective, Tuning, taken
 from stages.core.run.events import Events
 from stages.core.run.runner import Work
@@ -26,6 +27,7 @@ from stages.policy.distill.exam import cached_loss
 from stages.policy.distill.losses import Top
 from stages.policy.judges import judge, judge_training
 from stages.policy.models import folders
+from stages.policy.models.adapters import adapted
 from stages.policy.models.weights import Policy
 from stages.policy.ranks import world
 from stages.policy.rl import ppo
@@ -141,6 +143,8 @@ class Teacher:
 def on_examples(home: Path, folder: Path, loss: str, micro: int) -> Found:
     """Two epochs over 13 rows in batches of 9: the last step has fewer rows than two processes have micro-batches."""
     policy = tiny.policy(home)
+    if loss == "adapter":
+        policy = adapted(policy, Adaptation(rank=4), seed=3, tell=lambda _: None, again=lambda: None)
     examples = [
         Example(f"row-{n}", [5, 6, *range(10, 12 + n % 3)], [(7 * n + t) % 250 + 1 for t in range(1 + 5 * n % 7)])
         for n in range(13)
@@ -155,7 +159,7 @@ def on_examples(home: Path, folder: Path, loss: str, micro: int) -> Found:
         examples,
         loss=cached if loss == "logprobs" else sft.completion_loss,
         schedule=plan,
-        args=epochs.configuration(tuning, plan, policy, place, longest=max(lengths)),
+        args=epochs.configuration(tuning, plan, policy, place),
         checkpoints=Checkpoints(place.scratch / "checkpoints"),
         callback=Silent(),
     )
@@ -178,7 +182,7 @@ def on_texts(home: Path, folder: Path, loss: str, micro: int) -> Found:
         scorer,
         examples,
         schedule=plan,
-        args=epochs.configuration(tuning, plan, scorer, place, longest=20),
+        args=epochs.configuration(tuning, plan, scorer, place),
         checkpoints=Checkpoints(place.scratch / "checkpoints"),
         callback=Silent(),
     )
@@ -203,7 +207,7 @@ def watched(trainer: Any) -> Found:
 
 JOBS: dict[str, tuple[Callable[[Path, Path, str, int], Found], str]] = {
     **{loss: (on_policy_gradient, loss) for loss in (*LOSSES, "ppo")},
-    **{loss: (on_examples, loss) for loss in ("traces", "logprobs")},
+    **{loss: (on_examples, loss) for loss in ("traces", "logprobs", "adapter")},
     **{loss: (on_texts, loss) for loss in ("pairs", "points")},
 }
 MICRO = (4, 1)
