@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Hashable
 
-from stages.rewards.mathematics.numbers import HEDGES
+from stages.rewards.mathematics.lexicon import EITHER, HEDGES
 from stages.rewards.mathematics.numerals import as_digits
 
 _HALF = r"(?P<half>[ap]\.?\s?m\b\.?|noon|midnight)"
@@ -52,12 +52,16 @@ def same(given: str, wanted: str) -> bool | None:
         return None
     for read in (_weekday, _remainder, _date):
         gold = read(wanted)
-        if gold is not None and HEDGES.search(given) and not HEDGES.search(wanted):
+        if gold is not None and _hedges(given) and not _hedges(wanted):
             return False
         if gold is not None and (read is not _date or not _DATES[5].fullmatch(wanted)):
             return read(given) == gold or (read is _date and _same_date(read(given), gold))
     gold_time = _time(wanted)
     return None if gold_time is None else _same_time(_time(given), gold_time)
+
+
+def _hedges(text: str) -> bool:
+    return HEDGES.search(text) is not None or EITHER.search(text) is not None
 
 
 def is_time(text: str) -> bool:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from stages.core.text import boxed
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
-from stages.rewards.mathematics.lexicon import WORDS
+from stages.rewards.mathematics.lexicon import EITHER, HEDGES, WORDS
 from stages.rewards.mathematics.numerals import TABLES, chinese
 from stages.rewards.steps import evaluate
 
@@ -154,11 +154,6 @@ _LEFTOVER = re.compile(
 _WORD = re.compile(r"[A-Za-zΩμ]+")
 OPERATION_WORDS = frozenset(WORDS["prose"]["operations"].split())
 _FUNCTION_WORDS = {name.lower() for name in FUNCTIONS | OPERATORS} - {"min", "max", "sec"}
-HEDGES = re.compile(
-    r"\b(?:or|either|neither|nor|not|never|than|between|except|versus|vs|at (?:least|most)|(?:any|every)thing but"
-    r"|all but|incorrect|wrong|false|no(?= \d))\b|n['’]t\b|[或不非]",
-    re.IGNORECASE,
-)
 _ADDRESS = re.compile(r"[/?&@]|\bwww\b")
 _LOOSE_DIGIT = re.compile(r"(?<![\^_{\d])\d")
 SCALES = {word: value for word, (value, _) in TABLES["scales"].items()}
@@ -221,7 +216,7 @@ def read_number(text: str) -> Number | str:
     number = literal(bare)
     if number is not None:
         return number
-    if HEDGES.search(text):
+    if HEDGES.search(text) or EITHER.search(text):
         return HEDGE
     if _UNEQUAL.search(text):
         return "not one plain number"

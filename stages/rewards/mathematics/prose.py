@@ -9,23 +9,15 @@ from __future__ import annotations
 import re
 
 from stages.rewards import sentences
-from stages.rewards.mathematics.lexicon import WORDS
+from stages.rewards.mathematics.lexicon import EITHER, HEDGES, WORDS
 from stages.rewards.mathematics.numbers import IN_TEXT, MAX_CHARACTERS, normal
 from stages.rewards.sentence_words import Candidate
 
 _SAID = WORDS["prose"]
 
 
-def _any(names: str, signs: str) -> str:
-    return rf"(?<![^\W\d_])(?:{'|'.join(_SAID[names])})(?![^\W\d_])|{_SAID[signs]}"
-
-
 _WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]|[≠!]|\\ne")
 _NUMBER = r"[-+]?\d[\d.,/]*"
-_HEDGES = re.compile(
-    rf"{_any('denials', 'denied_signs')}|{_any('bounds', 'bound_signs')}|n['’]t\b|≠|!=|\\neq?\b", re.IGNORECASE
-)
-_EITHER = re.compile(rf"{_any('either', 'either_signs')}|(?<=\d)\s+(?:o|u|e|of|au)\s+(?=\d)", re.IGNORECASE)
 _BOUND_BEHIND = re.compile(
     r"^[\s\w%$€]{0,12}?\b(?:or (?:more|less|fewer|greater|higher|lower|so)|and (?:above|up|below|over)|squared|cubed"
     r"|digits|(?:more|less|fewer|greater|larger|smaller|higher|lower) than \W?\d)",
@@ -86,8 +78,8 @@ def hedges(text: str) -> bool:
         return False
     return bool(
         _HAS.search(text)
-        or _HEDGES.search(text)
-        or _EITHER.search(text)
+        or HEDGES.search(text)
+        or EITHER.search(text)
         or _ORDINAL.search(text)
         or _LABELLED.search(text)
     )
@@ -123,11 +115,11 @@ def last_number(text: str) -> str | None:
     clause = re.split(r"[;；,，。:：]\s|\d", before)[-1]
     if hedged_around(clause, after) or _BETWEEN.search(before):
         return None
-    if _LISTED.search(text[-60:]) or re.search(rf"(?:{_EITHER.pattern})\s?$", before, re.IGNORECASE):
+    if _LISTED.search(text[-60:]) or re.search(rf"(?:{EITHER.pattern})\s?$", before, re.IGNORECASE):
         return f"or {last.group()}"
     place = found.index(last)
     if place and re.fullmatch(
-        rf"\s?,?\s?(?:{_EITHER.pattern}|、|o|u|e|of)\s?[^\W\d]{{0,3}}\s?",
+        rf"\s?,?\s?(?:{EITHER.pattern}|、|o|u|e|of)\s?[^\W\d]{{0,3}}\s?",
         tail[found[place - 1].end() : last.start()],
         re.I,
     ):
@@ -165,11 +157,11 @@ def twists(text: str) -> bool:
 def hedged_around(before: str, after: str) -> bool:
     """Say whether the words before and behind a number deny or bound it."""
     near = after[:14]
-    behind = re.match(rf"\W{{0,3}}(?:[이가은는]\s?)?(?:{_SAID['denied_signs']}|{_SAID['bound_signs']}|değil)", near)
+    behind = re.match(rf"\W{{0,3}}(?:[이가은는]\s?)?(?:{_SAID['hedging_signs']}|değil)", near)
     wrong = re.match(r"[)$*]*\s*(?:(?:is|was)\s)?(?:not\b|n['’]t\b|incorrect\b|wrong\b|false\b)", after, re.IGNORECASE)
     words = {word.lower() for word in re.findall(r"[^\W\d_]+", before[-24:])[-2:]}
     return bool(
-        _HEDGES.search(f"{before}0")
+        HEDGES.search(f"{before}0")
         or behind
         or wrong
         or _BOUND_BEHIND.match(after)

@@ -64,6 +64,7 @@ WRONG = [
     ("$3-x$", "|x-3|"),
     ("$45'$", "45^\\circ"),
     ("17 without 3", "3"),
+    ("答えは42ではありません。", "42"),
     ("So it is arcsin(1/2).", "1/2"),
     ("(D) C-shaped figure", "C"),
     ("\\boxed{eat}", "tea"),

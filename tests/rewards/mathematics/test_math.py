@@ -60,6 +60,12 @@ def test_another_number_a_hedge_or_unworked_arithmetic_is_wrong(answer: str, gol
     assert mathematics.judge(answer, gold).value == 0.0, mathematics.judge(answer, gold)
 
 
+@pytest.mark.parametrize("text", ["nicht 17", "Au moins 17.", "17 이상", "不是17", "17 or 18", "17, nie 18 oder 19"])
+def test_a_number_that_is_denied_bounded_or_one_of_two_is_none_in_any_language(text: str) -> None:
+    assert mathematics.spelled("17") == "17" and mathematics.spelled(text) is None
+    assert mathematics.judge("17", text).value == 0.0
+
+
 @pytest.mark.parametrize("gold", ["", "  ", "1" * 2000])
 def test_without_a_usable_gold_there_is_no_verdict(gold: str) -> None:
     assert mathematics.judge("17", gold).value is None
