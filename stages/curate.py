@@ -5,17 +5,21 @@ rule or by a generative judge; what is hard to read is dropped; chains become re
 them are mixed with 200,000 general responses. Every completion that is left out is counted under the first reason that
 did it, in yield.json, so the kept and the discarded add up to all.
 
-The judge and the rewriter work in shards that a kill leaves whole; all else is computed again. Everything is decided by
-the inputs and the seed.
+Completions are gone through in stretches of whole prompts, of which one is held at a time; what is kept and what is
+left out lies on disk. Where no model is asked, stretches are worked on all cores. The judge and the rewriter work in
+shards that a kill leaves whole; all else is computed again. Everything is decided by the inputs and the seed.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stages.core.artifact import Artifact, Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.data import contamination, mixing, rewriting, yields
@@ -23,18 +27,23 @@ from stages.core.errors import InputError, RecipeError
 from stages.core.language import readable
 from stages.core.recipe import ranges
 from stages.core.recipe.generation import GenerationSettings
-from stages.core.rows import Conversation, in_words, write_rows
-from stages.core.run import shards
+from stages.core.rowfile import RowFile
+from stages.core.rows import Conversation, in_words, line_of
+from stages.core.run import beside
 from stages.core.storage import disk
 from stages.rewards import generative, rejection
-from stages.rewards.rejection import Candidate, Limits
+from stages.rewards.rejection import Candidate, Limits, Stretch
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.policy.engines.worker import Reply
 
 VERSION = 7
-TOLD_EVERY = 2000  # completions sifted between two words about it
+STRETCH = 2000
+"""Completions of a stretch where no model is asked."""
+ASKED, ASKED_BYTES = 20_000, 64 * 2**20
+"""A stretch for a model holds so many completions, and more until they fill so many bytes: it is opened again for each,
+and `ASKED` must stay, since a reply's seed depends on the stretch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,34 +121,73 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     if (recipe.rewriter == "model") != (inputs.rewriter is not None):
         what = "`rewriter` is model exactly when the input `rewriter` is given"
         raise RecipeError(what, hint="add inputs.rewriter=ADDRESS, or set `rewriter=rules`")
-    evaluated = inputs.against.rows() if inputs.against else []
-    grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
+    models = inputs.judge is not None or inputs.rewriter is not None
+    asked = inputs.rollouts.samples()
+    wanted = (ASKED, ASKED_BYTES) if models else (STRETCH, 0)
+    stretches = rejection.stretches(inputs.rollouts.prompts(), asked, *wanted, where=inputs.rollouts.address)
+    count = 1 if models else beside.processes(work.runtime, len(asked), ASKED)
     desk = RejectionPipeline(recipe, inputs, work)
-    chosen = desk.rewritten(desk.capped(desk.judged(desk.sifted(grams))))
-    kept = [_conversation(one, inputs.rollouts) for one in chosen if not one.fault]
-    mixed, sources = _mixed(recipe, inputs, kept, grams, work)
-    found = yields.counted(((one.row.family, one.fault) for one in chosen), rejection.REASONS)
-    found |= {"prompts": len({one.row.id for one in chosen}), "sources": sources}
-    found |= {"prompts_kept": len({one.row.id for one in chosen if not one.fault})}
-    if not kept:
+    curated = beside.in_order(partial(_alone, recipe, inputs, desk if count == 1 else None), stretches, count)
+    tally, rows, left = _gathered(curated, len(asked), work)
+    found = yields.counted(tally.faults.elements(), rejection.REASONS)
+    if not found["kept"]:
         worst = max(found["discards"], key=lambda reason: found["discards"][reason])
         raise InputError(
             f"none of {found['samples']} completions is kept; most often: {worst}",
             hint="sample a better model, or more often, or loosen the recipe: `r1 recipes keys curate`",
         )
-    write_rows(work.path / "conversations.jsonl", mixed)
+    found |= {"prompts": tally.prompts, "sources": _mixed(recipe, inputs, rows, tally, work)}
+    found |= {"prompts_kept": tally.prompts_kept}
     disk.write_atomically(work.path / yields.YIELD_FILE, json.dumps(found, ensure_ascii=False, indent=1))
-    left = ({"id": one.row.id, "sample": one.sample, "reason": one.fault} for one in chosen if one.fault)
-    shards.write_lines(work.path / "discarded.jsonl", left)
-    return Draft(Conversations, {**_figures(found, mixed), **desk.costs()})
+    os.replace(left, work.path / "discarded.jsonl")
+    return Draft(Conversations, {**_figures(found, tally), **desk.costs()})
+
+
+class Curated(NamedTuple):
+    """What became of a stretch, or of all of them."""
+
+    kept: bytes
+    """Conversations as lines."""
+    left: bytes
+    """Lines of discarded.jsonl."""
+    faults: Counter[tuple[str, str]]
+    """(family, fault) of each completion, "" where it is kept."""
+    kinds: Counter[tuple[str, str, bool]]
+    """(family, language, whether it has reasoning) of each conversation."""
+    prompts: int
+    prompts_kept: int
+
+
+def _alone(recipe: Recipe, inputs: Inputs, desk: RejectionPipeline | None) -> Callable[[Stretch], Curated]:
+    """Return what a process does with a stretch; without a desk of this one's it makes its own, which asks no model."""
+    return (desk or RejectionPipeline(recipe, inputs, None)).curated
+
+
+def _gathered(curated: Iterator[Curated], total: int, work: Work) -> tuple[Curated, Path, Path]:
+    """Return the sums over all stretches, the file of what they kept, and that of what they left."""
+    kept, left = work.scratch / "kept.jsonl", work.scratch / "discarded.jsonl"
+    faults, kinds = Counter[tuple[str, str]](), Counter[tuple[str, str, bool]]()
+    prompts = prompts_kept = 0
+    with kept.open("wb") as good, left.open("wb") as bad:
+        for one in curated:
+            good.write(one.kept)
+            bad.write(one.left)
+            faults.update(one.faults)
+            kinds.update(one.kinds)
+            prompts, prompts_kept = prompts + one.prompts, prompts_kept + one.prompts_kept
+            work.emit("progress", done=faults.total(), total=total, unit="completions")
+    return Curated(b"", b"", faults, kinds, prompts, prompts_kept), kept, left
 
 
 class RejectionPipeline:
     """Where candidates lie while they are sifted, judged and rewritten; each step gives all of them back in order."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, work: Work) -> None:
+    def __init__(self, recipe: Recipe, inputs: Inputs, work: Work | None) -> None:
+        """`work` is needed where a model is asked."""
         self.recipe, self.inputs, self.work = recipe, inputs, work
         self.contract = inputs.rollouts.contract
+        evaluated = inputs.against.rows() if inputs.against else []
+        self.grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
         self.limits = Limits(
             max_paragraph=recipe.max_paragraph,
             max_repetition=recipe.max_repetition,
@@ -148,28 +196,45 @@ class RejectionPipeline:
             other_language=recipe.other_language,
             code_blocks=recipe.code_blocks,
         )
+        self.source = inputs.rollouts.record.inputs.get("model", inputs.rollouts.address)
         self.flops = 0.0
         self.bills: dict[str, dict[str, Any]] = {}
+        self._stretches = 0
 
-    def sifted(self, grams: contamination.Grams) -> list[Candidate]:
+    def curated(self, stretch: Stretch) -> Curated:
+        """Return what is kept of a stretch, and why the rest is not."""
+        self._stretches += 1
+        chosen = self.rewritten(self.capped(self.judged(self.sifted(stretch))))
+        kept, left, kinds = [], [], Counter[tuple[str, str, bool]]()
+        for one in chosen:
+            if one.fault:
+                left.append({"id": one.row.id, "sample": one.sample, "reason": one.fault})
+                continue
+            row = mixing.without_reasoning(_conversation(one, self.source), self.recipe.no_reasoning_families)
+            kinds[row.family, row.language, bool(row.reasoning)] += 1
+            kept.append(line_of(row))
+        return Curated(
+            kept="".join(kept).encode(),
+            left="".join(f"{json.dumps(row, ensure_ascii=False)}\n" for row in left).encode(),
+            faults=Counter((one.row.family, one.fault) for one in chosen),
+            kinds=kinds,
+            prompts=len({one.row.id for one in chosen}),
+            prompts_kept=len({one.row.id for one in chosen if not one.fault}),
+        )
+
+    def sifted(self, stretch: Stretch) -> list[Candidate]:
         """Return every completion with the first fault that needs no model to be seen, duplicates included."""
-        rows = {row.id: row for row in self.inputs.rollouts.prompts()}
-        dirty = {row.id for row in rows.values() if contamination.shared_gram(row.problem, grams, self.recipe.ngram)}
-        samples = self.inputs.rollouts.samples()
-        strange = next((one.id for one in samples if one.id not in rows), None)
-        if strange is not None:
-            what = f"a sample answers the prompt `{strange}`, which prompts.jsonl does not hold"
-            raise InputError(what, where=self.inputs.rollouts.address, hint="sample again: `r1 sample`")
-        read = [rejection.candidate(rows[one.id], one, self.contract) for one in samples]
+        rows = {row.id: row for row in stretch.prompts}
+        size = self.recipe.ngram
+        dirty = {row.id for row in rows.values() if contamination.shared_gram(row.problem, self.grams, size)}
         # A rewriter that is a model translates: what it is given may be in another language.
         first = self.limits.translated() if self.recipe.rewriter == "model" else self.limits
         judges = self.inputs.judge is not None
         sifted: list[Candidate] = []
-        for one in read:
+        for sample in stretch.samples:
+            one = rejection.candidate(rows[sample.id], sample, self.contract)
             fault = rejection.first_fault(one, self.contract, first, judged=judges, contaminated=one.row.id in dirty)
             sifted.append(one.faulted(fault))
-            if len(sifted) % TOLD_EVERY == 0 or len(sifted) == len(read):
-                self.work.emit("progress", done=len(sifted), total=len(read), unit="completions")
         return rejection.without_duplicates(sifted)
 
     def judged(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -235,6 +300,8 @@ class RejectionPipeline:
     ) -> list[Reply]:
         from stages.policy.engines import worker
 
+        assert self.work is not None
+        name += f"-{self._stretches}" if self._stretches > 1 else ""
         answers = worker.ask(model, tasks, generation, self.work, name=name)
         self.flops += answers.costs.get("flops", {}).get("sampling", 0.0)
         bill = answers.costs.get("endpoint")
@@ -243,7 +310,7 @@ class RejectionPipeline:
         return answers.replies
 
 
-def _conversation(one: Candidate, rollouts: Rollouts) -> Conversation:
+def _conversation(one: Candidate, source: str) -> Conversation:
     return Conversation(
         id=f"{one.row.id}-{one.sample}",
         problem=one.row.problem,
@@ -251,46 +318,73 @@ def _conversation(one: Candidate, rollouts: Rollouts) -> Conversation:
         summary=one.answer,
         language=one.row.language,
         family=one.row.family,
-        source=rollouts.record.inputs.get("model", rollouts.address),
+        source=source,
         turns=one.row.turns,
     )
 
 
-def _mixed(
-    recipe: Recipe, inputs: Inputs, kept: Sequence[Conversation], grams: contamination.Grams, work: Work
-) -> tuple[list[Conversation], dict[str, int]]:
-    """Return all rows in their final order, and how many came from where: `rollouts`, `general`, `extra`, and what was
-    `general_missing` and `contaminated`."""
-    wanted = mixing.general_wanted(len(kept), recipe.general_share)
-    others: dict[str, list[Conversation]] = {}
-    contaminated = 0
-    for name, given in (("general", inputs.general), ("extra", inputs.extra)):
-        rows = given.rows() if given else []
-        clean = [row for row in rows if not contamination.shared_gram(row.problem, grams, recipe.ngram)]
-        contaminated += len(rows) - len(clean)
-        others[name] = clean
-    general = mixing.drawn(others["general"], wanted, recipe.seed)
-    missing = wanted - len(general)
+def _mixed(recipe: Recipe, inputs: Inputs, made: Path, tally: Curated, work: Work) -> dict[str, int]:
+    """Write all rows in their final order; return how many came from where, `rollouts`, `general`, `extra`, and what
+    was `general_missing` and `contaminated`. `made` holds what the stretches kept; the others are put behind them and
+    told to the tally."""
+    kept = tally.kinds.total()
+    wanted = mixing.general_wanted(kept, recipe.general_share)
+    general, dirty = _clean(inputs.general, inputs, recipe)
+    extra, dirty_extra = _clean(inputs.extra, inputs, recipe)
+    if general is not None:
+        general = general.picked(mixing.drawn(len(general), wanted, recipe.seed))
+    counts = {"rollouts": kept, "general": len(general or ()), "extra": len(extra or ())}
+    missing = wanted - counts["general"]
     if missing:
-        text = f"{len(general)} general rows of the {wanted} wanted for a share of {recipe.general_share:g}"
+        text = f"{counts['general']} general rows of the {wanted} wanted for a share of {recipe.general_share:g}"
         work.emit("warning", text=text + ("" if inputs.general else ": the input `general` is not given"))
-    rows = mixing.without_reasoning([*kept, *general, *others["extra"]], recipe.no_reasoning_families)
-    counts = {"rollouts": len(kept), "general": len(general), "extra": len(others["extra"])}
-    return mixing.shuffled(rows, recipe.seed), {**counts, "general_missing": missing, "contaminated": contaminated}
+    with made.open("a", encoding="utf-8") as out:
+        for given in (general, extra):
+            for row in given or ():
+                row = mixing.without_reasoning(row, recipe.no_reasoning_families)
+                tally.kinds[row.family, row.language, bool(row.reasoning)] += 1
+                out.write(line_of(row))
+    rows = RowFile[Conversation](made, Conversation)
+    order, named = mixing.shuffled(rows.ids(), recipe.seed)
+    with (work.path / "conversations.jsonl").open("wb") as final:
+        for place in order:
+            final.write(line_of(replace(rows[place], id=named[place])).encode() if place in named else rows.line(place))
+    return {**counts, "general_missing": missing, "contaminated": dirty + dirty_extra}
 
 
-def _figures(found: dict[str, Any], mixed: Sequence[Conversation]) -> dict[str, Any]:
+def _clean(given: Conversations | None, inputs: Inputs, recipe: Recipe) -> tuple[RowFile[Conversation] | None, int]:
+    """Return the rows that share nothing with `against`, and how many do."""
+    if given is None:
+        return None, 0
+    rows = given.rows()
+    if inputs.against is None:
+        return rows, 0
+    grams = contamination.grams_of((prompt.problem for prompt in inputs.against.rows()), recipe.ngram)
+    clean = [
+        place
+        for place, row in enumerate(rows.plain())
+        if not contamination.shared_gram(row["problem"], grams, recipe.ngram)
+    ]
+    return rows.picked(clean), len(rows) - len(clean)
+
+
+def _figures(found: dict[str, Any], tally: Curated) -> dict[str, Any]:
     """Return what travels in the artifact's record."""
+    families, languages, reasoned = Counter[str](), Counter[str](), 0
+    for (family, language, has_reasoning), count in tally.kinds.items():
+        families[family or "-"] += count
+        languages[language] += count
+        reasoned += count * has_reasoning
     return {
-        "rows": len(mixed),
+        "rows": tally.kinds.total(),
         **{f"from_{name}": found["sources"][name] for name in ("rollouts", "general", "extra")},
         "general_missing": found["sources"]["general_missing"],
-        "with_reasoning": sum(bool(row.reasoning) for row in mixed),
+        "with_reasoning": reasoned,
         "samples": found["samples"],
         "kept": found["kept"],
         "prompts": found["prompts"],
         "prompts_kept": found["prompts_kept"],
         "discards": {reason: count for reason, count in found["discards"].items() if count},
-        "families": dict(sorted(Counter(row.family or "-" for row in mixed).items())),
-        "languages": dict(sorted(Counter(row.language for row in mixed).items())),
+        "families": dict(sorted(families.items())),
+        "languages": dict(sorted(languages.items())),
     }

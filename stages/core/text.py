@@ -287,7 +287,9 @@ def repetition(text: str, size: int = 6) -> float:
     below n words."""
     items = words(text)
     total = len(items) - size + 1
-    return 0.0 if total <= 1 else 1.0 - len(ngrams(items, size)) / total
+    if total <= 1:
+        return 0.0
+    return 1.0 - len(set(zip(*(items[at:] for at in range(size)), strict=False))) / total
 
 
 def visible(text: str) -> int:

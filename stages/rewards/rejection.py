@@ -6,13 +6,18 @@ once, under the first of them. Nothing here asks a model.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from operator import ne
+from typing import NamedTuple
 
 from stages.core import text
 from stages.core.contract import Contract
 from stages.core.data import rewriting
+from stages.core.errors import InputError
 from stages.core.language import readable, scripts
+from stages.core.rowfile import RowFile
 from stages.core.rows import RULES, Prompt, Sample
 from stages.rewards import accuracy
 from stages.rewards import format as format_reward
@@ -93,6 +98,41 @@ class Candidate:
             return self.faulted(UNREADABLE_REWRITE)
         said = written.strip()
         return replace(self, reasoning=said) if part == "reasoning" else replace(self, answer=said)
+
+
+class Stretch(NamedTuple):
+    """Some prompts and all samples of each, where they lie."""
+
+    prompts: RowFile[Prompt]
+    samples: RowFile[Sample]
+
+
+def stretches(
+    prompts: RowFile[Prompt], samples: RowFile[Sample], least: int, least_bytes: int, *, where: str
+) -> Iterator[Stretch]:
+    """Yield all samples in stretches of whole prompts, each of `least` samples and `least_bytes` bytes or more, but the
+    last. Of a row only its id is read. Samples of a prompt that do not follow each other are put together.
+
+    Raises InputError at `where` for a sample of no prompt.
+    """
+    places = {own: place for place, own in enumerate(prompts.ids())}
+    try:
+        owners = array("Q", map(places.__getitem__, samples.ids()))
+    except KeyError as error:
+        what = f"a sample answers the prompt `{error.args[0]}`, which prompts.jsonl does not hold"
+        raise InputError(what, where=where, hint="sample again: `r1 sample`") from None
+    del places
+    if sum(map(ne, owners, owners[1:])) >= len(set(owners)):  # more changes than prompts: some come back
+        order = sorted(range(len(owners)), key=owners.__getitem__)
+        samples, owners = samples.picked(order), array("Q", map(owners.__getitem__, order))
+    sizes = samples.sizes()
+    start = held = 0
+    for at in range(1, len(owners) + 1):
+        held += sizes[at - 1]
+        full = at - start >= least and held >= least_bytes
+        if at == len(owners) or (full and owners[at] != owners[at - 1]):
+            yield Stretch(prompts.picked(dict.fromkeys(owners[start:at])), samples[start:at])
+            start, held = at, 0
 
 
 def candidate(row: Prompt, sample: Sample, contract: Contract) -> Candidate:

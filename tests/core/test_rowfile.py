@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,16 @@ def test_files_are_joined_without_being_read(tmp_path: Path) -> None:
 def test_fewer_problems_are_a_part_of_more_whatever_their_order(tmp_path: Path) -> None:
     rows = sealed(tmp_path / "a.jsonl", range(20))
     assert rows.chosen(5) == rows[::-1].chosen(None)[:5] and len(rows.chosen(50)) == 20
+
+
+def test_ids_are_found_however_a_row_is_written_and_another_process_reads_the_same_rows(tmp_path: Path) -> None:
+    sealed(tmp_path / "a.jsonl", range(1))
+    with (tmp_path / "a.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"problem": "?", "id": "last", "answer": "1", "verifier": "math"}\n')
+        file.write('{"id": "a \\"quoted\\" é", "problem": "?", "answer": "1", "verifier": "math"}\n')
+    rows = RowFile[Prompt](tmp_path / "a.jsonl")
+    assert list(rows.ids()) == [row.id for row in rows] == ["p0", "last", 'a "quoted" é']
+    assert pickle.loads(pickle.dumps(rows[1:])) == rows[1:]
 
 
 def test_blank_lines_are_no_rows_and_a_bad_row_is_named_by_its_line(tmp_path: Path) -> None:

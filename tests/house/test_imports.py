@@ -144,11 +144,11 @@ def test_every_stage_reward_and_foundation_module_loads_without_torch() -> None:
 
 
 LAUNCHED = (
-    "stages/core/run/worker.py",
+    "stages/core/run/beside.py",
     "stages/policy/ranks/process.py",
     *(f"stages/rewards/programs/sandbox_{name}.py" for name in ("runner", "server")),
 )
-"""What runs in processes of its own: the entry of launched stages, and what forks inside the sandbox."""
+"""What runs in processes of its own: the ranks of a run, what ends when its parent does, and what forks inside the sandbox."""
 
 
 def test_stages_print_nothing_and_never_exit() -> None:

@@ -18,7 +18,7 @@ from stages.core.artifact import Conversations, Draft, Rollouts
 from stages.core.data import yields
 from stages.core.errors import InputError, RecipeError
 from stages.core.rows import Conversation, Prompt, Sample, write_rows
-from stages.core.run import events
+from stages.core.run import beside, events
 from stages.policy.engines import worker
 from stages.rewards import rejection
 from tests.policy import drawing, parrot, tiny
@@ -294,6 +294,49 @@ def test_killed_by_sigkill_and_run_again_it_ends_in_the_same_bytes_and_asks_noth
     assert len(asked) == 2  # one translation and three summaries in all, of which two were there
     for name in FILES:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_on_all_cores_and_in_short_stretches_the_bytes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [(prompt(f"p{n}"), [GOOD, GOOD, f"<think>{n}+0={n}. 12+5=17</think><answer>17</answer>"]) for n in range(9)]
+    made = rollouts(tmp_path / "in", asked)
+    against = tiny.prompts(tmp_path / "against", 1)
+    write_rows(against.path / "prompts.jsonl", [prompt("x", problem="What is 12+5, p3?")])
+    run(tmp_path / "whole", {"keep_per_prompt": 1}, rollouts=made, against=against)
+    monkeypatch.setattr(curate, "ASKED", 9)
+    monkeypatch.setattr(curate, "STRETCH", 4)
+    monkeypatch.setattr(beside, "processes", lambda *_: 2)
+    run(tmp_path / "parts", {"keep_per_prompt": 1}, rollouts=made, against=against)
+    for name in FILES:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert discards(tmp_path / "parts") == {"contaminated": 3, "duplicate": 8, "more than keep_per_prompt": 8}
+
+
+def test_a_model_that_is_asked_stretch_by_stretch_keeps_its_shards_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = rewriting_inputs(tmp_path, "We add: \\boxed{17}.")
+    run(tmp_path / "whole", BY_MODEL, **inputs)
+    monkeypatch.setattr(curate, "ASKED", 2)
+    monkeypatch.setattr(curate, "ASKED_BYTES", 0)
+    run(tmp_path / "parts", BY_MODEL, **inputs)
+    workers = tmp_path / "parts" / "scratch" / "workers"
+    assert {"rewriter-answer", "rewriter-answer-2"} <= {folder.name for folder in workers.iterdir()}
+    for name in FILES:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_samples_of_a_prompt_that_do_not_follow_each_other_are_put_together(tmp_path: Path) -> None:
+    made = rollouts(tmp_path / "in", [(prompt("a"), [GOOD]), (prompt("b"), [GOOD])])
+    said = [Sample(id=name, sample=n, completion=GOOD, tokens=9, truncated=False) for n in (0, 1) for name in "ba"]
+    write_rows(made.path / "samples.jsonl", said)
+    parts = list(rejection.stretches(made.prompts(), made.samples(), 1, 0, where="drawn"))
+    assert [[(row.id, row.sample) for row in part.samples] for part in parts] == [
+        [("a", 0), ("a", 1)],
+        [("b", 0), ("b", 1)],
+    ]
+    assert [[row.id for row in part.prompts] for part in parts] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""How curated and general responses become one set: shares, draws, ids and order, all decided by a seed.
+"""How curated and general responses become one set: shares, draws, ids and order, all decided by a seed. Numbers and
+ids enter, places leave: the rows stay where they are.
 
 DeepSeek-R1's second supervised stage mixed about 600,000 reasoning samples with 200,000 general ones (arXiv
 2501.12948v1 section 2.3.3), and gave the simplest prompts no chain of thought.
@@ -7,7 +8,8 @@ DeepSeek-R1's second supervised stage mixed about 600,000 reasoning samples with
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Sequence
+from array import array
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from stages.core.rows import Conversation
@@ -18,28 +20,30 @@ def general_wanted(kept: int, share: float) -> int:
     return round(kept * share / (1.0 - share))
 
 
-def drawn(rows: Sequence[Conversation], wanted: int, seed: int) -> list[Conversation]:
-    """Return `wanted` of the rows without replacement, all of them where there are fewer, in their own order."""
-    chance = random.Random(f"r1 mixing {seed}")
-    places = chance.sample(range(len(rows)), min(wanted, len(rows)))
-    return [rows[place] for place in sorted(places)]
+def drawn(rows: int, wanted: int, seed: int) -> list[int]:
+    """Return the places of `wanted` of so many rows without replacement, of all where there are fewer, ascending."""
+    return sorted(random.Random(f"r1 mixing {seed}").sample(range(rows), min(wanted, rows)))
 
 
-def without_reasoning(rows: Iterable[Conversation], families: Collection[str]) -> list[Conversation]:
-    """Return the rows, those of the given families with empty reasoning."""
-    return [replace(row, reasoning="") if row.family in families else row for row in rows]
+def without_reasoning(row: Conversation, families: Collection[str]) -> Conversation:
+    """Return a row, with empty reasoning where it is of one of the families."""
+    return replace(row, reasoning="") if row.family in families else row
 
 
-def shuffled(rows: Iterable[Conversation], seed: int) -> list[Conversation]:
-    """Return the rows in an order of the seed; a repeated id gets a number behind it, so that every id is unique."""
+def shuffled(ids: Iterable[str], seed: int) -> tuple[array[int], dict[int, str]]:
+    """Return the places of rows in an order of the seed, and place -> new id of each row whose id was there before: a
+    number is put behind it, so that every id is unique."""
     seen: dict[str, int] = {}
-    named: list[Conversation] = []
-    for row in rows:
-        name = row.id
+    named: dict[int, str] = {}
+    place = -1
+    for place, own in enumerate(ids):
+        name = own
         while name in seen:
-            seen[row.id] += 1
-            name = f"{row.id}-{seen[row.id]}"
+            seen[own] += 1
+            name = f"{own}-{seen[own]}"
         seen[name] = 1
-        named.append(row if name == row.id else replace(row, id=name))
-    random.Random(f"r1 order {seed}").shuffle(named)
-    return named
+        if name != own:
+            named[place] = name
+    order = array("Q", range(place + 1))
+    random.Random(f"r1 order {seed}").shuffle(order)
+    return order, named

@@ -97,6 +97,9 @@ def as_object(value: Any) -> dict[str, Any]:
     return {} if value in (None, "", []) else {"value": value}
 
 
+_HOLDERS = (dict, list)
+
+
 class Doubled(dict[str, Any]):
     """An object in which a name stands twice: which of its values is meant cannot be told."""
 
@@ -113,6 +116,10 @@ def as_object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+decoded_json = json.JSONDecoder(object_pairs_hook=as_object_of).decode
+"""JSON text -> its value, objects as by `as_object_of`; made once, since making it costs as much as a row."""
+
+
 def twice(names: Sequence[str]) -> list[str]:
     """Return the names that stand twice."""
     return [name for name, count in Counter(names).items() if count > 1]
@@ -120,22 +127,19 @@ def twice(names: Sequence[str]) -> list[str]:
 
 def doubled(value: Any) -> str:
     """Return a name that stands twice in an object of a value, however deep, "" for none."""
-    waiting = [value]
+    waiting = [value] if isinstance(value, _HOLDERS) else []
     while waiting:
         each = waiting.pop()
         if isinstance(each, Doubled):
             return each.names[0]
-        if isinstance(each, dict | list):
-            waiting += [
-                one for one in (each.values() if isinstance(each, dict) else each) if isinstance(one, dict | list)
-            ]
+        waiting += [one for one in (each.values() if isinstance(each, dict) else each) if isinstance(one, _HOLDERS)]
     return ""
 
 
 def parsed(text: str) -> Any:
     """Return what a text holds as JSON, or the text itself; raises Unusable where a name stands twice in an object."""
     try:
-        found = json.loads(text, object_pairs_hook=as_object_of)
+        found = decoded_json(text)
     except (ValueError, RecursionError):
         return text
     if name := doubled(found):

@@ -29,6 +29,8 @@ Latin stands for English and CJK for Chinese, the two languages of R1's prompts 
 these scripts, or another one, are not here: French, Japanese, Russian.
 """
 
+_HAN = re.compile(rf"[{CJK}]")
+_TWO_LETTERS = re.compile(r"[A-Za-z][0-9]*[A-Za-z][A-Za-z0-9]*")  # from its first letter on, a word that is no sign
 _SPOKEN = re.compile(rf"[{CJK}]|[A-Za-z]{{2,}}")  # a Chinese character is a word, a single letter is none
 _LATEX_COMMAND = re.compile(r"\\(?:begin|end)\{[A-Za-z*]{1,20}\}|\\[A-Za-z]+")
 _ANY_TAG = re.compile(r"</?[A-Za-z][A-Za-z_]{0,30}>")
@@ -49,6 +51,7 @@ def unfenced(text: str) -> str:
     return _blank(text, "```", "```")
 
 
+@lru_cache(maxsize=2)  # two questions about one text follow each other
 def prose(text: str) -> str:
     """Blank out what belongs to no language: code, formulas, LaTeX commands and tags.
 
@@ -82,7 +85,11 @@ def language_words(text: str, language: str) -> tuple[int, int] | None:
     target = script_of(language)
     if target is None:
         return None
-    counts = Counter(_word_script(word) for word in WORD.findall(prose(text)))
+    said = prose(text)
+    if said.isascii():
+        total = len(_TWO_LETTERS.findall(said))
+        return (total if target == "LATIN" else 0), total
+    counts = Counter(_word_script(word) for word in WORD.findall(said))
     del counts[""]
     return counts[target], counts.total()
 
@@ -106,8 +113,11 @@ def mixes_languages(completion: str, answer_tags: tuple[str, str]) -> bool:
     for span in spans(completion, answer_tags):
         kept.append(completion[cursor : span.start])
         cursor = span.end
+    said = prose("".join((*kept, completion[cursor:])))
+    if not _HAN.search(said):
+        return False
     heard: set[bool] = set()
-    for sentence in SENTENCE_END.split(prose("".join((*kept, completion[cursor:])))):
+    for sentence in SENTENCE_END.split(said):
         chinese = [not word.isascii() for word in _SPOKEN.findall(sentence)]
         if 3 * min(sum(chinese), len(chinese) - sum(chinese)) > len(chinese):
             return True
@@ -128,7 +138,7 @@ def _word_script(word: str) -> str:
 def _letter_script(letter: str) -> str:
     if letter < "\u0250":
         return "LATIN"
-    if re.match(rf"[{CJK}]", letter):
+    if _HAN.match(letter):
         return "CJK"
     return unicodedata.name(letter, "?").removeprefix("FULLWIDTH ").split(" ", 1)[0]
 

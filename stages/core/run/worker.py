@@ -11,13 +11,13 @@ import threading
 import time
 import traceback
 from dataclasses import replace
-from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 from stages.core.artifact import Artifact
 from stages.core.errors import LockedError, R1Error
 from stages.core.recipe.loading import Loaded
+from stages.core.run.beside import end_with_the_parent
 from stages.core.run.events import Listener
 from stages.core.run.runner import run_node
 from stages.core.storage.store import Store
@@ -31,7 +31,7 @@ def serve(pipe: Any, home: Path, cores: list[int]) -> None:
     In: (node, built), as `run_node` takes them. Out: ("event", line) and at the end ("done", artifact or exception).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent ends its processes
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    threading.Thread(target=end_with_the_parent, daemon=True).start()
     os.dup2(2, 1)  # what a library prints while it works is no result of ours
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
@@ -63,10 +63,3 @@ def _found(node: Loaded, store: Store, built: dict[str, Artifact], listener: Lis
         told = RuntimeError(f"{type(error).__name__}: {error}")
         told.add_note(traceback.format_exc())
         return told
-
-
-def _end_with_the_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
