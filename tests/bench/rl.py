@@ -4,7 +4,8 @@ Runs of `r1 rl` enter, the engines in turn and each in a process and a store of 
 for each engine leaves: seconds a step for each phase (the events' `seconds_*`, meant over the steps, those of the first
 rollout left out, which also pay for warming up; the median of the repeats), and what shows that both learned: reward
 of the first and the last rollout, and how far the sampler was from the trainer. The embedded base is trained by
-recipes/rl_short, a model file of the command line, such as SmolLM2's, by recipes/smollm2: two steps of 32 completions.
+recipes/rl_short, a model file of the command line, such as SmolLM2's, by recipes/smollm2-135m/r1_zero: two steps of 32
+completions.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def warm(run: Steps) -> Steps:
 def main() -> None:
     """Train each model with each engine in turn, and print a line for each engine."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.rl", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("models", nargs="*", type=Path, help="models for recipes/smollm2, as `r1 artifacts import`")
+    parser.add_argument(
+        "models", nargs="*", type=Path, help="models for recipes/smollm2-135m/r1_zero, as `r1 artifacts import`"
+    )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=24, help="of the embedded base; 0 leaves it out, else 8 or more")
     parser.add_argument("--threads", type=int, default=1)
@@ -74,7 +77,9 @@ def main() -> None:
         runs = [("embedded base", ("--recipe", "rl_short", f"steps={asked.steps}"))] if asked.steps else []
         for number, model in enumerate(asked.models):
             r1(models, asked.threads, "artifacts", "import", str(model), "--kind", "model", "--name", f"model-{number}")
-            runs.append((model.stem, ("--recipe", "smollm2", f"inputs.model=model-{number}", "prompts_per_step=4")))
+            runs.append(
+                (model.stem, ("--recipe", "smollm2-135m/r1_zero", f"inputs.model=model-{number}", "prompts_per_step=4"))
+            )
         for what, words in runs:
             found: dict[str, list[Steps]] = {engine: [] for engine in engines}
             for repeat in range(asked.repeats):

@@ -81,7 +81,7 @@ def test_what_is_asked_wrongly_is_told_in_a_sentence(
 def test_no_torch_is_loaded(tmp_path: Path) -> None:
     program = (
         "import sys; from r1cli.main import run; "
-        "code = run(['plan', 'qwen-1.5b/pipeline', '--device', 'h100']); "
+        "code = run(['plan', 'qwen2.5-1.5b/pipeline', '--device', 'h100']); "
         "sys.exit(code or ('torch' in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from r1cli.commands.recipes import is_claims, load_any
+from r1cli.main import run
 from stages import STAGES, prepare
 from stages.core.recipe import schema
 from stages.core.recipe.loading import LAUNCH, Loaded, bundled, input_kinds, stage_module
@@ -112,3 +113,25 @@ def test_every_key_says_what_it_means(stage: str) -> None:
     module = stage_module(stage)
     bare = [key.key for key in schema.describe(module.Recipe) + schema.describe(Runtime) if not key.doc]
     assert not bare, f"no words beneath {', '.join(bare)} of `{stage}`"
+
+
+PLANNED = re.compile(r"```text\n\$ r1 (plan [^\n]*)\n(.*?)```", re.DOTALL)
+SCALES = [path for path in sorted((ROOT / "recipes").glob("*/README.md")) if PLANNED.search(path.read_text("utf-8"))]
+
+
+@pytest.mark.parametrize("readme", SCALES, ids=lambda path: path.parent.name)
+def test_the_readme_of_a_scale_shows_what_r1_plan_prints(
+    readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("R1_HOME", str(tmp_path))
+    for words, shown in PLANNED.findall(readme.read_text(encoding="utf-8")):
+        assert run(words.split()) == 0
+        printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+        start = next(number for number, line in enumerate(printed) if line.startswith("on "))
+        assert shown.splitlines() == printed[start:], f"paste what `r1 {words}` prints from `on …` on"
+
+
+def test_every_scale_has_a_readme_with_a_plan_and_a_pipeline_or_is_the_paper() -> None:
+    scales = {"llama3.1-8b", "qwen2.5-1.5b", "qwen2.5-7b", "qwen3-8b", "smollm2-135m"}
+    assert {path.parent.name for path in SCALES} == scales | {"paper"}
+    assert all((ROOT / "recipes" / name / "pipeline.yaml").is_file() for name in scales)

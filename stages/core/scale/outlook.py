@@ -262,7 +262,8 @@ class _View:
     def _asked(self, node: Loaded, one: Shapes, device: Device) -> Parts:
         kind = device.kind
         tokens = self._limit(node, PROMPT + (getattr(node.recipe, "max_tokens", None) or load.LONGEST_ROW))
-        dtype = getattr(node.recipe, "dtype", "float32")
+        manner = next((getattr(node.recipe, f"{key}_manner", None) for key in MODELS if key in node.inputs), None)
+        dtype = getattr(manner or node.recipe, "dtype", "float32")
         share = 0 if device.cpu else int((node.runtime.vllm_memory or 0.9) * device.memory)
         size = 4 if dtype == "float32" else 2
         if share and one.parameters * size > share:  # it is told as not fitting, and by how much
@@ -276,7 +277,8 @@ class _View:
             return text
         sealed = one.parameters * (2 if node.recipe.dtype == "bfloat16" else 4)
         trained = memory.training(plan)
-        states = (trained.optimizer + trained.weights) * (plan.processes if plan.sharded else 1) + trained.reference
+        moved = trained.gradients if plan.rank else trained.weights  # of an adapter, the adapter alone
+        states = (trained.optimizer + moved) * (plan.processes if plan.sharded else 1) + trained.reference
         return sealed + CHECKPOINTS * states + text
 
 
@@ -303,9 +305,10 @@ def ways(way: Training, device: Device) -> tuple[str, ...]:
     slim = {"rows": 1, "checkpointing": True}
     if not way.rank and fits(**slim, rank=16):
         found.append("adapter.rank=16" if fits(rank=16) else "adapter.rank=16 runtime.gradient_checkpointing=true")
-    if not way.sharded and not device.cpu:
-        count = next((2**power for power in range(1, 13) if fits(**slim, sharded=True, processes=2**power)), None)
-        found += [f"runtime.processes={count} and a launcher that shards (FSDP, ZeRO-3)"] if count else []
+    if way.reserved and fits(**slim, reserved=int(0.3 * device.memory)):
+        found.append("runtime.micro_batch=1 runtime.gradient_checkpointing=true runtime.vllm_memory=0.3")
+    if way.rank and not way.quantized and not device.cpu and fits(**slim, quantized=True):
+        found.append("adapter.quantize=4bit")
     return tuple(found)
 
 

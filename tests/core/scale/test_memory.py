@@ -98,8 +98,10 @@ def test_what_does_not_fit_is_told_with_the_keys_that_make_it_fit() -> None:
     assert qwen is not None
     way = replace(WAY, shapes=qwen, rows=1, tokens=2048, predicted=2048, kind="cuda", dtype="bfloat16")
     found = outlook.ways(way, devices.named("h100"))
-    assert any("adapter.rank=16" in way for way in found) and any("runtime.processes=" in way for way in found)
-    assert outlook.ways(way, devices.named("b200")) == () or memory.training(way).peak < 180e9
+    assert any("adapter.rank=16" in way for way in found)
+    beside = replace(way, rank=16, checkpointing=True, reserved=60 * 10**9)
+    assert any("adapter.quantize=4bit" in way for way in outlook.ways(beside, devices.named("h100")))
+    assert any("runtime.vllm_memory=0.3" in way for way in outlook.ways(beside, devices.named("h100")))
 
 
 def test_a_device_is_named_with_its_count() -> None:
