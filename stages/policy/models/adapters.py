@@ -252,6 +252,8 @@ class AdaptedPolicy(Policy):
         them. Raises StageError where merging changed more than rounding does.
         """
         figures = self.figures()
+        if self.asked.quantize == "none":
+            folders.cast(self.module, "float32")  # where it was trained in 16 bits: a sum in them would round twice
         unmerged = self._logits()
         if self.asked.quantize != "none":
             self._unquantise()
