@@ -47,6 +47,14 @@ def rational(node: Node, point: Mapping[str, Fraction] = NOWHERE) -> Fraction | 
     return value if value is not None and value.numerator.bit_length() <= 2 * _MAX_BITS else None
 
 
+def exact(node: Node, point: Mapping[str, Fraction] = NOWHERE) -> Fraction | None:
+    """Return what `rational` does, and None for x/0 too."""
+    try:
+        return rational(node, point)
+    except NoValue:
+        return None
+
+
 def _arithmetic(kind: str, values: list[Fraction]) -> Fraction | None:
     first, last = values[0], values[-1]
     if kind == Kind.SUM:
@@ -94,25 +102,22 @@ def is_worked(node: Node) -> bool:
 
 def worked_out(node: Node) -> Node:
     """Return a formula with the arithmetic on plain numbers that is left in it carried out, where it can be."""
-    try:
-        value = None if is_worked(node) else rational(node)
-    except NoValue:
-        return node
+    value = None if is_worked(node) else exact(node)
     if value is not None and max(value.numerator.bit_length(), value.denominator.bit_length()) <= _SPELLED:
         return fraction(value)
     return node._replace(parts=tuple(map(worked_out, node.parts)))
 
 
-def rounds(decimal: Node, exact: Fraction) -> bool:
-    """Say whether a decimal of at least six digits is `exact` cut or rounded where the decimal ends.
+def rounds(decimal: Node, value: Fraction) -> bool:
+    """Say whether a decimal of at least six digits is `value` cut or rounded where the decimal ends.
 
-    False where `exact` could have been written out as short as the decimal: 0.4999999 is not 1/2.
+    False where `value` could have been written out as short as the decimal: 0.4999999 is not 1/2.
     """
     unit = last_place(decimal)
-    if unit is None or (exact / unit).denominator == 1:
+    if unit is None or (value / unit).denominator == 1:
         return False
-    value = rational(decimal)
-    return value is not None and abs(value - exact) < unit
+    rounded = rational(decimal)
+    return rounded is not None and abs(rounded - value) < unit
 
 
 def same_fraction(wanted: Node, given: Node, names: list[str]) -> bool | None:
@@ -145,11 +150,7 @@ def coordinate(name: str, index: int) -> Fraction:
 
 def affine(node: Node, name: str) -> tuple[Node, Node] | None:
     """Return (a, b) where the formula is a * name + b with rational a and b; None where it is not."""
-    try:
-        values = [rational(node, {name: Fraction(number)}) for number in (0, 1, 2, 5)]
-    except NoValue:
-        return None
-    start, one, two, five = values
+    start, one, two, five = (exact(node, {name: Fraction(number)}) for number in (0, 1, 2, 5))
     if start is None or one is None or two is None or five is None:
         return None
     slope = one - start

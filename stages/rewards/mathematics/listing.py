@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from stages.rewards.mathematics import regions
-from stages.rewards.mathematics.expression_exact import NoValue, rational
+from stages.rewards.mathematics.expression_exact import exact
 from stages.rewards.mathematics.expression_node import OF_SETS, Kind, Node, walk
 from stages.rewards.mathematics.expression_value import constant, same, symbols
 
@@ -65,22 +63,14 @@ def _is_unknown(node: Node) -> bool:
     return node.kind == Kind.SYMBOL and node.text.islower() and len(node.text) == 1
 
 
-def _rounded(exact: Node, decimal: Node) -> bool:
+def _rounded(value: Node, decimal: Node) -> bool:
     """Say whether a decimal is what it rounds, to its last place: 2/3 \\approx 0.67, and not 1.67."""
-    values = [constant(node) for node in (exact, decimal)]
+    values = [constant(node) for node in (value, decimal)]
     places = [len(one.text.partition(".")[2]) for one in walk(decimal) if one.kind == Kind.NUMBER]
     if values[0] is None or values[1] is None or not places:
         return False
     unit = 10.0 ** -max(places)
     return abs(values[0] - values[1]) <= 1.001 * unit and (unit < 1 or abs(values[0] - values[1]) <= 0.501)
-
-
-def exact(node: Node) -> Fraction | None:
-    """Return the exact value of arithmetic on numbers, None where there is none, x/0 too."""
-    try:
-        return rational(node)
-    except NoValue:
-        return None
 
 
 def is_rational(node: Node) -> bool:

@@ -11,7 +11,7 @@ import zlib
 from fractions import Fraction
 from itertools import pairwise, product
 
-from stages.rewards.mathematics.expression_exact import NoValue, fraction, rational
+from stages.rewards.mathematics.expression_exact import NoValue, exact, fraction, rational
 from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import constant, same, symbols
 
@@ -68,10 +68,7 @@ def congruent(wanted: Node, given: Node) -> bool | None:
     (first, modulus), (second, other) = (
         node.parts if node.kind == Kind.MODULO else (node, None) for node in (wanted, given)
     )
-    try:
-        values = [rational(node) if node is not None else None for node in (first, modulus, second, other)]
-    except NoValue:
-        return None
+    values = [exact(node) if node is not None else None for node in (first, modulus, second, other)]
     if values[0] is None or values[2] is None:  # letters
         return same(first, second) and (modulus is None or other is None or same(modulus, other))
     if values[1] is None or values[3] is None or not values[1]:

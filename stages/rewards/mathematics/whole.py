@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterable
 from fractions import Fraction
 
-from stages.rewards.mathematics.expression_exact import NoValue, rational
+from stages.rewards.mathematics.expression_exact import exact
 from stages.rewards.mathematics.expression_node import Kind, Node, walk
 
 DOUBLE_FACTORIAL = "!!"
@@ -34,7 +34,7 @@ def points(wanted: Node, given: Node, names: Iterable[str]) -> list[dict[str, Fr
         return []
     both = (*walk(wanted), *walk(given))
     strict = any(one.kind == Kind.CALL and one.text in _OF_INTEGERS for one in both)
-    values = [_value(one) for one in both if one.kind in (Kind.NUMBER, Kind.POWER)]
+    values = [exact(one) or Fraction(0) for one in both if one.kind in (Kind.NUMBER, Kind.POWER)]
     sizes = {size for value in values for size in (abs(value.numerator), value.denominator)}
     numbers = sorted(size for size in sizes if 2 < size <= _MAX_NUMBER)
     numbers = numbers[:4] + numbers[4:][-2:]
@@ -48,13 +48,6 @@ def points(wanted: Node, given: Node, names: Iterable[str]) -> list[dict[str, Fr
         }
         for index in range(_POINTS)
     ]
-
-
-def _value(node: Node) -> Fraction:
-    try:
-        return rational(node) or Fraction(0)
-    except NoValue:
-        return Fraction(0)
 
 
 def _whole(name: str, index: int, numbers: list[int], *, alone: bool) -> Fraction:
