@@ -54,6 +54,8 @@ _HINTS = {
     "more values than columns": "put texts that hold the separator in quotes",
 }
 """What helps where the file itself is at fault."""
+_SAID = (str, int, float, Decimal, type(None))
+"""What a gold may be, in a column or in a list of golds."""
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
 
 
@@ -291,7 +293,7 @@ def _gold(value: Any, verifier: str, recipe: Recipe) -> list[str]:
     """
     several = golds.listed(value)
     values = [value] if several is None else several
-    if not all(isinstance(each, str | int | float | Decimal | None) for each in values):
+    if not all(isinstance(each, _SAID) for each in values):
         raise Unusable("not a text", shown(value))
     if verifier in (*JUDGES, "code"):
         return [(as_text(value) or "").strip()]

@@ -148,7 +148,7 @@ LAUNCHED = (
     "stages/policy/ranks/process.py",
     *(f"stages/rewards/programs/sandbox_{name}.py" for name in ("runner", "server")),
 )
-"""What runs in processes of its own: the ranks of a run, what ends when its parent does, and what forks inside the sandbox."""
+"""What runs in processes of its own: ranks, what ends when its parent does, and what forks inside the sandbox."""
 
 
 def test_stages_print_nothing_and_never_exit() -> None:

@@ -21,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from stages.core.data.values import Doubled, Unreadable, as_object_of, doubled, twice
+from stages.core.data.values import HOLDERS, Doubled, Unreadable, as_object_of, doubled, twice
 from stages.core.errors import InputError
 
 AT_ONCE = 1000
@@ -192,7 +192,7 @@ def _raw(where: str, row: Any, columns: dict[str, None], wanted: Wanted) -> Raw:
 def _doubled(row: dict[str, Any], wanted: Wanted) -> str:
     """Return a name that stands twice where it matters: among the columns that are read, or inside one of them."""
     own = [name for name in row.names if wanted(name)] if isinstance(row, Doubled) else []
-    inside = (value for name, value in row.items() if isinstance(value, dict | list) and wanted(name))
+    inside = (value for name, value in row.items() if isinstance(value, HOLDERS) and wanted(name))
     return own[0] if own else next(filter(None, map(doubled, inside)), "")
 
 

@@ -142,13 +142,15 @@ def extract(answer: str, pattern: str = "") -> list[str]:
 def is_missing(gold: str, real: Collection[str] = ()) -> bool:
     """Say whether a gold only says that there is no answer; never for one of `real`, whose case does not count."""
     bare = gold.strip()
+    if bare.isdecimal():
+        return False
     if real and bare.casefold() in {each.strip().casefold() for each in real}:
         return False
     if not bare or bare in _NAMES or bare.strip("$ ") in _SIGNS or _is_picture(bare):
         return True
     if len(bare) <= 80 and (lead := _LEAD.match(bare)):
         return is_missing(bare[lead.end() :], real)
-    if len(bare) > 80 or bare.isdecimal():
+    if len(bare) > 80:
         return False
     folded = _COMMAND.sub(" ", unicodedata.normalize("NFKC", bare).casefold())
     said = " ".join(_DRESS.sub(" ", folded).split())
@@ -159,6 +161,8 @@ def is_missing(gold: str, real: Collection[str] = ()) -> bool:
 
 def _unmarked(answer: str) -> str:
     """Return what stands in the last pair of answer tags; of other marks, the pair around all of it is taken off."""
+    if "</" not in answer and "<|" not in answer:  # no closing mark
+        return answer
     low = answer.lower()
     for at, (opening, closing) in enumerate(ANSWER_MARKS):
         start, end = low.rfind(opening), low.rfind(closing)
@@ -170,6 +174,8 @@ def _unmarked(answer: str) -> str:
 
 def _is_picture(gold: str) -> bool:
     """Say whether a gold is nothing but drawings, pictures and links to them."""
+    if "/" not in gold and not _PICTURE.search(gold):
+        return False
     rest = _PICTURE.sub(" ", gold)
     words = rest.split()
     said = [word for word in words if "/" not in word or not _PICTURE_FILE.fullmatch(word.strip("()[]<>,;\"'"))]

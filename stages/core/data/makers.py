@@ -24,6 +24,7 @@ from stages.core.language import codes, scripts
 from stages.core.rows import JUDGES, TEST_FIELDS, VERIFIERS, Conversation, Preference, Prompt, fields_of
 
 _CJK = re.compile(f"[{text.CJK}]")
+_NUMBERS = (int, float, Decimal)
 
 
 class Wishes(NamedTuple):
@@ -216,7 +217,9 @@ def _language(row: dict[str, Any], layout: Layout, wishes: Wishes, said: str) ->
 
 def _level(value: Any) -> int:
     """Read a difficulty: 3, 3.5, "3", "Level 3"; 0 where there is none."""
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+    if value is ABSENT:
+        return 0
+    if isinstance(value, _NUMBERS) and not isinstance(value, bool):
         return int(value) if math.isfinite(value) and 0 < value < 10**6 else 0
     digits = re.search(r"\d{1,6}", value) if isinstance(value, str) else None
     return int(digits.group()) if digits else 0

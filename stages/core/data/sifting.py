@@ -20,6 +20,7 @@ _KEPT, _ELSEWHERE, _OVER, _REASONS = range(4)  # what became of a row; from _REA
 
 
 _write = json.JSONEncoder(ensure_ascii=False).encode  # made once: making it costs as much as a row
+_read = json.JSONDecoder().decode
 
 
 class Candidate(NamedTuple):
@@ -113,7 +114,7 @@ class Sifter:
         with kept.open("wb") as good, dropped.open("wb") as bad:
             for at, line in self._spooled():
                 if self._fates[at] == _KEPT:
-                    row = json.loads(line.decode())
+                    row = _read(line.decode())
                     own = _unique(row, ids)
                     repeated += not own
                     good.write(line if own else written(row))

@@ -97,7 +97,7 @@ def as_object(value: Any) -> dict[str, Any]:
     return {} if value in (None, "", []) else {"value": value}
 
 
-_HOLDERS = (dict, list)
+HOLDERS = (dict, list)
 
 
 class Doubled(dict[str, Any]):
@@ -127,12 +127,12 @@ def twice(names: Sequence[str]) -> list[str]:
 
 def doubled(value: Any) -> str:
     """Return a name that stands twice in an object of a value, however deep, "" for none."""
-    waiting = [value] if isinstance(value, _HOLDERS) else []
+    waiting = [value] if isinstance(value, HOLDERS) else []
     while waiting:
         each = waiting.pop()
         if isinstance(each, Doubled):
             return each.names[0]
-        waiting += [one for one in (each.values() if isinstance(each, dict) else each) if isinstance(one, _HOLDERS)]
+        waiting += [one for one in (each.values() if isinstance(each, dict) else each) if isinstance(one, HOLDERS)]
     return ""
 
 
