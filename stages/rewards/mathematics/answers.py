@@ -191,6 +191,8 @@ def _only_names(equation: Node, wanted: Node) -> bool:
 def _clash(first: Node, second: Node) -> bool:
     """Say whether two names are of different things: x and y, A and B, a_n and a_{n+1}, f(x) and g(x), f(4) and f(5),
     f(x) and f(f(x)), P(A) and P(B)."""
+    if first.text == second.text == ":":  # H_0: \\mu = 12
+        return first != second
     if first.kind == second.kind == Kind.SYMBOL:
         return len({node.text.partition("\\")[0].lower() for node in (first, second)}) > 1
     one, other = _function(first), _function(second)

@@ -7,8 +7,9 @@ same sign (`\leq`, `<=`, `≤`) become one, and what only styles the formula is 
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import NamedTuple
+
+from stages.rewards.mathematics import signs
 
 MAX_CHARACTERS, MAX_TOKENS, MAX_DIGITS = 1000, 400, 400
 
@@ -46,11 +47,9 @@ _NAMES = (
 GREEK = frozenset((
     "alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "iota",
     "kappa", "lambda", "mu", "nu", "xi", "rho", "varrho", "sigma", "tau", "upsilon", "phi", "varphi", "chi",
-    "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Sigma", "Phi", "Psi", "Omega", "ell", "hbar",
-    "aleph", "nabla", "partial",
+    "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega", "ell",
+    "hbar", "aleph", "nabla", "partial",
 ))  # fmt: skip
-_GREEK_LETTERS = {chr(code): unicodedata.name(chr(code)).split()[-1].lower() for code in range(0x3B1, 0x3CA)}
-_GREEK_LETTERS |= {"λ": "lambda", "∇": "nabla", "ħ": "hbar", "∂": "partial"}
 _SYMBOLS = {"pi": "pi", "π": "pi", "infty": "∞", "infinity": "∞", "inf": "∞", "oo": "∞", "∞": "∞", "emptyset": "∅"}
 _SYMBOLS |= {"varnothing": "∅", "∅": "∅", "R": "ℝ", "reals": "ℝ", "Reals": "ℝ", "ℝ": "ℝ", "ℤ": "ℤ", "ℕ": "ℕ", "ℚ": "ℚ"}
 _SIGNS = {
@@ -136,6 +135,7 @@ def tokens(text: str) -> list[Token]:
     number."""
     if len(text) > MAX_CHARACTERS:
         raise Unreadable("too long")
+    text = signs.latex(text)
     found: list[Token] = []
     depth = cursor = 0
     while cursor < len(text):
@@ -195,8 +195,6 @@ def _sign(kind: str, value: str, found: list[Token]) -> int:
         found.insert(max(0, len(found) - 1), Token("accent", _COMBINING[value]))
     elif value in _SYMBOLS:
         found.append(Token("symbol", _SYMBOLS[value]))
-    elif value in _GREEK_LETTERS:
-        found.append(Token("symbol", _GREEK_LETTERS[value]))
     elif value == "√":
         found.append(Token("command", "sqrt"))
     else:

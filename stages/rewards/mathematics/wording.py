@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from stages.rewards.mathematics import signs
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, GREEK
 
 _WORDS = re.compile(r"(?:[^\W\d_]|[\s.,'’()]|(?<=[^\W\d_])-(?=[^\W\d_]))+")
@@ -106,8 +107,9 @@ def lists(text: str) -> bool:
 
 
 def squeezed(text: str) -> str:
-    """Drop the whitespace that separates nothing: all but that between two letters or digits."""
-    return re.sub(r"(?<![^\W_])\s|\s(?![^\W_])", "", text)
+    """Write signs as LaTeX does and drop the whitespace that separates nothing: all but that between two letters or
+    digits."""
+    return re.sub(r"(?<![^\W_])\s|\s(?![^\W_])", "", " ".join(signs.latex(text).split()))
 
 
 def lowered(text: str) -> str:
