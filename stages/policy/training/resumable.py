@@ -27,6 +27,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback
 
 from stages.core.errors import StageError
 from stages.policy.models import folders
+from stages.policy.models.routing import RouterLoad
 from stages.policy.models.weights import Policy
 from stages.policy.ranks.world import RankDone, World, world
 from stages.policy.training.checkpoint import Checkpoints
@@ -82,6 +83,7 @@ class ResumableTrainer(Generic[StateT]):
         self.callback = callback if self.world.first else Silent()
         hold(policy.module, args)
         policy.ready()
+        self.router_load = RouterLoad(policy.module)
         super().__init__(model=policy.module, args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         if args.optim_args in HALF:
@@ -186,7 +188,8 @@ class ResumableTrainer(Generic[StateT]):
         """
         step = self.state.global_step
         refuse_no_number(step, logs["grad_norm"], logs["loss"])
-        report = StepReport(step=step, steps=self.args.max_steps, figures=self.step_figures(step, logs))
+        figures = self.step_figures(step, logs) | self.router_load.figures()
+        report = StepReport(step=step, steps=self.args.max_steps, figures=figures)
         self.state.log_history.clear()  # it would grow with every step, and is written into every checkpoint
         self.callback.on_step(report)
 
@@ -210,6 +213,7 @@ class _Ends(TrainerCallback):  # type: ignore[misc]
         self.trainer.begin_run()
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.router_load.restart()
         self.trainer.begin_step()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:

@@ -1,0 +1,59 @@
+"""Where a mixture of experts sends its tokens while it is trained: how even the load is, in two numbers a step.
+
+A module enters, a hook stands before each of its layers of experts; figures leave at the end of a step. It only
+watches: the bias that balances the load of a DeepSeek-V3 (`e_score_correction_bias`, arXiv 2412.19437 section 2.1.2) is
+no weight that an optimizer moves, and stays as the base has it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RouterLoad:
+    """Counts, for each layer of experts, the tokens that each was sent, padding included."""
+
+    def __init__(self, module: Any) -> None:
+        self._counts: dict[str, Tensor] = {}
+        for name, part in module.named_modules():
+            stacked = [weight for weight in part.parameters(recurse=False) if weight.dim() == 3]
+            if stacked and "expert" in name:
+                self._watch(name, part, len(stacked[0]))
+
+    def restart(self) -> None:
+        """Forget what was counted."""
+        self._counts.clear()
+
+    def figures(self) -> dict[str, float]:
+        """Return `router_max_load`, the largest share of tokens that an expert got, times the experts of its layer: 1
+        is even; and `router_entropy`, that of the shares over its greatest value, the mean over layers: 1 is even.
+        Empty without experts.
+        """
+        if not self._counts:
+            return {}
+        loads, entropies = [], []
+        for counts_E in self._counts.values():
+            share_E = counts_E.double() / counts_E.sum()
+            loads.append(share_E.max().item() * len(share_E))
+            entropies.append(-(share_E * share_E.clamp_min(1e-300).log()).sum().item() / math.log(max(len(share_E), 2)))
+        return {"router_max_load": max(loads), "router_entropy": sum(entropies) / len(entropies)}
+
+    def _watch(self, name: str, part: Any, experts: int) -> None:
+        def count(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+            if not torch.is_grad_enabled():
+                return
+            chosen = next((one for one in (*given, *named.values()) if _indices(one)), None)
+            if chosen is not None:
+                found_E = torch.bincount(chosen.flatten(), minlength=experts)
+                self._counts[name] = self._counts[name] + found_E if name in self._counts else found_E
+
+        part.register_forward_pre_hook(count, with_kwargs=True)
+
+
+def _indices(given: Any) -> bool:
+    """Whether an argument of a layer of experts says which of them each token goes to."""
+    return isinstance(given, Tensor) and given.dim() > 0 and not given.is_floating_point() and given.dtype != torch.bool
