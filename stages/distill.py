@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from stages.core import templates
-from stages.core.artifact import Artifact, Draft, Endpoint, Model
+from stages.core.artifact import Adapter, Artifact, Draft, Endpoint, Model
 from stages.core.contract import ASKING, Contract
 from stages.core.data import students
 from stages.core.errors import InputError, RecipeError
@@ -69,9 +69,9 @@ class Recipe(Distillation, templates.Asked):
         _check(self)
 
 
-def kind_of(_: Recipe) -> type[Artifact]:
+def kind_of(recipe: Recipe) -> type[Artifact]:
     """Return the kind of artifact that this stage makes."""
-    return Model
+    return Adapter if recipe.adapter.kept else Model
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

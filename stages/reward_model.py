@@ -260,5 +260,7 @@ def _measured(
 def _check(recipe: Recipe) -> None:
     """Raise RecipeError for the first value that is out of its range."""
     rules = [*ranges.at_least(recipe, 0, "seed"), *ranges.or_none(ranges.at_least(recipe, 1, "max_tokens"))]
+    whole = "true: a judge is sealed whole, its own head beside the weights that were adapted"
+    rules += [ranges.Rule("adapter.merge", recipe.adapter.merge, whole, hint="leave `adapter.merge` out")]
     rules += [ranges.Rule("heldout_share", 0 < recipe.heldout_share < 1, "between 0 and 1")]
     ranges.check(recipe, "reward-model", rules)

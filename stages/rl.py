@@ -14,7 +14,7 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Artifact, Draft, Judge, Model, Prompts
+from stages.core.artifact import Adapter, Artifact, Draft, Judge, Model, Prompts
 from stages.core.contract import Contract
 from stages.core.encoding import PromptIds, Reader
 from stages.core.errors import InputError, RecipeError
@@ -69,9 +69,9 @@ class Inputs:
     """Gives the reward `safe`."""
 
 
-def kind_of(_: Recipe) -> type[Artifact]:
+def kind_of(recipe: Recipe) -> type[Artifact]:
     """Return the kind of artifact that this stage makes."""
-    return Model
+    return Adapter if recipe.adapter.kept else Model
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from stages.core.artifact import Artifact, Conversations, Draft, Model
+from stages.core.artifact import Adapter, Artifact, Conversations, Draft, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation
 from stages.core.recipe.parts import Tuning, taken
@@ -50,9 +50,9 @@ class Inputs:
     """What is imitated."""
 
 
-def kind_of(_: Recipe) -> type[Artifact]:
+def kind_of(recipe: Recipe) -> type[Artifact]:
     """Return the kind of artifact that this stage makes."""
-    return Model
+    return Adapter if recipe.adapter.kept else Model
 
 
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:

@@ -21,7 +21,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_OUTSIDE = ("model", "endpoint", "prompts", "conversations", "preferences")
+_OUTSIDE = ("model", "adapter", "endpoint", "prompts", "conversations", "preferences")
 Address = Annotated[
     str, typer.Argument(metavar="ADDRESS", help="name@N, or a name for its newest.", autocompletion=stored_artifacts)
 ]
@@ -221,15 +221,19 @@ def bring(
             metavar="SOURCE", help="hf:owner/name[@revision], openai:URL#model, a folder, a .gguf or a file."
         ),
     ],
+    *,
     kind: Annotated[str, typer.Option("--kind", help=f"What it is: {', '.join(_OUTSIDE)}.")] = "model",
     name: Annotated[str | None, typer.Option("--name", help="What the artifact will be called.")] = None,
     pad_token: Annotated[
         str | None, typer.Option("--pad-token", help="For a model whose pad token is missing.")
     ] = None,
+    base: Annotated[
+        str, typer.Option("--base", help="For an adapter: its base. Merged, or apart as --kind adapter.")
+    ] = "",
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Bring a model, an endpoint, prompts, conversations or preferences into the store."""
+    """Bring a model, an adapter, an endpoint, prompts, conversations or preferences into the store."""
     from stages.core.artifact import KINDS
     from stages.core.errors import InputError, nearest
     from stages.core.run.sources import resolve
@@ -238,7 +242,7 @@ def bring(
     if kind not in _OUTSIDE:
         raise InputError(f"`{kind}` cannot be imported", hint=f"{nearest(kind, _OUTSIDE)}Use {', '.join(_OUTSIDE)}")
     screen = Screen(as_json)
-    artifact = resolve(source, KINDS[kind], Store(), name=name, pad_token=pad_token)
+    artifact = resolve(source, KINDS[kind], Store(), name=name, pad_token=pad_token, base=base)
     screen.say(f"{artifact.address}  {artifact.kind}  {artifact.path}")
     if name not in (None, artifact.name):
         screen.say(

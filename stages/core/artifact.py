@@ -112,6 +112,20 @@ class Model(Artifact):
         return Contract.read(self.path / "contract.json")
 
 
+class Adapter(Model):
+    """Low-rank matrices over a base that is an artifact of its own: adapter_config.json and adapter_model.safetensors,
+    with the config, tokenizer and contract of the model that the two make. Taken wherever a model is."""
+
+    kind = "adapter"
+
+    @property
+    def base(self) -> tuple[str, str]:
+        """Address and fingerprint of the base, as the record names it."""
+        given = self.record.inputs
+        key = next(key for key in ("base", "model", "student") if key in given)
+        return given[key], str(self.record.payload["inputs"][key])
+
+
 class Endpoint(Artifact):
     """A model that only speaks, behind an OpenAI-compatible server: endpoint.json says where, and what it said of
     itself when it was first asked."""
@@ -220,7 +234,7 @@ class Divergence(Artifact):
 KINDS: dict[str, type[Artifact]] = {
     kind.kind: kind
     for kind in (
-        *(Model, Endpoint, Prompts, Rollouts, Conversations, Preferences),
+        *(Model, Adapter, Endpoint, Prompts, Rollouts, Conversations, Preferences),
         *(Logprobs, Judge, Scores, Divergence),
     )
 }
@@ -237,6 +251,11 @@ class InputKind(NamedTuple):
     def said(self) -> str:
         """The kinds in words: `model or endpoint`."""
         return said(self.kinds)
+
+
+def accepted(kinds: tuple[type[Artifact], ...]) -> tuple[str, ...]:
+    """The kinds by name, and adapters where models are taken."""
+    return (*(kind.kind for kind in kinds), *[Adapter.kind] * (Model in kinds))
 
 
 def said(kinds: tuple[type[Artifact], ...]) -> str:

@@ -35,10 +35,19 @@ class Adaptation:
     (the routed ones, each of this rank), or names of layers such as `q_proj` or `layers.0.mlp.up_proj`; one or a list.
     Output layer, embeddings and routers only by name.
     """
+    merge: bool = True
+    """Whether the sealed model is whole, the adapter merged into its weights; false = the adapter alone is sealed, an
+    artifact of the kind `adapter` that is opened over its base. Judges are always whole.
+    """
     quantize: Literal["none", "4bit"] = "none"
     """`4bit`: the base is held in 4 bits (NF4 of QLoRA, arXiv 2305.14314; bitsandbytes, on a GPU alone) while the
     adapter is trained; merged is into the weights as they were.
     """
+
+    @property
+    def kept(self) -> bool:
+        """Whether the adapter alone is sealed."""
+        return self.rank > 0 and not self.merge
 
     @property
     def words(self) -> list[str]:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.core.artifact import Artifact, Draft, Model, Record
+from stages.core.artifact import Artifact, Draft, Model, Record, accepted
 from stages.core.contract import Contract
 from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
-from stages.core.run import launch, provenance, sources
+from stages.core.run import launch, opened, provenance, sources
 from stages.core.run.events import Events, Listener
 from stages.core.run.runtime import Runtime
 from stages.core.run.sources import Identity
@@ -85,7 +85,7 @@ def resolve(node: Loaded, store: Store, built: Mapping[str, Identity], *, fetch:
         else:
             found = sources.identity(text, wanted.kinds, store)
         inputs[key] = found
-        if found.kind and found.kind not in (kind.kind for kind in wanted.kinds):
+        if found.kind and found.kind not in accepted(wanted.kinds):
             what = f"`{node.name}` takes {wanted.said} as `{key}`, and `{text}` gives {found.kind}"
             raise InputError(what, where=node.origins.get(f"inputs.{key}", ""), hint="choose another node or artifact")
     module = stage_module(node.stage)
@@ -152,14 +152,16 @@ def _build(node: Loaded, store: Store, known: Resolved, *, folder: Path, listene
     try:
         with Events(folder / "events.jsonl", listener) as events:
             events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
+            whole = {key: opened.opened(one, store, scratch / "opened" / key) for key, one in inputs.items()}
             work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
             if node.runtime.processes > 1:
                 draft = launch.build(node, folder, store.home, listener)
             else:
-                draft = module.run(node.recipe, module.Inputs(**inputs), work)
+                draft = module.run(node.recipe, module.Inputs(**whole), work)
             _check_draft(draft, node, folder)
             events.emit("done", metrics=draft.metrics)
     except AskedWrongly:
+        shutil.rmtree(scratch / "opened", ignore_errors=True)
         if not any(path.is_file() for path in scratch.rglob("*")):
             shutil.rmtree(folder)  # refused before any work was done: there is nothing to resume
         raise

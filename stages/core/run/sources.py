@@ -18,12 +18,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from stages.core.artifact import Artifact, Conversations, Endpoint, Judge, Model, Preferences, Prompts, Record, said
+from stages.core import artifact as kinds_of
+from stages.core.artifact import Adapter, Artifact, Conversations, Endpoint, Judge, Model, Preferences, Prompts, Record
 from stages.core.contract import Contract
 from stages.core.errors import InputError, MissingError, nearest
 from stages.core.fingerprint import fingerprint, node_payload
 from stages.core.rows import Conversation, Labelled, Preference, Prompt, checked_rows, write_rows
-from stages.core.run import hub, provenance
+from stages.core.run import hub, opened, provenance
 from stages.core.run.endpoint import SCHEME, Address, EndpointSettings, shown
 from stages.core.run.events import Events
 from stages.core.run.runtime import Runtime
@@ -87,6 +88,8 @@ class _Outside:
     payload: dict[str, Any] | Callable[[], dict[str, Any]]
     """What it is; a function where that has to be read first, which `fetch` then does on its way."""
     fetch: Callable[[Path], Mapping[str, Any]]
+    base: Artifact | None = None
+    """What an adapter stands on."""
 
     def said(self) -> dict[str, Any]:
         """What it is, read where it has to be."""
@@ -125,19 +128,23 @@ def resolve(
     name: str | None = None,
     pad_token: str | None = None,
     endpoint: EndpointSettings | None = None,
+    base: str = "",
 ) -> Artifact:
     """The sealed artifact an input's text means, importing it on first use.
 
     `name@N` or `name` in the store; `world:…`; `hf:owner/name[@revision]`; a local folder or .gguf (Model) or
-    .jsonl (Prompts, Conversations, Preferences); `openai:URL#model` (Endpoint). `name`, `pad_token` and `endpoint` are
-    for an import only. Raises InputError for the wrong kind, MissingError for something nobody knows, and whatever the
-    import finds wrong; nothing is sealed then.
+    .jsonl (Prompts, Conversations, Preferences); `openai:URL#model` (Endpoint). `name`, `pad_token`, `endpoint` and
+    `base` (what an adapter's folder was trained on) are for an import only. Raises InputError for the wrong kind,
+    MissingError for something nobody knows, and whatever the import finds wrong; nothing is sealed then.
     """
     kind, wanted = meant(text, kinds)
-    here = _in_store(text, wanted, store) if not pad_token else None
+    here = _in_store(text, wanted, store) if not pad_token and not base else None
     if here is not None:
         return here
-    outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
+    if base or kind is Adapter:
+        outside = _adapter(text, kind, store, base)
+    else:
+        outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
     # Big files are hashed while they are copied: until then the place they lie at has to tell two imports apart.
     print_ = fingerprint({"unread": text}) if callable(outside.payload) else fingerprint(outside.payload)
     found = store.find(print_, name)
@@ -176,7 +183,7 @@ def _import(text: str, kind: type[Artifact], store: Store, outside: _Outside, *,
         number=0,
         fingerprint=fingerprint(payload),
         payload=payload,
-        inputs={},
+        inputs={"base": outside.base.address} if outside.base else {},
         stage="import",
         version=VERSION,
         metrics=metrics,
@@ -191,7 +198,7 @@ def meant(text: str, kinds: Kinds) -> tuple[type[Artifact], tuple[type[Artifact]
     if not text.startswith(SCHEME):
         return next((kind for kind in wanted if kind is not Endpoint), Endpoint), wanted
     if Endpoint not in wanted:
-        what = f"`{Address.parse(text).text}` only speaks, and {said(wanted)} is needed here"
+        what = f"`{Address.parse(text).text}` only speaks, and {kinds_of.said(wanted)} is needed here"
         raise InputError(what, hint="give a model whose weights can be read here, e.g. hf:owner/name or a folder")
     return Endpoint, wanted
 
@@ -208,10 +215,10 @@ def _in_store(text: str, wanted: tuple[type[Artifact], ...], store: Store) -> Ar
         if Path(text).expanduser().exists():
             return None
         raise
-    if artifact.kind not in (kind.kind for kind in wanted):
-        hint = f"choose one of kind {said(wanted)}: `r1 artifacts list`"
+    if artifact.kind not in kinds_of.accepted(wanted):
+        hint = f"choose one of kind {kinds_of.said(wanted)}: `r1 artifacts list`"
         raise InputError(
-            f"`{artifact.address}` is of kind {artifact.kind}, and {said(wanted)} is needed here", hint=hint
+            f"`{artifact.address}` is of kind {artifact.kind}, and {kinds_of.said(wanted)} is needed here", hint=hint
         )
     return artifact
 
@@ -266,6 +273,19 @@ def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
         return found
 
     return _Outside(_slug(address.model.rpartition("/")[2]), payload, ask)
+
+
+def _adapter(text: str, kind: type[Artifact], store: Store, base: str) -> _Outside:
+    """An adapter's folder on its base: kept as it is, or the whole model that the two make."""
+    path = opened.adapter_folder(text, base)
+    below = resolve(base, Model, store)
+    hashes = disk.hash_files(sorted(file for file in path.iterdir() if file.is_file()), path)
+    payload = _payload(kind, {"files": hashes}, {}) | {"inputs": {"base": below.fingerprint}}
+
+    def fetch(folder: Path) -> Mapping[str, Any]:
+        return opened.import_adapter(path, below, store, folder, kept=kind is Adapter)
+
+    return _Outside(_slug(path.resolve().name), payload, fetch, below)
 
 
 def _hub(text: str, kind: type[Artifact], store: Store, options: dict[str, str]) -> _Outside:

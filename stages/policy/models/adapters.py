@@ -15,28 +15,24 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.core_model_loading import revert_weight_conversion
-from transformers.pytorch_utils import Conv1D
 
 from stages.core.errors import InputError, StageError
 from stages.core.recipe.adaptation import Adaptation
-from stages.policy.models import folders, targets
+from stages.policy.models import folders, layers, targets
 from stages.policy.models.weights import Policy
 from stages.policy.seeding import derive
 
-NAME = "default"
-"""What peft calls the one adapter."""
-_BASE = ".base_layer"
-"""What peft puts into the name of a weight that it has wrapped."""
 MERGED = 1e-3
 """Most that logits may change by merging, of the largest of them: float32 makes 1e-6 to 1e-5 of it."""
-PROBE_ROWS, PROBE_TOKENS = 2, 64
-"""Rows and tokens on which logits before and after a merge are compared."""
+PROBE_TOKENS = 64
+"""Tokens of each of the two rows on which logits before and after a merge are compared."""
+WEIGHTS, SETTINGS = "adapter_model.safetensors", "adapter_config.json"
+"""What peft calls the files of an adapter."""
 
 
 def adapted(
@@ -69,39 +65,11 @@ def adapted(
     config = LoraConfig(r=asked.rank, lora_alpha=asked.alpha, lora_dropout=asked.dropout)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "adapter") % 2**63)
-        attach(module, where, config)
-    made = AdaptedPolicy(module, policy.tokenizer, policy.contract, asked=asked, heads=heads, again=again)
-    made.where = where
+        layers.attach(module, where, config)
+    made = AdaptedPolicy(module, policy.tokenizer, policy.contract, asked=asked, where=where, heads=heads, again=again)
     share = made.trained_numbers / parameters
     tell(f"an adapter of rank {asked.rank}, {made.trained_numbers:,} numbers ({share:.2%} of the model's), {said}")
     return made
-
-
-def attach(module: Any, where: targets.Chosen, config: LoraConfig) -> None:
-    """Put peft's layers in the place of a module's own, without peft's matching of names.
-
-    Raises InputError for dropout on experts.
-    """
-    for name in where.linear:
-        layer = module.get_submodule(name)
-        _put(module, name, _wrapped(layer, config))
-    if where.fused and config.lora_dropout:
-        what = "`adapter.dropout` must be 0 on routed experts: their matrices are added to the weights, not the inputs"
-        raise InputError(what, hint="leave `adapter.dropout` out, or `experts` out of `adapter.targets`")
-    for name, tensors in where.fused.items():
-        made = module.get_submodule(name)
-        for tensor in sorted(tensors):  # peft's own order, which decides what each is called
-            made = ParamWrapper(made, NAME, tensor, config=config, r=config.r, lora_alpha=config.lora_alpha)
-        _put(module, name, made)
-
-
-def _wrapped(layer: Any, config: LoraConfig) -> Any:
-    kind: Any = LoraLinear
-    if _packed(layer):
-        from peft.tuners.lora.bnb import Linear4bit as kind  # type: ignore[no-redef]
-    own = copy.copy(config)
-    own.fan_in_fan_out = isinstance(layer, Conv1D)
-    return kind(layer, NAME, config=own, r=config.r, lora_alpha=config.lora_alpha)
 
 
 def _refuse_rank(module: Any, where: targets.Chosen, asked: Adaptation) -> None:
@@ -130,12 +98,12 @@ class AdaptedPolicy(Policy):
         contract: Any,
         *,
         asked: Adaptation,
-        heads: tuple[str, ...],
-        again: Callable[[], Any],
+        where: targets.Chosen,
+        heads: tuple[str, ...] = (),
+        again: Callable[[], Any] = lambda: None,
     ) -> None:
         super().__init__(module, tokenizer, contract)
-        self.asked, self.heads, self.again = asked, heads, again
-        self.where = targets.Chosen()
+        self.asked, self.where, self.heads, self.again = asked, where, heads, again
         self.ready()
 
     # ---- what is trained ----
@@ -172,7 +140,7 @@ class AdaptedPolicy(Policy):
         for path, layer in self.module.named_modules():
             if isinstance(layer, LoraLayer):
                 own = layer.parameter_name if isinstance(layer, ParamWrapper) else "weight"
-                yield f"{path.replace(_BASE, '')}.{own}", layer
+                yield f"{path.replace(layers.BASE, '')}.{own}", layer
 
     # ---- copies ----
 
@@ -182,11 +150,9 @@ class AdaptedPolicy(Policy):
             raise StageError("a model was copied after a trainer took hold of it, so the copy would be no copy")
         frozen = [one for one in self.module.parameters() if not one.requires_grad] + list(self.module.buffers())
         shared = [*frozen, *(one.quant_state for one in frozen if hasattr(one, "quant_state"))]
-        module = copy.deepcopy(self.module, {id(one): one for one in shared})
-        made = AdaptedPolicy(
-            module, self.tokenizer, self.contract, asked=self.asked, heads=self.heads, again=self.again
-        )
-        made.where = self.where
+        made = copy.copy(self)
+        made.module = copy.deepcopy(self.module, {id(one): one for one in shared})
+        made.ready()
         return made
 
     def reference(self) -> AdaptedPolicy:
@@ -210,22 +176,22 @@ class AdaptedPolicy(Policy):
 
     def largest_change(self, folder: Path) -> float:
         """Return the largest number that the adapter adds to a weight: the base itself is as it was."""
-        return max((_delta(layer).abs().max().item() for _, layer in self.layers()), default=0.0)
+        return max((layers.delta(layer).abs().max().item() for _, layer in self.layers()), default=0.0)
 
     @torch.no_grad()
     def _merged(self) -> dict[str, Tensor]:
         """All weights by their names in the module without an adapter, those that are adapted merged."""
-        layers = dict(self.layers())
-        packed = {f"{name.replace(_BASE, '')}.weight": one for name, one in self.module.named_modules() if _packed(one)}
+        own, parts = dict(self.layers()), self.module.named_modules()
+        packed = {f"{name.replace(layers.BASE, '')}.weight": one for name, one in parts if layers.packed(one)}
         found: dict[str, Tensor] = {}
         for name, weight in self.module.state_dict().items():
-            plain = name.replace(_BASE, "")
+            plain = name.replace(layers.BASE, "")
             if ".lora_" in name or ".weight." in plain:
                 continue  # the adapter's own, and how 4 bits are packed
-            if plain in layers:
-                found[plain] = base_weight(layers[plain]) + _delta(layers[plain])
+            if plain in own:
+                found[plain] = layers.base_weight(own[plain]) + layers.delta(own[plain])
             else:
-                found[plain] = unpacked(packed[plain]) if plain in packed else weight
+                found[plain] = layers.unpacked(packed[plain]) if plain in packed else weight
         return found
 
     # ---- files ----
@@ -243,24 +209,26 @@ class AdaptedPolicy(Policy):
         taken = self._strip()
         folders.save_model(self.module, self.tokenizer, self.contract, folder)
         for name, layer in taken.items():
-            _put(self.module, name, layer)
+            layers.put(self.module, name, layer)
 
     def save(self, folder: Path, dtype: str) -> dict[str, Any]:
-        """Merge the adapter, write a model folder as `Policy.save` does, and return figures of both.
+        """Merge the adapter, write a model folder as `Policy.save` does, and return figures of both; where the adapter
+        alone is sealed, write that, and merge in memory to learn the same.
 
-        `merge`: the largest difference of logits that merging made, and where `dtype` is coarser, what that made of
-        them. Raises StageError where merging changed more than rounding does.
+        `merge_difference` is the largest of logits that merging made, `quantised_difference` what 4 bits had made of
+        the base, `stored_difference` what a coarser `dtype` makes of it all. Raises StageError where merging changed
+        more than rounding does.
         """
         figures = self.figures()
-        if self.asked.quantize == "none":
-            folders.cast(self.module, "float32")  # where it was trained in 16 bits: a sum in them would round twice
+        if self.asked.kept:
+            self._write(folder, dtype)
         unmerged = self._logits()
         if self.asked.quantize != "none":
             self._unquantise()
             figures["quantised_difference"] = _apart(unmerged, self._logits())
             unmerged = self._logits()
         for _, layer in self.layers():
-            _add(layer)
+            layers.add(layer)
         self._strip()
         figures["merge_difference"] = _apart(unmerged, self._logits())
         if not figures["merge_difference"] <= MERGED * max(1.0, unmerged.abs().max().item()):
@@ -269,7 +237,10 @@ class AdaptedPolicy(Policy):
                 f"{type(self.module).__name__} uses its weights otherwise than its layers do",
                 hint="choose other layers: `adapter.targets=…`",
             )
-        super().save(folder, dtype)
+        if self.asked.kept:
+            folders.cast(self.module, dtype)
+        else:
+            super().save(folder, dtype)
         if dtype != "float32":
             figures["stored_difference"] = _apart(unmerged, self._logits())
         return {"adapter": figures}
@@ -288,6 +259,28 @@ class AdaptedPolicy(Policy):
         }
 
     # ---- inside ----
+
+    def _write(self, folder: Path, dtype: str) -> None:
+        """Write the adapter alone: matrices and settings in peft's format, and the config, tokenizer and contract of
+        the whole model, whose weights would be of `dtype`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        held = {
+            f"base_model.model.{name.replace(f'.{layers.NAME}.', '.')}": one for name, one in self.trained().items()
+        }
+        save_file({name: one.detach().cpu().contiguous() for name, one in held.items()}, str(folder / WEIGHTS))
+        fused = [f"{name}.{tensor}" for name, tensors in self.where.fused.items() for tensor in tensors]
+        LoraConfig(
+            r=self.asked.rank,
+            lora_alpha=self.asked.alpha,  # type: ignore[arg-type]
+            lora_dropout=self.asked.dropout,
+            target_modules=list(self.where.linear),
+            target_parameters=fused or None,
+            task_type="CAUSAL_LM",
+            inference_mode=True,
+        ).save_pretrained(str(folder))
+        self.module.config.dtype = folders.torch_dtype(dtype)
+        self.module.config.architectures = [type(self.module).__name__]
+        folders.save_model(self.module, self.tokenizer, self.contract, folder, weights=False)
 
     @torch.no_grad()
     def _take(self, given: dict[str, Tensor], whose: str) -> None:
@@ -313,19 +306,19 @@ class AdaptedPolicy(Policy):
     def _strip(self) -> dict[str, Any]:
         """Put the model's own layers back in their places; returns what stood there, by name."""
         taken = {path: one for path, one in self.module.named_modules() if isinstance(one, LoraLayer)}
-        taken = {path: one for path, one in taken.items() if not path.endswith(_BASE)}
+        taken = {path: one for path, one in taken.items() if not path.endswith(layers.BASE)}
         for path, layer in taken.items():
             base = layer.get_base_layer()
-            _put(self.module, path, _plain(base) if _packed(base) else base)
+            layers.put(self.module, path, layers.plain(base) if layers.packed(base) else base)
         return taken
 
     def _unquantise(self) -> None:
         """Put the base's weights as they were read in the place of those in 4 bits."""
         fresh = self.again()
         for path, layer in list(self.module.named_modules()):
-            if _packed(layer):
-                own = fresh.get_submodule(path.replace(_BASE, ""))
-                _put(self.module, path, own.to(self.device).requires_grad_(False))
+            if layers.packed(layer):
+                own = fresh.get_submodule(path.replace(layers.BASE, ""))
+                layers.put(self.module, path, own.to(self.device).requires_grad_(False))
 
     @torch.no_grad()
     def _logits(self) -> Tensor:
@@ -342,52 +335,5 @@ class AdaptedPolicy(Policy):
         return found.float().cpu()
 
 
-def base_weight(layer: Any) -> Tensor:
-    """The weight beneath one of peft's layers, of 4 bits unpacked."""
-    base = layer.get_base_layer()
-    if isinstance(layer, ParamWrapper):
-        return layer.get_param().detach()
-    return unpacked(base) if _packed(base) else base.weight.detach()
-
-
-def unpacked(layer: Any) -> Tensor:
-    """The weight that a layer of 4 bits computes with."""
-    from bitsandbytes.functional import dequantize_4bit
-
-    found: Tensor = dequantize_4bit(layer.weight.data, layer.weight.quant_state)
-    return found.float()
-
-
-@torch.no_grad()
-def _delta(layer: Any) -> Tensor:
-    """What an adapter adds to its weight."""
-    found: Tensor = layer.get_delta_weight(NAME)
-    return found
-
-
-@torch.no_grad()
-def _add(layer: Any) -> None:
-    weight = layer.get_param() if isinstance(layer, ParamWrapper) else layer.get_base_layer().weight
-    weight.add_(_delta(layer))
-
-
 def _apart(one: Tensor, other: Tensor) -> float:
     return (one - other).abs().max().item()
-
-
-def _packed(layer: Any) -> bool:
-    """Whether a layer of the base holds its weight in 4 bits; peft's layers show that of the one beneath."""
-    weight = None if isinstance(layer, LoraLayer) else getattr(layer, "weight", None)
-    return getattr(weight, "quant_state", None) is not None
-
-
-def _plain(layer: Any) -> nn.Linear:
-    made = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-    made.weight, made.bias = nn.Parameter(unpacked(layer), requires_grad=False), layer.bias
-    return made
-
-
-def _put(module: Any, name: str, layer: Any) -> None:
-    """Put a layer in the place that a name in `module` says."""
-    parent, _, leaf = name.rpartition(".")
-    setattr(module.get_submodule(parent), leaf, layer)

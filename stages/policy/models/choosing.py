@@ -83,7 +83,7 @@ def refuse_adapter(folder: Path) -> None:
         hint = "remove adapter_config.json and adapter_model.safetensors if the model is what you want; "
         raise InputError(what, hint=f"{hint}else merge: `{merge}`")
     what = f"`{folder}` holds an adapter, not a model: its base is {base}"
-    raise InputError(what, hint=f"merge them, then import the result with the tokenizer's files: `{merge}`")
+    raise InputError(what, hint=f"import it over its base: `r1 artifacts import {folder} --base ADDRESS`")
 
 
 def refuse_other_kinds(folder: Path, config: Any, raw: dict[str, Any], *, judge: bool = False) -> None:

@@ -189,6 +189,9 @@ def load_model(path: Path | str, dtype: str = "float32", device: str = "cpu") ->
     folder = Path(path)
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise MissingError(f"`{folder}` holds no model", hint="it must hold config.json and *.safetensors")
+    if (folder / "adapter_config.json").is_file():
+        what = f"`{folder}` holds an adapter, and no whole model"
+        raise MissingError(what, hint="name it by its address in the store: it is opened over its base")
     kind, attention = torch_dtype(dtype), attention_of(folder)
     with outside(f"transformers cannot load the model of `{folder}`", "import it again: `r1 artifacts import`"):
         model, loaded = AutoModelForCausalLM.from_pretrained(
@@ -212,9 +215,11 @@ def attention_of(folder: Path) -> str | None:
     return families.attention(read_config(folder))
 
 
-def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contract, folder: Path) -> None:
+def save_model(
+    model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contract, folder: Path, *, weights: bool = True
+) -> None:
     """Write weights (safetensors; tied weights once), config, tokenizer, generation settings and contract.json into
-    `folder`.
+    `folder`; all but the weights where these are not wanted.
 
     End and padding ids in config and generation_config are the contract's; where it has a template, so is the chat
     template: other programs then ask the model as it was asked here. The folder then loads with plain
@@ -229,7 +234,11 @@ def save_model(model: Any, tokenizer: PreTrainedTokenizerBase, contract: Contrac
     plain.generation_config = GenerationConfig(
         bos_token_id=plain.config.bos_token_id, eos_token_id=eos, pad_token_id=contract.pad_id
     )
-    plain.save_pretrained(folder)
+    if weights:
+        plain.save_pretrained(folder)
+    else:
+        plain.config.save_pretrained(folder)
+        plain.generation_config.save_pretrained(folder)
     save_tokenizer(tokenizer, folder)
     found = tokenizer_sha256(folder)
     if contract.tokenizer_sha256 and contract.tokenizer_sha256 != found:

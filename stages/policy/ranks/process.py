@@ -26,7 +26,7 @@ from stages.core.artifact import Draft
 from stages.core.errors import RecipeError, StageError
 from stages.core.fingerprint import fingerprint
 from stages.core.recipe.loading import Loaded, load, stage_module
-from stages.core.run import provenance, runner
+from stages.core.run import opened, provenance, runner
 from stages.core.run.events import Events
 from stages.core.run.launch import SAYS, Place
 from stages.core.run.runner import Work
@@ -75,7 +75,8 @@ def _work(node: Loaded, workspace: Path, place: Place) -> None:
     device.place(runtime)  # refuses a GPU that is not there
     known = join(kind)
     store = Store()
-    inputs = runner.given(runner.resolve(node, store, {}))
+    given, there = runner.given(runner.resolve(node, store, {})), workspace / "scratch" / "opened"
+    inputs = {key: opened.opened(one, store, there / key) for key, one in given.items()}  # whoever launched opened them
     refuse_different(known, facts(node, store))
     module = stage_module(node.stage)
     with tempfile.TemporaryDirectory(prefix="r1-rank-") as elsewhere:

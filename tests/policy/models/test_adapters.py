@@ -12,7 +12,7 @@ from torch import Tensor
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError, StageError
 from stages.core.recipe.adaptation import Adaptation
-from stages.policy.models import adapters, folders, targets
+from stages.policy.models import adapters, folders, layers, targets
 from stages.policy.models.weights import Policy
 from tests.families import building
 
@@ -149,7 +149,7 @@ def test_a_merge_that_changes_what_is_said_is_refused(
     tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy = adapted(home / "SmolLM2")
-    monkeypatch.setattr(adapters, "_add", lambda layer: None)  # a merge that is none
+    monkeypatch.setattr(layers, "add", lambda layer: None)  # a merge that is none
     with pytest.raises(StageError, match=r"merging the adapter changes logits by .*, which is no rounding"):
         policy.save(tmp_path / "sealed", "float32")
 
