@@ -109,9 +109,12 @@ class AdaptedPolicy(Policy):
     # ---- what is trained ----
 
     def ready(self) -> None:
-        """Freeze all but what is trained: a layer that came since (a trimmed embedding) would be trained too."""
+        """Freeze all but what is trained, for a layer that came since (a trimmed embedding) would be trained too; what
+        is trained is float32, however the base is held."""
         for name, weight in self.module.named_parameters():
             weight.requires_grad_(self._trains(name))
+            if weight.requires_grad:
+                weight.data = weight.data.float()
 
     def train_whole(self, *heads: str) -> None:
         """Train the adapter, and these layers whole."""
@@ -215,7 +218,7 @@ class AdaptedPolicy(Policy):
         """Merge the adapter, write a model folder as `Policy.save` does, and return figures of both; where the adapter
         alone is sealed, write that, and merge in memory to learn the same.
 
-        `merge_difference` is the largest of logits that merging made, `quantised_difference` what 4 bits had made of
+        `merge_difference` is the largest of logits that merging made, `held_difference` what fewer bits had made of
         the base, `stored_difference` what a coarser `dtype` makes of it all. Raises StageError where merging changed
         more than rounding does.
         """
@@ -223,9 +226,9 @@ class AdaptedPolicy(Policy):
         if self.asked.kept:
             self._write(folder, dtype)
         unmerged = self._logits()
-        if self.asked.quantize != "none":
-            self._unquantise()
-            figures["quantised_difference"] = _apart(unmerged, self._logits())
+        if self._held_otherwise():
+            self._read_base()
+            figures["held_difference"] = _apart(unmerged, self._logits())
             unmerged = self._logits()
         for _, layer in self.layers():
             layers.add(layer)
@@ -312,13 +315,21 @@ class AdaptedPolicy(Policy):
             layers.put(self.module, path, layers.plain(base) if layers.packed(base) else base)
         return taken
 
-    def _unquantise(self) -> None:
-        """Put the base's weights as they were read in the place of those in 4 bits."""
+    def _held_otherwise(self) -> bool:
+        """Whether the base is held in fewer bits than the 32 it is read in."""
+        frozen = (weight for name, weight in self.module.named_parameters() if not self._trains(name))
+        return any(weight.dtype != torch.float32 for weight in frozen)
+
+    def _read_base(self) -> None:
+        """Put the base's weights as they are read in the place of those that were held in fewer bits."""
         fresh = self.again()
         for path, layer in list(self.module.named_modules()):
             if layers.packed(layer):
                 own = fresh.get_submodule(path.replace(layers.BASE, ""))
                 layers.put(self.module, path, own.to(self.device).requires_grad_(False))
+        for name, weight in self.module.named_parameters():
+            if not self._trains(name) and weight.dtype != torch.float32:
+                weight.data = fresh.get_parameter(name.replace(layers.BASE, "")).data.to(weight.device)
 
     @torch.no_grad()
     def _logits(self) -> Tensor:

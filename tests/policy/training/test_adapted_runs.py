@@ -100,7 +100,8 @@ def test_ppo_trains_a_value_model_that_shares_the_frozen_weights(home: Path, wor
     recipe = rl.Recipe(**settings, adapter=Adaptation(rank=2))
     draft = rl.run(recipe, rl.Inputs(model=v3(home), prompts=prompts(home)), work)
     own = draft.metrics["adapter"]["parameters"]
-    assert draft.metrics["trained_parameters"] == 2 * own + 32 + 1  # two adapters, and a head of one number with a bias
+    width = json.loads((home / "v3" / "config.json").read_text())["hidden_size"]
+    assert draft.metrics["trained_parameters"] == 2 * own + width + 1  # two adapters, a head of one number, its bias
     check(home, draft, work.path, experts=False)
 
 
@@ -164,6 +165,15 @@ def test_what_bfloat16_makes_of_a_merged_model_is_in_its_record(home: Path, work
     figures = sft.run(recipe, inputs, work).metrics["adapter"]
     assert figures["merge_difference"] < 1e-4 < figures["stored_difference"]
     assert load_file(work.path / "model.safetensors")["model.norm.weight"].dtype == torch.bfloat16
+
+
+def test_a_base_held_in_16_bits_is_merged_as_it_was_read(home: Path, work: Any) -> None:
+    settings = {**tiny_sft.SETTINGS, "dtype": "bfloat16", "weights": "bfloat16"}
+    inputs = sft.Inputs(model=v3(home), conversations=tiny_sft.conversations(home / "traces", tiny_sft.rows(6)))
+    figures = sft.run(sft.Recipe(**settings, adapter=Adaptation(rank=2)), inputs, work).metrics["adapter"]
+    assert figures["merge_difference"] < 1e-4 < figures["held_difference"]
+    before, after = (load_file(folder / "model.safetensors") for folder in (home / "v3", work.path))
+    assert torch.equal(after["model.norm.weight"], before["model.norm.weight"].bfloat16())
 
 
 @pytest.mark.parametrize(
