@@ -107,16 +107,9 @@ def test_ppo_trains_a_value_model_that_shares_the_frozen_weights(home: Path, wor
 
 @pytest.mark.parametrize("mode", ["traces", "on-policy"])
 def test_distillation_into_a_mixture_of_experts(home: Path, work: Any, mode: Any) -> None:
-    recipe = distill.Recipe(
-        mode=mode,
-        template=tiny.TEMPLATE,
-        batch_size=2,
-        steps=2,
-        epochs=1,
-        learning_rate=1e-2,
-        max_completion_tokens=4,
-        adapter=Adaptation(rank=2),
-    )
+    own = {"epochs": 1} if mode == "traces" else {"steps": 2, "max_completion_tokens": 4}
+    settings: dict[str, Any] = {"template": tiny.TEMPLATE, "batch_size": 2, "learning_rate": 1e-2, **own}
+    recipe = distill.Recipe(mode=mode, **settings, adapter=Adaptation(rank=2))
     traces = tiny_sft.conversations(home / "traces", tiny_sft.rows(6))
     given: dict[str, Any] = {"conversations": traces}
     if mode == "on-policy":
