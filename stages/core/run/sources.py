@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -82,14 +83,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class _Outside:
-    """Something not in the store yet: its name there, what it is, and how its files get into a folder."""
+    """Something not in the store yet: its name, what it is, how its files get into a folder; an adapter's base."""
 
     name: str
     payload: dict[str, Any] | Callable[[], dict[str, Any]]
     """What it is; a function where that has to be read first, which `fetch` then does on its way."""
     fetch: Callable[[Path], Mapping[str, Any]]
     base: Artifact | None = None
-    """What an adapter stands on."""
 
     def said(self) -> dict[str, Any]:
         """What it is, read where it has to be."""
@@ -111,9 +111,8 @@ def identity(text: str, kinds: Kinds, store: Store) -> Identity:
         return Identity(text, here.fingerprint, here)
     if text.startswith("hf:"):
         repository, commit = hub.split_name(text)
-        known = (
-            fingerprint(_payload(kind, {"hub": repository, "commit": commit}, {})) if hub.is_commit(commit) else None
-        )
+        payload = _payload(kind, {"hub": repository, "commit": commit}, {})
+        known = fingerprint(payload) if hub.is_commit(commit) else None
         return Identity(text, known, store.find(known) if known else None)
     outside = _outside(text, kind, store, {})
     print_ = fingerprint(outside.said())
@@ -141,10 +140,8 @@ def resolve(
     here = _in_store(text, wanted, store) if not pad_token and not base else None
     if here is not None:
         return here
-    if base or kind is Adapter:
-        outside = _adapter(text, kind, store, base)
-    else:
-        outside = _outside(text, kind, store, {"pad_token": pad_token} if pad_token else {}, endpoint)
+    options, adapter = {"pad_token": pad_token} if pad_token else {}, base or kind is Adapter
+    outside = _adapter(text, kind, store, base) if adapter else _outside(text, kind, store, options, endpoint)
     # Big files are hashed while they are copied: until then the place they lie at has to tell two imports apart.
     print_ = fingerprint({"unread": text}) if callable(outside.payload) else fingerprint(outside.payload)
     found = store.find(print_, name)
@@ -277,14 +274,10 @@ def _endpoint(text: str, settings: EndpointSettings) -> _Outside:
 
 def _adapter(text: str, kind: type[Artifact], store: Store, base: str) -> _Outside:
     """An adapter's folder on its base: kept as it is, or the whole model that the two make."""
-    path = opened.adapter_folder(text, base)
-    below = resolve(base, Model, store)
-    hashes = disk.hash_files(sorted(file for file in path.iterdir() if file.is_file()), path)
-    payload = _payload(kind, {"files": hashes}, {}) | {"inputs": {"base": below.fingerprint}}
-
-    def fetch(folder: Path) -> Mapping[str, Any]:
-        return opened.import_adapter(path, below, store, folder, kept=kind is Adapter)
-
+    path, below = opened.adapter_folder(text, base), resolve(base, Model, store)
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    payload = _payload(kind, {"files": disk.hash_files(files, path)}, {}) | {"inputs": {"base": below.fingerprint}}
+    fetch = partial(opened.import_adapter, path, below, store, kept=kind is Adapter)
     return _Outside(_slug(path.resolve().name), payload, fetch, below)
 
 
