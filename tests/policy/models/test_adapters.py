@@ -88,8 +88,9 @@ def test_an_adapter_is_drawn_from_the_seed_and_says_nothing_at_first(home: Path)
     drawn = one.trained()
     assert all(torch.equal(drawn[name], weight) for name, weight in other.trained().items())
     assert torch.equal(says(one.module), says(folders.load_model(home / "SmolLM2")))
-    # 2 layers: q and o 32 x 32, k and v 16 x 32, gate, up and down 48 x 32, each with rank x (in + out) numbers
-    assert one.trained_numbers == 2 * 4 * (2 * 64 + 2 * 48 + 3 * 80)
+    # 2 layers: q and o h x h, k and v h/2 x h (2 of 4 heads), gate, up and down i x h: rank x (in + out) numbers each
+    h, i = building.SHAPE["hidden_size"], building.SHAPE["intermediate_size"]
+    assert one.trained_numbers == 2 * 4 * (2 * 2 * h + 2 * (h + h // 2) + 3 * (h + i))
 
 
 def test_a_snapshot_holds_the_adapter_alone_and_another_models_is_refused(tmp_path: Path, home: Path) -> None:
@@ -139,8 +140,8 @@ def test_targets_that_cannot_be_are_refused_in_a_sentence(family: str, word: str
 
 def test_a_rank_above_a_layers_side_and_dropout_on_experts_are_refused(home: Path) -> None:
     policy = Policy(building.model("SmolLM2"), None, None)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"`adapter.rank` 17 is above 16, the shorter side of `model.layers.0.self_at"):
-        adapters.adapted(policy, Adaptation(rank=17), seed=0, tell=lambda _: None, again=lambda: None)
+    with pytest.raises(InputError, match=r"`adapter.rank` 999 is above \d+, the shorter side of `model.layers.0.self"):
+        adapters.adapted(policy, Adaptation(rank=999), seed=0, tell=lambda _: None, again=lambda: None)
     with pytest.raises(InputError, match=r"`adapter.dropout` must be 0 on routed experts"):
         adapted(home / "DeepSeek-V3", "experts", dropout=0.1)
 
