@@ -221,8 +221,6 @@ def _values(wanted: Node, given: Node) -> bool | None:
     wanted, given = _in_degrees(wanted, given), _in_degrees(given, wanted)
     if Kind.MODULO in (wanted.kind, given.kind):
         return statements.congruent(wanted, given)
-    if wanted.kind == Kind.INTERSECTION and given.kind == Kind.PRODUCT:
-        given = given._replace(kind=Kind.INTERSECTION)
     if (
         wanted != given
         and given.kind == Kind.SUM

@@ -6,6 +6,7 @@ Fonts and arrows (\\mathbf{v}, \\vec{v}), unit vectors and tuples, C(n, k) and b
 
 from __future__ import annotations
 
+from stages.rewards.mathematics import sets
 from stages.rewards.mathematics.expression_exact import worked_out
 from stages.rewards.mathematics.expression_node import Kind, Node, integer, substituted, walk
 from stages.rewards.mathematics.expression_value import symbols
@@ -15,10 +16,13 @@ _BASES = tuple(
     tuple(f"{letter}\\{accent}" for letter in letters) for letters in ("ijk", "xyz") for accent in ("bf", "hat", "vec")
 )
 
+_CONSTANTS = frozenset(("c", "K", "k", "C_1", "c_1", "C_0"))
+
 
 def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
     """Bring two formulas into the same notation where both notations are at hand: fonts, unit vectors, choices, ħ."""
-    wanted, given = _paired(wanted), _paired(given)
+    wanted, given = sets.settled(_paired(wanted), _paired(given))
+    given = _with_constant(wanted, _plain_order(wanted, given))
     names, others = symbols(wanted), symbols(given)
     if any("\\" in name for name in names | others):
         wanted, given = _plain_font(wanted, others), _plain_font(given, names)
@@ -37,6 +41,27 @@ def alike(wanted: Node, given: Node) -> tuple[Node, Node]:
         given = Node(Kind.MATRIX, tuple(Node(Kind.GROUP, row, "[]") for row in rows))
     calls = [{one.text for one in walk(node) if one.kind == Kind.CALL} & {"C", "P"} for node in (wanted, given)]
     return (_chosen(wanted), _chosen(given)) if calls[0] != calls[1] else (wanted, given)
+
+
+def _plain_order(wanted: Node, given: Node) -> Node:
+    r"""Return \mathcal{O}(n), the order of growth, as O(n), where the gold writes the one and the answer the other."""
+    names, others = symbols(wanted), symbols(given)
+    for one, other in (("O", "O\\cal"), ("O\\cal", "O")):
+        if one in names - others and other in others - names:
+            return substituted(given, {other: Node(Kind.SYMBOL, text=one)})
+    return given
+
+
+def _with_constant(wanted: Node, given: Node) -> Node:
+    """Return F(x) + K as F(x) + C, where the gold ends in a constant of integration."""
+    pair = [node.parts[-1] if node.kind == Kind.RELATION and node.text == "=" else node for node in (wanted, given)]
+    if any(node.kind != Kind.SUM or node.parts[1].kind != Kind.SYMBOL for node in pair):
+        return given
+    ours, theirs = (node.parts[1].text for node in pair)
+    rest = [symbols(node.parts[0]) for node in pair]
+    known = ours == "C" and theirs in _CONSTANTS and rest[0] and all(name.islower() for name in rest[0])
+    free = not {ours, theirs} & (rest[0] | rest[1])
+    return substituted(given, {theirs: Node(Kind.SYMBOL, text=ours)}) if known and free else given
 
 
 def _complement(node: Node, barred: set[str]) -> Node:

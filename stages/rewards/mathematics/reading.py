@@ -40,6 +40,10 @@ _QUALIFIER = re.compile(
     r"(?:(?:for|with|where)\b[^<>=]{0,30}?(?:\b(?:all|any|every|each|some|integers?|constants?|real|arbitrary)\b"
     rf"|{_IN}\s*{_INTEGERS})|(?:\\forall|∀)|{_LETTERS}\s*{_INTEGERS}|[a-zA-Z]{_IS_INTEGER})[^<>=]{{0,60}}$"
 )
+_FAMILY = re.compile(
+    rf"\\\{{\s?([^{{}}:|]*(?:\{{[^{{}}:|]*\}}[^{{}}:|]*){{0,12}}?)\s?(?::|\||\\mid)\s?({_LETTERS}\s*{_INTEGERS})\s?\\\}}"
+)
+"""A family in a set's braces: \\{2k : k \\in \\mathbb{Z}\\}."""
 _NAMED = re.compile(rf"{_LETTERS}|([a-zA-Z]){_IS_INTEGER}")
 _BEFORE = re.compile(r"(?:\\(?:q?quad|text|mathrm)|[\s,;.，\\{$(（])\Z")
 
@@ -74,6 +78,7 @@ def read(text: str) -> Node | None:
 def qualified(text: str) -> tuple[str, list[str]]:
     r"""Part an answer into itself and the letters that its qualifier speaks of: `k\pi, k \in \mathbb{Z}` -> (`k\pi`,
     [`k`]). A text without a qualifier is returned whole."""
+    text = _FAMILY.sub(r"\1, \2", text)
     match = _QUALIFIER.search(text)
     before = text[: match.start()] if match is not None else ""
     while (joint := _BEFORE.search(before, max(0, len(before) - 9))) is not None:
