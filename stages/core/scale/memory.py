@@ -133,7 +133,8 @@ def kept(way: Training) -> int:
     size = 4 if way.dtype == "float32" else 2
     stream = way.shapes.hidden * (4 if way.weights == "float32" else 2)
     if way.checkpointing:
-        return own * (way.shapes.layers + 4) * stream + again(way)
+        whole = way.shared * way.shapes.layers * layer_bytes(replace(way, shared=0))  # the shared start is kept
+        return own * (way.shapes.layers + 4) * stream + whole + again(way)
     # Under autocast each weight's bfloat16 copy is kept as well.
     copies = 2 * way.shapes.active if size == 2 and way.weights == "float32" else 0
     return own * (way.shapes.layers * layer_bytes(way) + 4 * stream) + copies  # embedding and last norm: 4 hidden

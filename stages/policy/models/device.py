@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 
 import torch
 
@@ -21,7 +22,7 @@ def place(runtime: Runtime) -> str:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cpu":
-        _keep_freed_memory()
+        _first_on_a_cpu()
         return name
     kind, _, number = (name if ":" in name else f"{name}:0").partition(":")
     if kind != "cuda" or not number.isdigit() or int(number) >= torch.cuda.device_count():
@@ -36,7 +37,13 @@ def described(device: str) -> str:
     return f"{device} ({torch.get_num_threads()} threads)"
 
 
-def _keep_freed_memory() -> None:
+@functools.cache
+def _first_on_a_cpu() -> None:
+    """Once a process: what a real model's weights changed since (`memory.hand_back`) stays."""
+    keep_freed_memory()
+
+
+def keep_freed_memory() -> None:
     """Ask glibc to reuse freed memory instead of handing it back: every tensor of a CPU run would be paged in anew.
 
     Measured on RL of the embedded model, two cores: a tenth less time a step. Elsewhere than glibc, nothing happens.

@@ -14,7 +14,7 @@ import torch
 from stages.core.run.runtime import Runtime
 from stages.core.scale import devices, shapes
 from stages.core.scale.memory import CPU_ROWS, SHARE, Training, budget, kept
-from stages.policy.models import families
+from stages.policy.models import device, families
 from stages.policy.models.attending import compute_twice
 from stages.policy.ranks.world import world
 
@@ -67,8 +67,8 @@ def rows_sampled_at_once(model: Any, tokens: int) -> int:
     width = families.value(config, "head_dim") or config.hidden_size // all_heads
     size = next(model.parameters()).element_size()
     per_token = 2 * 2 * config.num_hidden_layers * heads * width * size
-    device = model.device.type
-    return max(1, int(SHARE.get(device, SHARE["cuda"]) * memory(device) / (per_token * max(tokens, 1))))
+    kind = model.device.type
+    return max(1, int(SHARE.get(kind, SHARE["cuda"]) * memory(kind) / (per_token * max(tokens, 1))))
 
 
 def hand_back(model: Any) -> None:
@@ -79,7 +79,10 @@ def hand_back(model: Any) -> None:
     as much again on the embedded models, which therefore keep what they freed (`device.place`). See docs/scale.md.
     """
     weights = sum(one.numel() * one.element_size() for one in model.parameters())
-    if model.device.type != "cpu" or weights < REAL_MODEL:
+    if model.device.type != "cpu":
+        return
+    if weights < REAL_MODEL:
+        device.keep_freed_memory()
         return
     trim_threshold, top_pad, mmap_threshold = -1, -2, -3  # names of malloc.h
     try:
@@ -98,9 +101,9 @@ def memory(device: str) -> int:
 
 
 def _rows(model: Any, tokens: int, beside: int) -> float:
-    device = "cpu" if model.device.type == "cpu" else "cuda"
+    kind = "cpu" if model.device.type == "cpu" else "cuda"
     total = memory(model.device.type)
-    room = budget(device, total, beside) if beside else SHARE[device] * total
+    room = budget(kind, total, beside) if beside else SHARE[kind] * total
     return room / (_row_bytes(model, tokens))
 
 
