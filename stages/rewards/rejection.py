@@ -9,6 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import ne
 from typing import NamedTuple
 
@@ -175,7 +176,12 @@ def first_fault(one: Candidate, contract: Contract, limits: Limits, *, judged: b
 
 def unreadable(reasoning: str, language: str, contract: Contract, limits: Limits) -> str:
     """Return the first reason why reasoning is unfit to be read by who asked in `language`, or ""."""
-    if not limits.mixed_languages and scripts.mixes_languages(reasoning, contract.answer_tags):
+    return _unreadable(reasoning, language, contract.answer_tags, limits)
+
+
+@lru_cache(maxsize=2048)  # what a rewriter leaves as it was is not read again
+def _unreadable(reasoning: str, language: str, answer_tags: tuple[str, str], limits: Limits) -> str:
+    if not limits.mixed_languages and scripts.mixes_languages(reasoning, answer_tags):
         return MIXED
     if not limits.other_language and not readable.speaks(reasoning, language):
         return FOREIGN
