@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from stages.core.text import SENTENCE_END, doubted
-from stages.rewards.mathematics import moments, prose, wording
+from stages.rewards.mathematics import kept, moments, prose, wording
 from stages.rewards.mathematics.expression_node import has_words
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
 from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, read_number
@@ -85,7 +85,9 @@ def _candidates(sentence: str, whole: str) -> Iterator[str]:
 def _opened(piece: str) -> Iterator[str]:
     """A piece without the words that it opens with, unless they bound or deny what follows."""
     opening = _LEADING.match(piece)
-    if opening is not None and not _BOUNDING.search(opening.group()) and not prose.twists(opening.group()):
+    if opening is None or _BOUNDING.search(opening.group()) or prose.twists(opening.group()):
+        return
+    if not (piece[opening.end() : opening.end() + 1].isdigit() and kept.changes(opening.group(), "")):
         yield piece[opening.end() :]
 
 

@@ -286,6 +286,8 @@ def _odd_number(asked: _Question, reason: str, target: Number) -> Verdict:
     )
     if asked.worked and bare:
         return asked.unworked
+    if prose.twists(given):
+        return asked.wrong
     if match := _MIXED_OR_TIMES.fullmatch(given):  # 2 (1/3) is written for both
         count, above, below = int(match[1]), int(match[2] or match[4]), int(match[3] or match[5])
         part = Fraction(above, below) if below else Fraction(0)

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from stages.core.text import boxed
+from stages.rewards.mathematics import kept
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
 from stages.rewards.mathematics.lexicon import EITHER, HEDGES, WORDS
 from stages.rewards.mathematics.numerals import TABLES, chinese
@@ -337,7 +338,8 @@ def _number_in_words(text: str) -> Number | str:
         return UNCLEAR
     before, after = text[: found[0].start()], text[found[-1].end() :]
     between = "".join(text[a.end() : b.start()] for a, b in pairwise(found))
-    if "(" in before and "," in between:
+    changed = any(kept.changes(text[: one.start()], text[one.end() :]) for one in found)
+    if changed or ("(" in before and "," in between):
         return UNCLEAR
     if after.startswith("!") or _LEFTOVER.sub("", before + " " + between + " " + after).strip():
         return "no number" if _SYMBOLIC.search(text) else "not one plain number"

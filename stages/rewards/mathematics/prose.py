@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from stages.rewards import sentences
+from stages.rewards.mathematics import kept
 from stages.rewards.mathematics.lexicon import EITHER, HEDGES, WORDS
 from stages.rewards.mathematics.numbers import IN_TEXT, MAX_CHARACTERS, normal
 from stages.rewards.sentence_words import Candidate
@@ -167,4 +168,5 @@ def hedged_around(before: str, after: str) -> bool:
         or _BOUND_BEHIND.match(after)
         or words & _TWISTS
         or _HAS.search(before + after[:8])
+        or kept.changes(before, after)
     )
