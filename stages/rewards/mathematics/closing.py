@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 
 from stages.core.text import SENTENCE_END, doubted
-from stages.rewards.mathematics import kept, moments, prose, wording
+from stages.rewards.mathematics import beside, chemistry, kept, moments, prose, wording
 from stages.rewards.mathematics.expression_node import has_words
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
-from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, read_number
+from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, plain, read_number
 from stages.rewards.mathematics.numerals import as_digits
 from stages.rewards.mathematics.reading import EXCEPT, SEGMENT, VERB, joint, qualified, read
 
@@ -29,7 +29,8 @@ _PROSE = re.compile(
     r"[A-Za-z]{3,}(?![A-Za-z{])|[äöüéèàç]|[\u3041-\u30ff]"
 )
 _JOINING = re.compile(
-    r"^(?:(?:so|thus|hence|therefore|then|now|finally|also|it follows that|that is|this means(?: that)?|所以|因此|故)"
+    r"^(?:(?:so|thus|hence|therefore|then|now|finally|also|it follows that|that is|this means(?: that)?"
+    r"|without (?:a |any )?(?:doubt|question)|undoubtedly|所以|因此|故)"
     r"[\s,:，]+)+",
     re.IGNORECASE,
 )
@@ -44,7 +45,8 @@ _BOUNDING = re.compile(
 
 def last_answer(text: str, gold: str = "0") -> str | None:
     r"""Return the answer that a text without marks commits to, None where there is none, and where the closing sentence
-    denies or doubts it. Of the gold answer only its kind counts: words, letters, or what holds digits."""
+    denies or doubts it. Of the gold answer only its kind counts: words, letters, or what holds digits; and a closing
+    sentence that is the gold itself is found as it stands."""
     whole = prose.settled(text.strip().strip("*").strip())
     line = whole.rsplit("\n", 1)[-1].strip().strip("*").strip()
     sentences = [part.strip() for part in SENTENCE_END.split(line) if part.strip()]
@@ -56,7 +58,7 @@ def last_answer(text: str, gold: str = "0") -> str | None:
     sentence = _JOINING.sub("", _LABEL.sub("", closing))
     if doubted(sentence):
         return None
-    if wording.is_words(gold):
+    if wording.is_words(gold) or _is_gold(sentence, gold):
         return sentence[-_SENTENCE:]
     numeric = isinstance(read_number(gold), Number)
     lettered = not any(letter.isdigit() for letter in gold)
@@ -68,6 +70,14 @@ def last_answer(text: str, gold: str = "0") -> str | None:
     if spoken != sentence:
         return spoken
     return _last_piece(sentence if labelled else text)
+
+
+def _is_gold(sentence: str, gold: str) -> bool:
+    """Say whether a closing sentence is the gold answer itself in other signs, or lists the things that it counts."""
+    plain_text, wanted = normal(sentence), normal(gold)
+    if wording.squeezed(plain_text) == wording.squeezed(wanted) or chemistry.same(plain(sentence), plain(gold)):
+        return True
+    return plain_text[:1].isdigit() and not prose.hedges(sentence) and beside.compare(sentence, gold) is True
 
 
 def _candidates(sentence: str, whole: str) -> Iterator[str]:

@@ -62,6 +62,7 @@ _PROGRAM = re.compile(
 )
 _RATIO = re.compile(r"\d{1,9}(?:\s?:\s?\d{1,9})+")
 _TO = re.compile(r"(?<=\d)\s+(?:to|zu)\s+(?=\d)|\s?比\s?(?=\d)")
+_CHARGE = re.compile(r"^\s*(\d{1,2})\+\s*$")
 _SAYS = re.compile(r"\w")
 _DECIMAL = re.compile(r"-?\d{1,15}(?:\.\d{1,3})?", re.ASCII)
 _BARE_ARITHMETIC = re.compile(r"[\d\s.,+*/^(){}-]+")
@@ -169,6 +170,14 @@ def _judge(answer: str, gold: str, worked: bool, comma: bool) -> Verdict:
         return Verdict(0.0, "empty answer")
     if (same := moments.same(given, wanted)) is not None:
         return Verdict(float(same), f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}")
+    theirs, ours = wording.labelled(given), wording.labelled(wanted)
+    if ours.keys() & theirs.keys():
+        missing = Verdict(0.0, f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}: other parts")
+        pairs = [(theirs[label], ours[label]) for label in ours if label in theirs]
+        return _each([*([missing] * (ours.keys() != theirs.keys())), *(_judge(*one, worked, comma) for one in pairs)])
+    if gold.strip()[0] == "+":
+        answer = _CHARGE.sub(r"+\1", answer)  # an oxidation number
+        given = normal(answer)
     scale = beside.compare(answer, gold)
     factor = scale if isinstance(scale, beside.Scale) else beside.SAME
     asked = _Question(answer, given, gold, wanted, factor, worked, comma)
@@ -199,6 +208,11 @@ def _judge(answer: str, gold: str, worked: bool, comma: bool) -> Verdict:
     if _OPTION.fullmatch(wanted) and (chosen := _OPTION_ANSWER.match(given)):
         return asked.told((chosen[1] or chosen[2]).upper() == _OPTION.fullmatch(wanted)[1])  # type: ignore[index]
     return _against_formula(asked)
+
+
+def _each(verdicts: list[Verdict]) -> Verdict:
+    """Return the verdict on several answers: the first that is not right, else right."""
+    return next((one for one in verdicts if one.value != 1.0), verdicts[0])
 
 
 def _differently_named(given: str, wanted: str) -> bool:
@@ -314,7 +328,7 @@ def _against_formula(asked: _Question) -> Verdict:
         return asked.told(number.value == decimal)
     first, second = _read_both(asked)
     if symbol := wording.meaning(given):
-        second = Node(Kind.SYMBOL, text=symbol)
+        second = read(symbol) or Node(Kind.SYMBOL, text=symbol)
     if (first is None or (second is None and _CALCULUS.search(given))) and not _DOTS.search(given + wanted):
         hedged = wording.lists(given) and not wording.lists(wanted)
         return Verdict(0.0, f"two answers: {shorten(given)}") if hedged else _by_worker(asked)
@@ -349,7 +363,10 @@ def _read_both(asked: _Question) -> tuple[Node | None, Node | None]:
 
 def _prepared(node: Node, asked: _Question) -> Node:
     """Return an answer's formula in the gold's unit and, where that is allowed, with its arithmetic carried out."""
-    if asked.scale != beside.SAME:
+    if node.kind == Kind.PLUS_MINUS and asked.scale != beside.SAME and not asked.scale.offset:  # (124 ± 2) mm
+        factor = fraction(asked.scale.factor)
+        node = node._replace(parts=tuple(worked_out(Node(Kind.PRODUCT, (factor, part))) for part in node.parts))
+    elif asked.scale != beside.SAME:
         node = Node(Kind.PRODUCT, (fraction(asked.scale.factor), node))
         node = Node(Kind.SUM, (node, fraction(asked.scale.offset))) if asked.scale.offset else node
     return node if asked.worked else worked_out(node)

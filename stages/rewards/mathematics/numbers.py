@@ -363,9 +363,10 @@ def _comma(number: str) -> str:
 
 
 def _ungrouped(match: re.Match[str]) -> str:
-    r"""1{,}234 as 1234, 3{,}5 as 3.5."""
+    r"""1{,}234 as 1234, 3{,}5 as 3.5, 0{,}045 as 0.045."""
     groups = re.split(r"\{,\}|,\s?\\!\s?", match.group())
-    return "".join(groups) if all(len(group) == 3 for group in groups[1:]) else ".".join(groups)
+    thousands = groups[0] != "0" and all(len(group) == 3 for group in groups[1:])
+    return "".join(groups) if thousands else ".".join(groups)
 
 
 def _based(match: re.Match[str]) -> str:

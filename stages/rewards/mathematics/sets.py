@@ -1,7 +1,7 @@
-r"""Sets and events by their laws: the Nodes of two formulas enter, and leave with each expression of sets as one symbol.
+r"""Sets and events by their laws: the Nodes of two formulas enter, and leave with each expression of sets as a symbol.
 
 The symbol holds the expression's truth table over its letters, so that A ∪ B is B ∪ A, and \overline{A ∩ B} is
-\overline{A} ∪ \overline{B}. Only capital letters are sets here; intervals and sets of numbers are regions (`regions.py`).
+\overline{A} ∪ \overline{B}. Only capital letters are sets here; intervals are regions (`regions.py`).
 """
 
 from __future__ import annotations

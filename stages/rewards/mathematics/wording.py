@@ -29,10 +29,24 @@ _MEANINGS = {
         "ℝ": "all real numbers;all reals;the real numbers;real numbers;the set of all real numbers;mathbb r;reals"
         ";全体实数;实数集",
         "dne": "does not exist;dne;doesnt exist;不存在",
-        "∞": "infinity;infty;positive infinity;无穷;无穷大",
+        "∞": "infinity;infty;positive infinity;plus infinity;无穷;无穷大",
+        "-∞": "negative infinity;minus infinity;负无穷;负无穷大",
+        "ℚ": "rational numbers;all rational numbers;the rational numbers;the rationals;mathbb q;有理数集",
+        "ℤ": "integers;all integers;the integers;mathbb z;整数集",
+        "ℕ": "natural numbers;all natural numbers;the natural numbers;mathbb n;自然数集",
+        "ℂ": "complex numbers;all complex numbers;the complex numbers;mathbb c;复数集",
     }.items()
     for phrase in phrases.split(";")
 }
+
+
+_LABEL = re.compile(r"(?:^|[\s,;.])(?:and\s)?\(?([a-h]|[ivx]{1,4})\)\s")
+_OF_ALL = re.compile(r"^the set of (?:all )?(?:the )?", re.IGNORECASE)
+_SUBJECT = re.compile(
+    r"^(?:(?:the|this|that|given|infinite|improper)\s)*(?:it|limit|series|sequence|integral|sum|derivative)\s"
+    r"(?=(?:does|do|diverges?|converges?|exists?)\b)",
+    re.IGNORECASE,
+)
 
 
 def is_words(text: str) -> bool:
@@ -42,7 +56,8 @@ def is_words(text: str) -> bool:
 
 def meaning(text: str) -> str:
     """Return the symbol that a phrase such as "no solution" stands for (∅, ℝ, ∞, dne), "" for any other text."""
-    return _MEANINGS.get(_letters(text), "") if _PHRASE.fullmatch(text) else ""
+    bare = _SUBJECT.sub("", _OF_ALL.sub("", text))
+    return _MEANINGS.get(_letters(bare), "") or _MEANINGS.get(_letters(text), "") if _PHRASE.fullmatch(text) else ""
 
 
 def may_be_formula(given: str, wanted: str) -> bool:
@@ -70,6 +85,7 @@ def same_case(given: str, wanted: str) -> bool:
 def same(given: str, wanted: str) -> bool:
     """Compare texts by their letters; a list of names in any order; "no solution" and the like by what they mean."""
     given, first = given.replace("*", ""), _letters(wanted)
+    given = given if _SUBJECT.match(wanted) else _SUBJECT.sub("", given)
     spoken = (_YES | _NO).intersection(_letters(given).split())
     if first in _YES | _NO and len(spoken) == 1 and _letters(given).split()[0] in spoken:
         return spoken <= (_YES if first in _YES else _NO)
@@ -104,6 +120,14 @@ def lists(text: str) -> bool:
         if depth == 0 and (letter == ";" or (letter == "," and not re.match(r",\d{3}(?!\d)", text[at : at + 5]))):
             return True
     return False
+
+
+def labelled(text: str) -> dict[str, str]:
+    """Part "(a) 12; (b) 5" into its labels and what stands behind each; {} where labels are absent or recur."""
+    pieces = _LABEL.split(text)
+    found = dict(zip(pieces[1::2], (piece.strip(" \t\n,;.") for piece in pieces[2::2]), strict=True))
+    whole = not pieces[0].strip() and len(found) == len(pieces) // 2 > 1 and all(found.values())
+    return found if whole else {}
 
 
 def squeezed(text: str) -> str:
