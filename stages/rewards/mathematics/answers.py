@@ -192,7 +192,7 @@ def _clash(first: Node, second: Node) -> bool:
     """Say whether two names are of different things: x and y, A and B, a_n and a_{n+1}, f(x) and g(x), f(4) and f(5),
     f(x) and f(f(x)), P(A) and P(B)."""
     if first.text == second.text == ":":  # H_0: \\mu = 12
-        return first != second
+        return repr(first).lower() != repr(second).lower()
     if first.kind == second.kind == Kind.SYMBOL:
         return len({node.text.partition("\\")[0].lower() for node in (first, second)}) > 1
     one, other = _function(first), _function(second)
