@@ -188,12 +188,23 @@ def _only_names(equation: Node, wanted: Node) -> bool:
     )
 
 
+def _dots(name: Node) -> int:
+    r"""How often a name is derived by time: \\dot{q} once, \\ddot{q} twice."""
+    return (
+        ("\\dot", "\\ddot", "\\dddot").index(accent) + 1
+        if (accent := name.text[name.text.find("\\") :]).endswith("dot")
+        else 0
+    )
+
+
 def _clash(first: Node, second: Node) -> bool:
     """Say whether two names are of different things: x and y, A and B, a_n and a_{n+1}, f(x) and g(x), f(4) and f(5),
     f(x) and f(f(x)), P(A) and P(B)."""
     if first.text == second.text == ":":  # H_0: \\mu = 12
         return repr(first).lower() != repr(second).lower()
     if first.kind == second.kind == Kind.SYMBOL:
+        if len({_dots(first), _dots(second)}) > 1:
+            return True
         return len({node.text.partition("\\")[0].lower() for node in (first, second)}) > 1
     one, other = _function(first), _function(second)
     if not one or not other:

@@ -79,6 +79,7 @@ _CURRENCIES = frozenset(name for name, one in WORDS["units"].items() if one.isup
 _FUNCTIONS = (FUNCTIONS | {"pi", "π", "sqrt", "√"}) - {"min", "sec", "max", "floor"}
 _FREE = frozenset(WORDS["words"]["free"].split())
 _ENDING = re.compile(r"(?:ies|es|s|ed|d|ing|ly|e)$")
+_BEARINGS = {"N", "E", "S", "W"}
 _SIDED = frozenset(("the", "to", "turn"))  # to the left, where "3 are left" is no side
 _ROUNDED = Fraction(1, 10**6)  # of a converted number, as of any other: six significant digits
 _JOINING = frozenset(("and", "&", "和", "与", "und", "et", "y", "e", "и", "plus"))
@@ -222,6 +223,9 @@ def _beside(one: Piece, two: Piece) -> Scale | None:
         scale = units.convert(*measured)
     elif (measured[0] or measured[1]) and all(map(_words, (one.after, two.after))):
         scale = None  # 5 kg and 5 apples
+    bearings = [[word for word in (*side.before, *side.after) if word in _BEARINGS] for side in (one, two)]
+    if "°" in one.after and "°" in two.after and all(bearings) and bearings[0] != bearings[1]:
+        return None  # N 30° W and S 30° W
     before, after = ([_words(words) for words in sides] for sides in ((one.before, two.before), rest))
     apart = any(
         sides[0] and sides[1] and not (sides[0] <= sides[1] or sides[1] <= sides[0]) for sides in (before, after)

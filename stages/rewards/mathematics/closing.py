@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from stages.core.text import SENTENCE_END, doubted
-from stages.rewards.mathematics import beside, chemistry, kept, moments, prose, wording
+from stages.rewards.mathematics import beside, chemistry, identifiers, kept, moments, prose, wording
 from stages.rewards.mathematics.expression_node import has_words
 from stages.rewards.mathematics.expression_tokens import FUNCTIONS, OPERATORS
 from stages.rewards.mathematics.numbers import MAX_CHARACTERS, Number, normal, plain, read_number
@@ -58,7 +58,7 @@ def last_answer(text: str, gold: str = "0") -> str | None:
     sentence = _JOINING.sub("", _LABEL.sub("", closing))
     if doubted(sentence):
         return None
-    if wording.is_words(gold) or _is_gold(sentence, gold):
+    if wording.is_words(gold) or identifiers.dotted(gold) or _is_gold(sentence, gold):
         return sentence[-_SENTENCE:]
     numeric = isinstance(read_number(gold), Number)
     lettered = not any(letter.isdigit() for letter in gold)

@@ -108,6 +108,9 @@ def chinese(run: str) -> str:
         number = digits[0] if len(whole) > 1 or whole in table else ""
     else:
         value = _combined(" ".join(letter for letter in whole if table[letter][0]), table)
+        if value is not None and len(whole) > 1 and not table[whole[-1]][1] and table[whole[-2]][1]:
+            size = table[whole[-2]][0]  # 二百七 is 270, 一万二 is 12000, 二百零七 is 207
+            value += table[whole[-1]][0] * (max(size // 10, 1) - 1) if size > 10 else 0
         number = "" if value is None else str(value)
     return number and number + (f".{digits[1]}" if point else "")
 

@@ -31,6 +31,13 @@ _ASIDE = re.compile(
     r"|,?\s*\(?(?:i\.e\.|that is),?\s(?:about|approximately|roughly|around|some)\s[^;\n]*",
     re.I,
 )
+_EXPLAINED = re.compile(
+    rf"(?<=\d)([^\d;.!?。,，、]{{0,15}})[,，、—–-]{{1,2}}\s?(?:{'|'.join(_SAID['explaining'])})[,:：]?\s?\d[\d.,]*"
+    rf"(?<=\d)[^\W\d]{{0,3}}\s?(?:[x×*·+/÷−]|\\times|\\cdot|{'|'.join(_SAID['combining'])})\s?\d[^\n;.!?。]*",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(rf"{_SAID['concluding']}", re.IGNORECASE)
+_STATES = re.compile(rf"{_SAID['concluding']}|{_SAID['stating']}", re.IGNORECASE)
 _LABELLED = re.compile(
     rf"(?:[—–-]\s?)?(?:\b(?:see|cf\.?|siehe)\s)?(?<![^\W\d_])(?:{'|'.join(_SAID['labels'].split())})s?\s?[.#(]*\s?"
     rf"{_NUMBER}(?![\d.]*[A-Za-z^])\)?|第\s?{_NUMBER}\s?[步题问页章节]",
@@ -64,8 +71,8 @@ def settled(text: str) -> str:
     """Return a text without the numbers that it names only to deny them: "17, not 18" as "17"."""
     if len(text) > 4 * MAX_CHARACTERS or sum(map(str.isdigit, text)) < 2:
         return text
-    for pattern in (_CHECKED, _ASIDE, _LABELLED):
-        shorter = pattern.sub(" ", text)
+    for pattern, rest in ((_EXPLAINED, r"\1"), (_CHECKED, " "), (_ASIDE, " "), (_LABELLED, " ")):
+        shorter = pattern.sub(rest, text)
         text = shorter if any(map(str.isdigit, shorter)) else text
     if not _WORD.search(text):
         return text
@@ -118,6 +125,8 @@ def last_number(text: str) -> str | None:
         return None
     if _LISTED.search(text[-60:]) or re.search(rf"(?:{EITHER.pattern})\s?$", before, re.IGNORECASE):
         return f"or {last.group()}"
+    if _CONCLUDES.search(tail, sentence + 1, last.start() - len(clause)) and not _STATES.search(clause + after):
+        return None  # 23 left, and gave 7 away
     place = found.index(last)
     if place and re.fullmatch(
         rf"\s?,?\s?(?:{EITHER.pattern}|、|o|u|e|of)\s?[^\W\d]{{0,3}}\s?",

@@ -78,7 +78,7 @@ def convert(given: Sequence[Unit], wanted: Sequence[Unit]) -> Scale | None:
             return Scale(one.size / other.size, (one.zero - other.zero) / other.size)
     degrees = [{(("degree", Fraction(1)),)} & {tuple(unit.kinds) for unit in side} for side in (given, wanted)]
     heat = [any(unit.kinds == {("kelvin", Fraction(1))} and unit.zero for unit in side) for side in (given, wanted)]
-    return SAME if (degrees[0] and heat[1]) or (degrees[1] and heat[0]) else None  # "20 degrees" may be Celsius
+    return SAME if degrees[0] and heat[1] else None  # "20 degrees" may be Celsius, an angle is none
 
 
 @lru_cache(maxsize=4096)
