@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from stages.rewards.mathematics import prose
+
 _DOTTED = re.compile(r"(?<![\d.,])\d{1,5}(?:\.\d{1,5}){2,7}(?:/\d{1,3})?(?![\d,]|\.\d)", re.ASCII)
 _GROUPED = re.compile(r"\d{1,3}(?:\.\d{3})+")
 _LABEL = re.compile(r"(?<!\w)\(\s?([ivx]{1,4}|[a-h])\s?\)\s?[:.]?", re.IGNORECASE)
@@ -41,7 +43,19 @@ def parts(text: str) -> dict[str, str]:
     return dict(zip(labels, pieces, strict=True)) if all(pieces) else {}
 
 
-def hypothesis(text: str) -> tuple[str, str] | None:
+def same(answer: str, gold: str) -> bool | None:
+    """Say whether an answer states the dotted numbers of the gold, None where that has none."""
+    wanted = dotted(gold)
+    return dotted(answer) == wanted and not prose.hedges(answer) if wanted else None
+
+
+def other_hypothesis(given: str, wanted: str) -> bool | None:
+    """Say whether two hypotheses have other names or speak of other things, None where not both are hypotheses."""
+    first, second = _hypothesis(given), _hypothesis(wanted)
+    return first != second if first and second else None
+
+
+def _hypothesis(text: str) -> tuple[str, str] | None:
     r"""Return what a hypothesis is called and what it speaks of: H_0: \mu = 12 as (H_0, \mu)."""
     match = _STATEMENT.match(text)
     return None if match is None else (_name(match[1]), _name(match[2]))

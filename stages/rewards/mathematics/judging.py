@@ -84,7 +84,7 @@ _NAME = re.compile(
     r"\s*(\\(?:alpha|beta|gamma|theta|phi|mu|sigma)|\\(?:bar|hat)\s?\{?[A-Za-z]\}?|(?:(?:\\angle|∠)\s?)?[A-Z]{1,3}|[A-Za-z]['′]{0,3}(?:_\{?\w{1,5}\}?)?(?:\([^()]{1,20}\))?)"
     r"\s*=((?:\\[A-Za-z]+|[^=,;A-Za-z\\]|degrees)*(?:\s[A-Za-z]{2,15})?)"
 )
-_BLANK = re.compile(r"[\s{}]")
+_BLANK = re.compile(r"\\(?:bar|hat)(?![A-Za-z])|[\s{}]")
 _CORNERS = re.compile(r"[A-Z]{2,3}$")
 _VARIABLE = re.compile(r"\([a-z]\)$")
 _DIGIT_ARGUMENT = re.compile(r"\(-?\d+\)$")
@@ -169,16 +169,12 @@ def _judge(answer: str, gold: str, worked: bool, comma: bool) -> Verdict:
     given, wanted = normal(answer), normal(gold)
     if not given:
         return Verdict(0.0, "empty answer")
-    wholes, pieces = identifiers.dotted(gold), (identifiers.parts(answer), identifiers.parts(gold))
-    if wholes:
-        return Verdict(
-            float(identifiers.dotted(answer) == wholes and not prose.hedges(answer)),
-            f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}",
-        )
+    pieces = identifiers.parts(answer), identifiers.parts(gold)
     if pieces[1] and pieces[0].keys() == pieces[1].keys():
         verdicts = [_judge(piece, pieces[1][label], worked, comma) for label, piece in pieces[0].items()]
         return next((one for one in verdicts if one.value != 1.0), verdicts[0])
-    if (same := moments.same(given, wanted)) is not None:
+    dotted = identifiers.same(answer, gold)
+    if (same := moments.same(given, wanted) if dotted is None else dotted) is not None:
         return Verdict(float(same), f"answer {shorten(given, 30)}, expected {shorten(wanted, 30)}")
     theirs, ours = wording.labelled(given), wording.labelled(wanted)
     if ours.keys() & theirs.keys():
@@ -227,9 +223,8 @@ def _each(verdicts: list[Verdict]) -> Verdict:
 
 def _differently_named(given: str, wanted: str) -> bool:
     """Say whether both texts name a number and not by one name: x and y, A and B, P(A) and P(B), angles B and C."""
-    spoken = [identifiers.hypothesis(text) for text in (given, wanted)]
-    if spoken[0] and spoken[1]:
-        return spoken[0] != spoken[1]
+    if (other := identifiers.other_hypothesis(given, wanted)) is not None:
+        return other
     found = [_NAME.fullmatch(text) for text in (given, wanted)]
     if not found[0] or not found[1]:
         return False
