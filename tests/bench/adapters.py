@@ -8,7 +8,6 @@ backward pass, AdamW. The first step, in which kernels are loaded and moments ma
 from __future__ import annotations
 
 import argparse
-import ctypes
 import json
 import resource
 import subprocess
@@ -32,24 +31,23 @@ def model(folder: Path) -> None:
     LlamaForCausalLM(LlamaConfig(**shape, **heads, max_position_embeddings=8192)).save_pretrained(folder)
 
 
-def step(folder: Path, rank: int, rows: int, tokens: int, *, recompute: bool, mapped: bool) -> dict[str, Any]:
+def step(folder: Path, rank: int, rows: int, tokens: int, *, recompute: bool) -> dict[str, Any]:
     """Measure one step in this process; rank 0 trains all weights."""
     import torch
 
     from stages.core.recipe.adaptation import Adaptation
     from stages.core.run.runtime import Runtime
-    from stages.policy.models import adapters, device, folders
+    from stages.policy.models import adapters, device, folders, memory
     from stages.policy.models.prefix import selected_logprobs
     from stages.policy.models.weights import Policy
     from stages.policy.training import costs
 
     device.place(Runtime(device="cpu", threads=1))
-    if mapped:
-        for option in (-3, -1):  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-            ctypes.CDLL("libc.so.6").mallopt(option, 131072)
     costs.restart_peak("cpu")
     before = costs.peak_memory_mb("cpu")
-    whole: Any = Policy(folders.load_model(folder), None, None)  # type: ignore[arg-type]
+    module = folders.load_model(folder)
+    memory.hand_back(module)  # as `Policy.load` does
+    whole: Any = Policy(module, None, None)  # type: ignore[arg-type]
     policy = adapters.adapted(whole, Adaptation(rank=rank), seed=0, tell=lambda _: None, again=lambda: None)
     reference = policy.reference()
     if recompute:
@@ -83,12 +81,11 @@ def main() -> None:
     asked.add_argument("--tokens", type=int, default=256)
     asked.add_argument("--rank", type=int, default=16)
     asked.add_argument("--recompute", action="store_true", help="layers are computed again in the backward pass")
-    asked.add_argument("--mapped", action="store_true", help="large pieces of memory are handed back at once")
     asked.add_argument("--step", default="", help=argparse.SUPPRESS)
     given = asked.parse_args()
     if given.step:
         folder, rank = given.step.rsplit(":", 1)
-        found = step(Path(folder), int(rank), given.rows, given.tokens, recompute=given.recompute, mapped=given.mapped)
+        found = step(Path(folder), int(rank), given.rows, given.tokens, recompute=given.recompute)
         print(json.dumps(found))
         return
     with tempfile.TemporaryDirectory() as folder:
