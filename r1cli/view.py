@@ -59,7 +59,9 @@ def number(value: Any) -> str:
 
 
 def span(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    """Seconds as m:ss, or h:mm:ss from an hour on; above a hundred hours in days."""
+    if seconds >= 360_000:
+        return f"{seconds / 86_400:,.0f} d"
     whole = max(0, round(seconds))
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"

@@ -20,7 +20,7 @@ from r1cli.view import Screen
 if TYPE_CHECKING:
     from stages.core.recipe.loading import Loaded
 
-EXAMPLE = "Example: r1 launch slurm r1_zero --nodes 2 --gpus 8 --hours 24 --dry-run"
+EXAMPLE = "Example: r1 launch slurm r1_zero --nodes 2 --gpus 4 --hours 24 --dry-run"
 PORT = 29500
 """Where the first node of several listens."""
 RAISED = "RuntimeError: "
@@ -111,11 +111,12 @@ class Job:
 
 def command(recipe: str, overrides: list[str], nodes: int, gpus: int) -> list[str]:
     """The r1 command of a recipe on machines of this size, with as many processes as there are GPUs or, without any,
-    machines. Raises what reading the recipe raises, and RecipeError for a pipeline on more than one machine whose nodes
-    all run in one process."""
+    machines. Raises what reading the recipe raises, and RecipeError for a node that cannot run in so many processes, or
+    a pipeline on more than one machine whose nodes all run in one."""
     from r1cli.commands.recipes import is_pipeline, load_any
     from stages.core.errors import RecipeError
     from stages.core.recipe.loading import find_recipe
+    from stages.core.run.launch import refuse_processes
 
     path, count = find_recipe(recipe), nodes * max(gpus, 1)
     if is_pipeline(path):
@@ -125,10 +126,13 @@ def command(recipe: str, overrides: list[str], nodes: int, gpus: int) -> list[st
                 f"{nodes} machines are asked for, and no node of the pipeline runs in several processes",
                 hint=f"add e.g. {known[-1].name}.runtime.processes={count}",
             )
+        for node in known:
+            refuse_processes(node)
         return ["pipeline", "--recipe", str(path), *overrides]
     given = any(text.startswith("runtime.processes=") for text in overrides)
     words = [*overrides, *([f"runtime.processes={count}"] if count > 1 and not given else [])]
     (known_one,) = load_any(recipe, words)
+    refuse_processes(known_one)
     return [known_one.stage, "--recipe", str(path), "--name", known_one.name, *words]
 
 

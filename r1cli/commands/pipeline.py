@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from stages.core.run.plan import Step
     from stages.core.run.preflight import Findings
     from stages.core.run.timing import Expected
+    from stages.core.scale.outlook import Outlook
     from stages.core.storage.store import Store
 
 EXAMPLE = "Example: r1 pipeline --recipe recipes/zero.yaml rl.learning_rate=2e-4 --dry-run"
@@ -94,14 +95,14 @@ def carry_out(
 
     store = Store()
     steps = plan(nodes, store)
-    rows = show_steps(steps, store, jobs, screen)
+    looks = _outlooks(steps, store) if dry_run else []
+    rows = show_steps(steps, store, jobs, screen, looks)
     found = preflight.check(steps, store, strict=not dry_run)
     outside = _tell_outside(found, screen)
     if dry_run:
         from r1cli.commands.outlooks import show
-        from stages.core.scale.outlook import outlook
 
-        return {"plan": rows, **outside, **show(outlook(steps, store), screen)}, {}
+        return {"plan": rows, **outside, **show(looks, screen)}, {}
     if preflight.fetch(steps, store, lambda text: screen.say(f"importing {text}")):
         before, steps = steps, plan(nodes, store)
         if [step.text for step in steps] != [step.text for step in before]:
@@ -120,12 +121,21 @@ def carry_out(
     return {"plan": rows, **outside}, {step.node.name: outcome.built[step.node.name] for step in steps}
 
 
-def show_steps(steps: Sequence[Step], store: Store, jobs: int, screen: Screen) -> list[dict[str, Any]]:
-    """Show a plan with its times; returns its rows."""
+def _outlooks(steps: Sequence[Step], store: Store) -> Sequence[Outlook]:
+    from stages.core.scale.outlook import outlook
+
+    return outlook(steps, store)
+
+
+def show_steps(
+    steps: Sequence[Step], store: Store, jobs: int, screen: Screen, looks: Sequence[Outlook] = ()
+) -> list[dict[str, Any]]:
+    """Show a plan with its times, of `looks` where they computed some; returns its rows."""
     from stages.core.run import schedule
-    from stages.core.run.timing import expected
+    from stages.core.run.timing import Expected, expected
 
     times = expected(steps, store, jobs)
+    times |= {one.node: Expected(one.seconds, one.source) for one in looks if one.source == "computed"}
     lines = [[s.node.name, s.action, _place(s, len(steps)), _time(times[s.node.name]), s.reason] for s in steps]
     screen.table(["node", "action", "address", ">time", "why"], lines)
     together = schedule.makespan(steps, {name: time.seconds for name, time in times.items()}, jobs)

@@ -45,7 +45,7 @@ def run(
     sizes = _sizes(rows or [])
     steps = plan(load_any(recipe, overrides or []), store, ahead=True)
     found = outlook(steps, store, device=asked, length=length, rows=sizes)
-    shown = show_steps(steps, store, 1, screen) if asked is None else _steps(steps, screen)
+    shown = show_steps(steps, store, 1, screen, found) if asked is None else _steps(steps, screen)
     screen.data({"plan": shown, **show(found, screen)})
 
 

@@ -19,16 +19,16 @@ def test_the_script_asks_for_the_machines_and_runs_one_command_on_the_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("R1_HOME", str(tmp_path))
-    size = ["--nodes", "2", "--gpus", "8", "--hours", "3"]
+    size = ["--nodes", "2", "--gpus", "4", "--hours", "3"]
     asked = ["launch", "slurm", "r1_zero", "seed=3", *size, "--json", "--dry-run"]
     assert main.run([*asked, "--slurm", "partition=long", "--slurm", "qos=high"]) == 0
     told = json.loads(capsys.readouterr().out)
     lines = told["script"].splitlines()
-    for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=8", "time=180", "partition=long", "qos=high"):
+    for flag in ("nodes=2", "ntasks-per-node=1", "gpus-per-node=4", "time=180", "partition=long", "qos=high"):
         assert f"#SBATCH --{flag}" in lines, flag
     assert "#SBATCH --signal=USR2@120" in lines
     assert [line for line in lines if "submitit.core._submit" in line and not line.startswith("srun")]
-    assert told["command"][0] == "rl" and told["command"][-2:] == ["seed=3", "runtime.processes=16"]
+    assert told["command"][0] == "rl" and told["command"][-2:] == ["seed=3", "runtime.processes=8"]
 
 
 def test_several_machines_are_one_torchrun_whose_first_one_listens(
@@ -72,3 +72,17 @@ def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setenv("PATH", "/nowhere")
     assert main.run(["launch", "slurm", "r1_zero"]) == 2
     assert "there is no SLURM on this machine" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["r1_zero", "--gpus", "5"], "5 processes cannot share 8 prompts"),
+        (["eval", "--gpus", "2"], "runs in one process"),
+    ],
+)
+def test_a_job_that_could_not_begin_is_refused_before_it_is_submitted(
+    words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run(["launch", "slurm", *words, "--dry-run"]) == 2
+    assert why in capsys.readouterr().err

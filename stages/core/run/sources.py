@@ -356,24 +356,24 @@ def _read_model(
         if copy is not None:
             copied[copy] = digest
 
-    with _uncollected():
-        owner = import_module(OWNERS["model"])
-    figures: Mapping[str, Any] = owner.import_model(str(path), folder, **options, told=told)
+    with _libraries() as owner:
+        figures: Mapping[str, Any] = owner.import_model(str(path), folder, **options, told=told)
     store.remember(folder, copied)
     return figures, read
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Load libraries without looking for garbage among what they make, which stays: that is a sixth of the time."""
-    wanted = gc.isenabled()
+def _libraries() -> Iterator[Any]:
+    """The module that imports models, loaded without looking for garbage among what its libraries make, which stays:
+    that is a sixth of the time. Afterwards it is looked at again, or they would say at the end that it leaked."""
     gc.disable()
     try:
-        yield
-    finally:
+        owner = import_module(OWNERS["model"])
         gc.freeze()
-        if wanted:
-            gc.enable()
+    finally:
+        gc.enable()
+    yield owner
+    gc.unfreeze()
 
 
 def _copy_rows(kind: type[Artifact], path: Path, folder: Path) -> dict[str, Any]:

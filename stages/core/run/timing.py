@@ -41,12 +41,12 @@ class Expected:
     seconds: float
     """0 for what is reused."""
     source: str
-    """The artifact whose seconds it goes by, `planned` where there is none; empty for what is reused."""
+    """The artifact whose seconds it goes by, `planned` or `computed` where there is none; empty for what is reused."""
 
     @property
     def planned(self) -> bool:
-        """Whether nothing was measured."""
-        return self.source == "planned"
+        """Whether nothing was measured: the pace of the embedded models was taken, or the time computed from shapes."""
+        return self.source in ("planned", "computed")
 
 
 def expected(steps: Sequence[Step], store: Store, jobs: int = 1) -> dict[str, Expected]:

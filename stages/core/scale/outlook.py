@@ -309,6 +309,10 @@ def ways(way: Training, device: Device) -> tuple[str, ...]:
         found.append("runtime.micro_batch=1 runtime.gradient_checkpointing=true runtime.vllm_memory=0.3")
     if way.rank and not way.quantized and not device.cpu and fits(**slim, quantized=True):
         found.append("adapter.quantize=4bit")
+    if not found and way.sampled_rows:
+        share = next((part for part in (2, 4, 8, 16) if fits(**slim, sampled_rows=way.sampled_rows // part)), 0)
+        if share:
+            found.append(f"1/{share} of the completions a rollout: group_size, prompts_per_step or minibatches")
     return tuple(found)
 
 
