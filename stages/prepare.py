@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import text
 from stages.core.artifact import Artifact, Conversations, Draft, Preferences, Prompts
-from stages.core.data import contamination, golds, layouts, makers, options, outside
+from stages.core.data import contamination, golds, layouts, makers, outside
+from stages.core.data.counting import BOTH, Counting
 from stages.core.data.layouts import Layout
 from stages.core.data.makers import Wishes, candidate
 from stages.core.data.sifting import Candidate, Sifter, digest
@@ -51,6 +52,7 @@ _HINTS = {
     "not an object": _FILES,
     "not UTF-8 text": "save it as UTF-8: `iconv -f LATIN1 -t UTF-8 FILE > rows.csv`, with its own encoding for LATIN1",
     "a name stands twice": "give each value its own name",
+    BOTH: '`first_option=0` or `first_option=1` takes it for the number; as a text, `"4"`, it is the text',
     "more values than columns": "put texts that hold the separator in quotes",
 }
 """What helps where the file itself is at fault."""
@@ -167,9 +169,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
     commit = identified.get("source_commit", "")
     source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch, commit)
-    found = _passed(
-        recipe, source, grams, work, options.Counting(None if recipe.first_option < 0 else recipe.first_option)
-    )
+    found = _passed(recipe, source, grams, work, Counting(None if recipe.first_option < 0 else recipe.first_option))
     if counting := found.layout.counting.settled():
         found = _passed(recipe, source, grams, work, counting)
     tally, read = found.tally, found.read
@@ -177,7 +177,11 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         raise _nothing(recipe, work.path, read, found.dropped)
     kept = found.figures["rows"]
     work.emit("progress", done=read, total=read, unit="rows", figures={"kept": float(kept)})
-    for warning in (*tally.warnings(kept), *found.layout.counting.told(), *unread(source.columns)):
+    for warning in (
+        *tally.warnings(kept),
+        *found.layout.counting.told(),
+        *unread(source.columns, sorted(found.layout.unread)),
+    ):
         work.emit("warning", text=warning)
     tables = {"dropped": found.dropped, "families": dict(tally.families)}
     tables |= {"splits": dict(tally.splits)} if recipe.kind == "prompts" else {}
@@ -205,7 +209,7 @@ class _Passed(NamedTuple):
 
 
 def _passed(
-    recipe: Recipe, source: outside.Source, grams: contamination.Grams, work: Work, counting: options.Counting
+    recipe: Recipe, source: outside.Source, grams: contamination.Grams, work: Work, counting: Counting
 ) -> _Passed:
     """Read the source once, and write the rows that can be used and those that cannot."""
     layout, tally = Layout(recipe.kind, recipe.columns, counting), Tally()

@@ -147,3 +147,87 @@ def test_a_row_whose_columns_count_to_different_options_goes(source: Path, make:
     made, dropped, _ = make(prepare.Recipe(source=str(source)))
     assert [row.answer for row in made] == ["A", "C"]
     assert [row["detail"] for row in dropped] == ["columns differ: answer B, answer_index A"]
+
+
+NUMERALS = ["3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize("numerals", [NUMERALS, [3, 4, 5, 6], ["3.0", "4.0", "5.0", "6.0"]])
+@pytest.mark.parametrize("answers", [(4, 3), (3, 4), ("4", "3"), (4.0, 3.0), ([4], [3])])
+def test_numbers_that_are_all_texts_of_options_are_those_texts(
+    source: Path, make: Maker, numerals: list[Any], answers: tuple[Any, Any]
+) -> None:
+    if isinstance(answers[0], str) and "3.0" in numerals:
+        return
+    source.write_text(lines(*(counted(n, choices=numerals, answer=answer) for n, answer in enumerate(answers))))
+    made, _, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in made] == ["BA"["3" in str(answer)] for answer in answers]
+
+
+BOTH = "a number that is an option's text and an option's number"
+
+
+@pytest.mark.parametrize(("first", "golds"), [(-1, "A"), (0, "AD"), (1, "C")])
+def test_a_number_that_may_be_a_text_or_a_place_goes_and_that_is_said_once(
+    source: Path, make: Maker, first: int, golds: str
+) -> None:
+    rows = [(["red", "iron", "pear"], 0), (NUMERALS, 3), (NUMERALS, 4)]
+    if first == 1:
+        rows = [(NUMERALS, 3), (["red", "iron", "pear"], 4)]
+    source.write_text(lines(*(counted(n, choices=own, answer=answer) for n, (own, answer) in enumerate(rows))))
+    made, dropped, _ = make(prepare.Recipe(source=str(source), first_option=first))
+    assert [row.answer for row in made] == list(golds)
+    assert sum(row["reason"] == BOTH for row in dropped) == (2 if first == -1 else 0)
+    assert sum(BOTH in text for text in make.warnings) == (first == -1)
+
+
+def test_a_key_beside_it_tells_what_an_ambiguous_number_is(source: Path, make: Maker) -> None:
+    keys = [1, 3, 0]
+    red = counted(9, choices=["red", "iron"], answer=0, answer_index=0)
+    source.write_text(lines(red, *(counted(n, choices=NUMERALS, answer=4, answer_index=n) for n in keys)))
+    made, dropped, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in made] == ["A", "B"]
+    assert {row["reason"] for row in dropped} == {"no such option"}
+
+
+def test_columns_that_differ_differ_with_a_mapped_answer_too(source: Path, make: Maker) -> None:
+    own = {"options": ["red", "iron", "pear"]}
+    pairs = [("1", 0), ("0", 0), ("C", 2), ("nothing", 2), (None, 1)]
+    source.write_text(lines(*(counted(n, **own, answer=a, answer_index=b) for n, (a, b) in enumerate(pairs))))
+    columns = {"problem": "question", "answer": "answer"}
+    made, dropped, _ = make(prepare.Recipe(source=str(source), columns=columns, verifier="choice"))
+    assert [row.answer for row in made] == ["A", "C"]
+    assert dropped[0]["detail"] == "columns differ: answer B, answer_index A" and len(dropped) == 3
+
+
+@pytest.mark.parametrize("gold", ["[]", "{}", '""', '[""]', "[ ]"])
+def test_an_empty_list_as_text_is_no_answer(source: Path, make: Maker, gold: str) -> None:
+    source.write_text(lines(problem(1), {"problem": "q", "answer": gold}))
+    _, _, metrics = make(prepare.Recipe(source=str(source)))
+    assert metrics["dropped"] == {"no answer": 1}
+
+
+UNREAD = "`context` is not read: a problem that needs it cannot be solved"
+
+
+@pytest.mark.parametrize(
+    ("context", "columns", "told"),
+    [
+        ([{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}], {}, 1),
+        ({"x": 1}, {}, 1),
+        (["It is.", 5], {}, 1),
+        (["It is."], {"problem": "question"}, 1),
+        ("It is.", {"problem": "question"}, 1),
+        ("It is.", {"problem": "question", "meta": "context"}, 0),
+        ("Is it", {"problem": "question"}, 0),
+        ([], {}, 0),
+        ("", {"problem": "question"}, 0),
+        (["It is."], {}, 0),
+    ],
+)
+def test_a_passage_that_is_not_read_is_told_once(
+    source: Path, make: Maker, context: Any, columns: dict[str, str], told: int
+) -> None:
+    source.write_text(lines(*(counted(n, context=context, answer=str(n)) for n in (1, 2))).replace("Which", "Is it"))
+    rows, _, _ = make(prepare.Recipe(source=str(source), columns=columns))
+    assert len(rows) == 2 and make.warnings.count(UNREAD) == told

@@ -154,8 +154,8 @@ def is_missing(gold: str, real: Collection[str] = ()) -> bool:
         return False
     folded = _COMMAND.sub(" ", unicodedata.normalize("NFKC", bare).casefold())
     said = " ".join(_DRESS.sub(" ", folded).split())
-    if not said:  # dashes and dots; a pair of brackets is a set
-        return not any(sign in bare for sign in "{}[]\\")
+    if not said:  # dashes and dots, an empty list as JSON writes it; `\\{\\}` is the empty set
+        return "\\" not in bare.replace('\\"', '"')
     return _PHRASES.fullmatch(said) is not None or said.replace(" ", "") in _OTHERS or set(said) <= {"?"}
 
 

@@ -11,8 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from stages.core.data import columns, messages, options
+from stages.core.data import columns, messages, options, passages
 from stages.core.data.columns import ABSENT
+from stages.core.data.counting import Counting
 from stages.core.data.messages import Message, Talk
 from stages.core.data.sifting import digest
 from stages.core.data.values import Unusable, parsed, shown
@@ -27,8 +28,6 @@ FIELDS = {
 _MESSAGES = ("messages", "conversations", "conversation")
 PROBLEMS = ("prompt", "question", "query", "input", "question_stem", "Question")
 """Columns of a problem, where none is mapped."""
-PASSAGES = ("article", "passage", "context")
-"""What a question is asked about, which stands before it."""
 _RESPONSES = ("response", "completion", "output", "generated_solution", "solution", "answer")
 _SYSTEMS = ("system", "system_prompt")
 _PAIRED = tuple(
@@ -60,16 +59,18 @@ class Lacks(Unusable):
 class Layout:
     """The columns of one source; keeps count of what its rows lack."""
 
-    def __init__(self, kind: str, mapped: Mapping[str, str], counting: options.Counting | None = None) -> None:
+    def __init__(self, kind: str, mapped: Mapping[str, str], counting: Counting | None = None) -> None:
         self.kind, self.mapped = kind, dict(mapped)
-        self.counting = counting or options.Counting()
+        self.counting = counting or Counting()
         self.lacking: Counter[str] = Counter()
+        self.unread: set[str] = set()
         self.met = 0
         self.unseen = dict(mapped)
-        own = (*FIELDS[kind], *PASSAGES, "messages", "system", "turns", "history", "instruction", "reward_model")
+        own = (*FIELDS[kind], "messages", "system", "turns", "history", "instruction", "reward_model")
         other = (
             *_MESSAGES,
             *PROBLEMS,
+            *passages.COLUMNS,
             *_RESPONSES,
             *_SYSTEMS,
             *messages.THOUGHTS,
@@ -129,8 +130,7 @@ class Layout:
         turns = [*_history(row.get("history")), *_own_turns(row.get("turns"))]
         if system and not any(turn["role"] == "system" for turn in turns):
             turns.insert(0, {"role": "system", "content": system.strip()})
-        passage = "" if "problem" in self.mapped or not problem else _first_text(row, PASSAGES)
-        problem = f"{passage}\n\n{problem}" if passage and passage not in problem else problem
+        problem = passages.below(row, problem, self.mapped, self.unread) if problem else problem
         messages.check_text(problem)
         return Talk(turns, problem, None)
 
@@ -176,13 +176,14 @@ class Layout:
         if found is None:
             return None
         messages.check_text(found.lines())
-        others = () if "answer" in self.mapped else options.KEYS
+        mapped = self.mapped.get("answer", "")
         given = {
             column: value
-            for column in (self.mapped.get("answer", "answer"), *others)
+            for column in (mapped or "answer", *(options.KEYS if not mapped else options.FIRM))
             if (value := columns.at(row, column)) is not ABSENT and value is not None
         }
-        letter = self.counting.gold(found, given)
+        given = given if not mapped or mapped in given else {}
+        letter = self.counting.gold(found, given, mapped)
         if not letter:
             said = next(iter(given.values()), ABSENT)
             said = self.answer(row, talk) if said is ABSENT else said

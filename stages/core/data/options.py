@@ -8,7 +8,6 @@ and "2" is no letter: so the problem gets them as lines `A. …`, unless it hold
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -21,8 +20,10 @@ LETTERS = "ABCDEFGHIJ"
 LISTS = ("options", "choices", "endings")
 KEYS = ("answerKey", "answer_key", "answer_index", "answer_idx", "correct_option", "cop", "label")
 """Columns that name the right option, where `answer` does not."""
-_LOOSE = "label"
+LOOSE = "label"
 """A column that may say something else of a row, such as how good it is."""
+FIRM = tuple(name for name in KEYS if name != LOOSE)
+"""Those that say nothing else."""
 _ANSWERS = "answers"
 """A list of options where no `answer` stands beside it and one of KEYS does (ReClor): else all of them are right."""
 _EACH = tuple(
@@ -60,6 +61,7 @@ _NAMED = re.compile(
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s?\{([^{}]*)\}")
 _NAME = re.compile(r"(?:op(?:t(?:ion)?)?|choice|ans(?:wer)?)?[ _]?[A-Ja-j0-9]", re.IGNORECASE)
 """A key of a map of options, not one of other settings."""
+_FIGURE = re.compile(r"[+-]?\d{1,40}(?:\.\d{1,40})?")
 _WORDS = {True: ("true", "yes"), False: ("false", "no")}
 
 _SEVERAL = re.compile(r"[A-J](?:\s?[,;、，/&]?\s?[A-J])+")
@@ -83,6 +85,8 @@ class Options(NamedTuple):
     """Whether a number may be a place: not where the options were put in the order of their own letters."""
     first: int | None = None
     """What the first option is called by numbers that are no labels, where that is known: 0 or 1."""
+    worded: bool = False
+    """Whether a number that is an option's text means that option."""
 
     def lines(self) -> str:
         """As a problem shows them."""
@@ -101,6 +105,8 @@ class Options(NamedTuple):
     def _place(self, answer: Any, numbers: bool) -> int | None:
         if isinstance(answer, bool):
             same = [at for word in _WORDS[answer] for at in self._same(word)]
+            return same[0] if len(same) == 1 else None
+        if self.worded and (same := self.valued(answer)):
             return same[0] if len(same) == 1 else None
         if isinstance(answer, float | Decimal) and answer == answer and answer % 1 == 0:
             answer = int(answer)
@@ -130,6 +136,24 @@ class Options(NamedTuple):
         if (isinstance(answer, str) and self._same(said)) or (self.counted and self._labelled_by_number()):
             return None
         return int(said[0])
+
+    def valued(self, answer: Any) -> list[int]:
+        """Return the places of the options whose text is the number that an answer is, [] for another answer."""
+        if isinstance(answer, bool) or not isinstance(answer, int | float | Decimal):
+            return []
+        return [at for at, each in enumerate(self.texts) if (said := _figure(each)) and said == as_text(answer)]
+
+    def reads_as_text(self, answer: Any) -> bool:
+        """Whether an answer, a number too, is what one of the options says."""
+        return bool(self._same(answer.strip()) if isinstance(answer, str) else self.valued(answer))
+
+    def doubtful(self, answer: Any) -> bool:
+        """Whether a number is the text of one option and may be the number of another."""
+        if not (same := self.valued(answer)):
+            return False
+        at = self._replace(worded=False)._place(answer, True)
+        last = self.first is None and self.number(answer) == len(self.texts)
+        return last or (at is not None and 0 <= at < len(self.texts) and at not in same)
 
     def by_label(self, answer: Any) -> bool:
         """Whether an answer that is a number is taken for a label, unless it is known how its column counts."""
@@ -179,81 +203,6 @@ class Options(NamedTuple):
         return True
 
 
-class Counting:
-    """From which number each column of a source counts the options, as far as its rows tell.
-
-    A column that is never 0 and somewhere the number of options counts from 1 (MedMCQA's own files), one that is
-    somewhere 0 from 0, also where the options' columns are called 1 and 2 (PIQA). `first` is what the user says.
-    """
-
-    def __init__(self, first: int | None = None, known: Mapping[str, int] | None = None) -> None:
-        self._first, self._known = first, dict(known or {})
-        self._seen: dict[str, Counter[str]] = {}
-
-    def gold(self, found: Options, given: Mapping[str, Any]) -> str:
-        """Return the letters that the columns of a row name, those of the first that names any; "" where none does.
-
-        Raises Unusable where two columns count to different options.
-        """
-        if found.right is not None:
-            return found.gold(None)
-        letters = list[str]()
-        counts = dict[str, str]()
-        for column, answer in given.items():
-            numbers = self._note(found, column, answer)
-            letter = found._replace(first=self._of(column)).gold(answer)
-            if letter:
-                letters.append(letter)
-                counts |= {column: letter} if numbers and column != _LOOSE else {}
-        if letters and letters[0] in counts.values() and len(set(counts.values())) > 1:
-            raise Unusable(NONE_SUCH, f"columns differ: {', '.join(f'{name} {said}' for name, said in counts.items())}")
-        return next(iter(letters), "")
-
-    def settled(self) -> Counting | None:
-        """Return the counting to read the source with again, None where every row was read as its column counts."""
-        learned = {column: self._learned(seen) for column, seen in self._seen.items()}
-        known = {column: first for column, first in learned.items() if first is not None}
-        other = [column for column, first in known.items() if self._seen[column]["label" if first == 0 else "place"]]
-        return Counting(None, known) if other and self._first is None and not self._known else None
-
-    def told(self) -> list[str]:
-        """Return a sentence on every column that does not count from 0, or of which that cannot be told."""
-        if self._first is not None:
-            return []
-        return [said for column, seen in self._seen.items() if (said := self._told(column, seen))]
-
-    def _told(self, column: str, seen: Counter[str]) -> str:
-        if seen["first"] and seen["last"]:
-            what = f"`{column}` is 0 in {seen['first']} rows and the number of options in {seen['last']}"
-            return f"{what}: it is read as counting from 0; `first_option=1` counts from 1"
-        if seen["last"] and seen["place"]:
-            return (
-                f"`{column}` is never 0 and in {seen['last']} rows the number of options: it is read as counting from 1"
-            )
-        if seen["place"] and not seen["first"]:
-            what = f"no `{column}` is 0 or the number of options, so nothing tells how it counts"
-            return f"{what}: it is read as counting from 0; `first_option=1` counts from 1"
-        return ""
-
-    def _of(self, column: str) -> int | None:
-        return self._first if self._first is not None else self._known.get(column)
-
-    def _note(self, found: Options, column: str, answer: Any) -> bool:
-        """Note the numbers of an answer; whether there are any."""
-        given = answer if isinstance(answer, list) else [answer]
-        numbers = [(number, found.by_label(each)) for each in given if (number := found.number(each)) is not None]
-        for number, label in numbers:
-            seen = self._seen.setdefault(column, Counter())
-            seen["label" if label else "place"] += 1
-            seen["first"] += number == 0
-            seen["last"] += number == len(found.texts)
-        return bool(numbers)
-
-    @staticmethod
-    def _learned(seen: Counter[str]) -> int | None:
-        return 0 if seen["first"] else 1 if seen["last"] else None
-
-
 def of_row(row: Mapping[str, Any], mapped: Any, order: Callable[[str], bytes]) -> Options | None:
     """Return the options of a row, None where it has none: those of the column the user named, else of the usual ones.
 
@@ -293,6 +242,12 @@ def _listed(value: Any) -> Options | None:
         texts = [next((each[name] for name in ("text", "content", "value") if name in each), each) for each in value]
         return Options(_texts(texts), [str(each.get("label", each.get("key", each.get("id", "")))) for each in value])
     return _marked(_texts(value))
+
+
+def _figure(said: str) -> str | None:
+    """An option that is a number, dressed as `$1,000$` or not, as `as_text` writes that number; None for another."""
+    bare = re.sub(r"(?<=\d),(?=\d{3})|\\[()]|[$\s]", "", said).replace("−", "-")
+    return as_text(Decimal(bare)) if _FIGURE.fullmatch(bare) else None
 
 
 def _in_text(value: str) -> Options | None:

@@ -44,9 +44,9 @@ class Tally:
         ]
 
 
-def unread(columns: Iterable[str]) -> list[str]:
-    """Say which columns hold what r1 cannot read."""
+def unread(columns: Iterable[str], passages: Iterable[str] = ()) -> list[str]:
+    """Say which columns hold what r1 cannot read: pictures, and `passages` that were left out."""
     pictures = [
         name for name in columns if re.fullmatch(r"(?:image|picture|img|photo|video|audio)s?(?:_?\d+)?", name, re.I)
     ]
-    return [f"`{name}` is not read: a problem that needs it cannot be solved" for name in pictures]
+    return [f"`{name}` is not read: a problem that needs it cannot be solved" for name in (*pictures, *passages)]

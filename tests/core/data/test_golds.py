@@ -17,9 +17,10 @@ sin respuesta|chứng minh|प्रमाण
 Answers vary|Answers will vary.|Student responses may vary|answer: proof|**Answer:** N/A|ans: NaN|The answer is unknown.
 Answer:|See Figure 3|see the graph|答案：略|the final answer is: see solution
 无|無|如图|如图所示|见图|答案见解析|具体见解析|详见答案|见上|证明过程略|不适用|待定|暂无解析|해설 참고|証明は省略
+[]|[ ]|{}|""|[""]|['']|[[]]|[{}]|[\\"\\"]|[null]|["N/A"]
 #REF!|#VALUE!|#DIV/0!|[object Object]|no value|to be determined|not stated|None given
 your answer|Answer placeholder|left to the reader"""
-_REAL = """0|-1|x|e|i|A|(B)|Na|Ne|no|No|yes|true|no solution|No solutions|DNE|does not exist|undefined|\\emptyset|{}|[]
+_REAL = """0|-1|x|e|i|A|(B)|Na|Ne|no|No|yes|true|no solution|No solutions|DNE|does not exist|undefined|\\emptyset|[0]
 \\{\\}|\\infty|none of the above|nine|square|empty set|proof by induction on n|the unknown soldier|无解|Beweis 3|−3
 n|N|π|\\%|1/2|nano|answer: 5|Answer: no solution|the answer is none of the above|5 [asy] draw((0,0)); [/asy]|x/y
 1/2.5|https://example.org|varies directly|a figure|image|[a]|x.png|the answers are 2 and 3

@@ -56,7 +56,8 @@ def test_options_stand_in_the_problem_and_the_gold_is_a_letter(row: dict[str, An
         ({"goal": "G", "sol1": "x", "sol2": "y", "label": 1}, "B"),
         ({"goal": "G", "option1": "x", "option2": "y", "answer": "1"}, "A"),
         ({"goal": "G", "endings": ["x", "y"], "label": "1"}, "B"),
-        ({"goal": "G", "choices": ["1", "2", "3"], "answer": 1}, "B"),
+        ({"goal": "G", "choices": ["0", "1", "3"], "answer": 1}, "B"),
+        ({"goal": "G", "choices": ["1", "2", "3"], "label": 1}, "B"),
         ({"goal": "G", "choices": ["1", "2", "3"], "answer": "1"}, "A"),
     ],
 )
@@ -136,6 +137,7 @@ def why(row: dict[str, Any], **wished: Any) -> str:
         ({"text": ["x", "y", "z"], "label": ["A", "C", "D"]}, "B"),
         ({"text": ["x", "y"], "label": ["A", "A"]}, "A"),
         ({"text": ["x", "y", "z"], "label": ["1", "2", "3"]}, 0),
+        (["7", "7", "9"], 7),
     ],
 )
 @pytest.mark.parametrize("verifier", ["", "math", "choice"])
@@ -183,6 +185,10 @@ def test_a_column_of_an_option_that_is_empty_between_others_is_unclear() -> None
         (["x", "y"], "答案是B。", "A. x\nB. y", "B"),
         (["x", "y"], "B. y", "A. x\nB. y", "B"),
         (["x", "y"], "So it is \\boxed{\\text{B}}.", "A. x\nB. y", "B"),
+        (["17", "42"], 42, "A. 17\nB. 42", "B"),
+        (["$1,000$", "\\(2000\\)"], 1000.0, "A. $1,000$\nB. \\(2000\\)", "A"),
+        (["1.5", "2.5"], 2.5, "A. 1.5\nB. 2.5", "B"),
+        ([17, 42], 17, "A. 17\nB. 42", "A"),
         (["3", "2", "7"], "So it is \\boxed{2}.", "A. 3\nB. 2\nC. 7", "B"),
         (["False", "True"], True, "A. False\nB. True", "B"),
         ({"text": ["x", "y", "z"], "label": ["A", "C", "D"]}, "C", "A. x\nB. y\nC. z", "B"),
