@@ -162,6 +162,14 @@ def test_numbers_that_are_all_texts_of_options_are_those_texts(
     source.write_text(lines(*(counted(n, choices=numerals, answer=answer) for n, answer in enumerate(answers))))
     made, _, _ = make(prepare.Recipe(source=str(source)))
     assert [row.answer for row in made] == ["BA"["3" in str(answer)] for answer in answers]
+    assert ["as that text" in told for told in make.warnings] == [True] * (answers[0] != "4")
+
+
+def test_a_number_that_may_be_a_text_tells_nothing_of_how_its_column_counts(source: Path, make: Maker) -> None:
+    rows = [(NUMERALS, 4), (["red", "iron", "pear"], 1)]
+    source.write_text(lines(*(counted(n, choices=own, answer=answer) for n, (own, answer) in enumerate(rows))))
+    made, _, _ = make(prepare.Recipe(source=str(source)))
+    assert [row.answer for row in made] == ["B"]
 
 
 BOTH = "a number that is an option's text and an option's number"

@@ -126,8 +126,10 @@ class Counting:
             seen["doubt"] += any(map(found.doubtful, given))
             beyond = [isinstance(each, str) or 0 <= (found.number(each) or 0) <= len(found.texts) for each in given]
             seen["other"] += any(may and not found.reads_as_text(each) for each, may in zip(given, beyond, strict=True))
-        for number, label in ((number, found.by_label(each)) for number, each in numbers):
-            seen["label" if label else "place"] += 1
+        for number, each in numbers:
+            if self._plain(column) and found.valued(each):  # it may be a text, and then counts nothing
+                continue
+            seen["label" if found.by_label(each) else "place"] += 1
             seen["first"] += number == 0
             seen["last"] += number == len(found.texts)
         return bool(numbers)
