@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.policy.engines.worker import Reply
 
-VERSION = 7
+VERSION = 8
 STRETCH = 2000
 """Completions of a stretch where no model is asked."""
 ASKED, ASKED_BYTES = 20_000, 64 * 2**20

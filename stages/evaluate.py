@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
 
-VERSION = 8
+VERSION = 9
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
 _VOTE = 1000  # characters of an answer that is counted
 STUTTER = 0.25  # share of repeated six-word runs from which thinking counts as repetition (ours; none was published)

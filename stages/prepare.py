@@ -35,7 +35,7 @@ from stages.rewards.verdict import Verdict
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 7
+VERSION = 8
 SPLITS = ("train", "heldout", "all")
 KINDS: dict[str, type[Artifact]] = {
     "prompts": Prompts,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stages.policy.rl.validation import ValidationPlan
     from stages.rewards.scoring import Scorer
 
-VERSION = 8
+VERSION = 9
 
 
 @dataclass(frozen=True, kw_only=True)

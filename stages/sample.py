@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from stages.policy.engines.client import Client
     from stages.rewards.scoring import Scorer
 
-VERSION = 7
+VERSION = 8
 CHUNK_ROWS = 512
 """Completions of a shard where the recipe names no number of prompts: little is lost, and the batch stays full."""
 

@@ -23,6 +23,8 @@ from stages.rewards.mathematics.units import SAME, Scale
 _WRAPPER = r"\\(?:text|mathrm|mbox|textbf|textit|textrm|textsf|operatorname|unit|si|rm|mathit|mathsf)"
 _MATH_DOLLARS = re.compile(r"(?<!\\)\$")
 _BARE_DOLLAR = re.compile(r"(?<![\\$A-Z])\$(?=\s?\d)(?![^$]*\$)")
+_COUNTRY_DOLLAR = re.compile(r"(?<![$\\A-Za-z])(US|HK|A|C|R)\$(?=\s?\d)")
+_LONE_DOLLAR = re.compile(r"(?s)([^$]*\d\s?)\$([^$]*)")
 _CHINESE = "|".join(sorted((n for n in WORDS["units"] if "\u3400" <= n[0] <= "\u9fff"), key=len, reverse=True))
 _COMMANDS = (
     {f"\\{name}": " " for name in ("left", "right", "displaystyle", "quad", "qquad", *" ,;:!")}
@@ -97,6 +99,9 @@ class Piece(NamedTuple):
 def dressed(text: str) -> str:
     """Return an answer with its units in plain spelling: m s⁻¹ as m s^-1, ^\\circ C as ℃, \\mu m as μm."""
     if "$" in text:
+        lone = _LONE_DOLLAR.fullmatch(text)
+        text = f"{lone[1]}\\${lone[2]}" if lone and not lone[1].endswith("\\") else text
+        text = _COUNTRY_DOLLAR.sub(r"\1\\$", text)
         text = _MATH_DOLLARS.sub(" ", _BARE_DOLLAR.sub(r"\\$", text))
     return respelled(text.translate(_SPELLED), _DRESS)
 
