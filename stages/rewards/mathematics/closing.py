@@ -97,8 +97,9 @@ def _opened(piece: str) -> Iterator[str]:
     opening = _LEADING.match(piece)
     if opening is None or _BOUNDING.search(opening.group()) or prose.twists(opening.group()):
         return
-    if not (piece[opening.end() : opening.end() + 1].isdigit() and kept.changes(opening.group(), "")):
-        yield piece[opening.end() :]
+    rest = piece[opening.end() :]
+    if not (rest[:1].isdigit() and kept.changes(opening.group(), rest.lstrip("0123456789.,"))):
+        yield rest
 
 
 def _announced(sentence: str, announcing: re.Pattern[str]) -> Iterator[str]:

@@ -2,8 +2,9 @@
 something else of it leaves: "the square of 64", "64の倍数", "64보다", "أكبر من 64", "64的两倍".
 
 What may be absent beside a number is listed for each script in `lexicon.toml`; any other word is kept, and the number
-is then no answer. In scripts that space their words it is the word that governs the number: a preposition, and a word
-before it which is no quantity of its own ("a length of 64").
+is then no answer. In scripts that space their words it is also the word that governs the number: a preposition, and a
+word before it which is no quantity of its own ("a length of 64" is one). Where something counted stands behind the
+number ("they inflate 570 balloons"), any verb may stand before it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ _TO = re.compile(
     r"(?:equal|come|amount|sum|add|simplif|reduce|evaluate|lead|round|converge|tend|correspond|convert|\w+ases?$|\w+ased$"
     r"|drop|rise|rose|fall|fell|grow|grew|boil|work|expand|collapse|equivalent|up|down|out|due|us|is|answer)"
 )
+_COMMAND = re.compile(r"\\[A-Za-z]+$")
+_NAMED = re.compile(r"[:=][\s$*_\\({\[]*$|\d\s?[^\W\d_]+\s$|[A-Za-z]{2,6}\s?\([-−]?$")
+"""A label, a number's own unit or month, a function: `Resultat: 64`, 5 ft 6, 14 March 2025, sgn(-3)."""
+_COUNTS = re.compile(r"[\s~-]*[^\W\d_]")
+"""Behind a number: what is counted. "It covers 5 km" says what it counts, "kelipatan 64" says something of 64."""
 _LINKS = frozenset(("to", "de"))
+_SPACED = _HEADS | _TIMES | _GOVERNORS | _LINKS | {"by", "um", "with"} | frozenset(_SAID["spaced_before"].split())
 _WITH = frozenset("left remain remains ends end ended up finishes are is be".split())  # noqa: SIM905
 _CJK = "\u3041-\u30ff\u3400-\u9fff"
 _BEFORE = re.compile(rf"(?:(?:{_any('cjk_before')})|(?<![等相])(?:{_any('thai_before')}))$")
@@ -56,12 +63,15 @@ _POSTPOSED = re.compile(
 
 def changes(before: str, after: str) -> bool:
     """Say whether what stands directly before or behind a number makes something else of it than an answer."""
-    return _led(before.rstrip(_DRESS), after) or _followed(after.lstrip("$*_\\)}]"))
+    bare = before.rstrip(_DRESS)
+    return _led(bare, after, named=_NAMED.search(before) is not None) or _followed(after.lstrip("$*_\\)}]"))
 
 
-def _led(before: str, after: str) -> bool:
-    """Say whether the words before a number change it."""
+def _led(before: str, after: str, *, named: bool) -> bool:
+    """Say whether the words before a number change it; `named`: what stands there is a label or a unit before it."""
     last = before[-1:]
+    if _COMMAND.search(before):
+        return False
     if not last.isalpha() and last not in "'’-\u0e31\u0e34\u0e35\u0e37\u0e47\u0e48\u0e49\u0e4c":
         return False
     if "\u3041" <= last <= "\u9fff":
@@ -80,7 +90,7 @@ def _led(before: str, after: str) -> bool:
         return word.removeprefix("و") not in _ARABIC and not (word == "على" and "حصل" in head)
     if "\u0590" <= last <= "\u05ff" or (last == "-" and "\u0590" <= before[-2:-1] <= "\u05ff"):
         return last == "-" or word not in _HEBREW
-    return _governs(word, head, after)
+    return _governs(word, head, after) or not (named or len(word) == 1 or word in _SPACED or _COUNTS.match(after))
 
 
 def _governs(word: str, head: str, after: str) -> bool:
