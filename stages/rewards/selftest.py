@@ -16,6 +16,7 @@ from stages.core.rows import Prompt
 from stages.rewards import accuracy, mathematics, registry, scoring
 from stages.rewards.declared import LENGTH
 from stages.rewards.files import lines
+from stages.rewards.hacks.trial import tower
 from stages.rewards.verdict import Example, GroupExample, Verdict
 
 SLOW_S = 30.0
@@ -32,7 +33,7 @@ HOSTILE: Mapping[str, str] = {
     "NUL": "\0" * 1000 + "<answer>1\x007</answer>",
     "lone surrogates": "\ud800<answer>\udfff17</answer>\ud800",
     "bidi marks": "\u202e<answer>\u206671\u2069</answer>",
-    "a tower of powers": "<answer>9^{9^{9^{9}}}</answer>",
+    "a tower of powers": f"<answer>{tower(4)}</answer>",
     "a giant factorial": "<answer>99999999999!!!</answer>",
     "a Python expression": "<answer>__import__('os').abort()</answer>",
     "control characters": "".join(map(chr, range(32))) + "<answer>\x1b[2J17\x7f</answer>",

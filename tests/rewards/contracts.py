@@ -7,6 +7,7 @@ from typing import Any
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.rewards.files import lines
+from stages.rewards.hacks.trial import tower as tower
 
 
 def contract(prefill: str = "") -> Contract:
@@ -15,11 +16,6 @@ def contract(prefill: str = "") -> Contract:
 
 def row(answer: str = "17", verifier: str = "math", **other: Any) -> Prompt:
     return Prompt(**{"id": "p1", "problem": "12 + 5?", "answer": answer, "verifier": verifier, **other})
-
-
-def tower(height: int, digit: str = "9", power: str = "^{") -> str:
-    """Return a tower of powers, `9^{9^{9}}` for 3: beyond 3 nothing may work it out."""
-    return power.join([digit] * height) + ("}" * (height - 1) if power.endswith("{") else "")
 
 
 PROGRAM = row("dbl", "program", meta={"prefix": "set 7; add 5", "target": "24"})

@@ -94,7 +94,7 @@ PLAIN = {
 TOWERS = {
     "tower": tower(4, power="**"),
     "LaTeX tower": tower(4),
-    "tower of tens": "10^{10^{10^{10}}}",
+    "tower of tens": tower(4, "10"),
     "factorial": "100000000!",
     "factorials": "((((9!)!)!)!)!",
     "LaTeX factorial": "\\frac{10^{9}!}{(10^{9}-1)!}",

@@ -23,7 +23,10 @@ def answer(question: dict[str, Any]) -> Any:
             while True:
                 pass
         case "tower":  # one operation in C, which no Python signal handler can interrupt
-            return len(str(9 ** (9**9)))
+            height, value = 3, 9
+            for _ in range(height - 1):
+                value = 9**value
+            return value
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":

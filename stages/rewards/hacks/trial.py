@@ -43,6 +43,11 @@ class Trial(NamedTuple):
         return self._replace(attacks=tuple(attack._replace(at_most=at_most) for attack in self.attacks))
 
 
+def tower(height: int, digit: str = "9", power: str = "^{") -> str:
+    """Return a tower of powers, `9^{9^{9}}` for 3: beyond 3 nothing may work it out."""
+    return power.join([digit] * height) + ("}" * (height - 1) if power.endswith("{") else "")
+
+
 def several(answers: str) -> tuple[str, ...]:
     """Return the answers of a line, which stand between broken bars."""
     return tuple(answers.split(" ¦ "))
