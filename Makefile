@@ -81,6 +81,6 @@ $(READY): pyproject.toml constraints.txt tools/install_vllm.py
 	echo "installing torch $${index:+from $$index }..."; \
 	$(BIN)/python -m pip install -q -c constraints.txt torch $${index:+--extra-index-url "$$index"}
 	@echo "installing r1 ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf,slurm]'
 	@test "$(VLLM)" = no || $(BIN)/python tools/install_vllm.py
 	@touch $@

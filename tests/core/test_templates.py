@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,17 +29,18 @@ RECIPES += [reward_model.Recipe, prefer.Recipe, GenerationSettings]
 def test_every_stage_takes_every_kind_of_template(tmp_path: Path, recipe: type[Asked]) -> None:
     file = tmp_path / "mine.jinja"
     file.write_text(JINJA, encoding="utf-8")
+    made: Any = partial(recipe, labeller="model") if recipe is prefer.Recipe else recipe
     for given, wanted in [
         (str(file), JINJA),
         (JINJA, JINJA),
         *[(text, text) for text in ("", "plain", "chat", "{prompt}")],
     ]:
-        assert recipe(template=given).template == wanted
-    assert recipe(template="chat", template_options={"enable_thinking": True}).template_options
+        assert made(template=given).template == wanted
+    assert made(template="chat", template_options={"enable_thinking": True}).template_options
     with pytest.raises(RecipeError, match="no `template` named chatt"):
-        recipe(template="chatt")
+        made(template="chatt")
     with pytest.raises(RecipeError, match="`template_options` are for a chat template"):
-        recipe(template="plain", template_options={"enable_thinking": True})
+        made(template="plain", template_options={"enable_thinking": True})
 
 
 def test_all_stages_with_a_template_are_tried() -> None:

@@ -194,7 +194,7 @@ def test_an_adapter_is_told_its_base_and_the_way_to_merge(source: Path, tmp_path
     (source / "model.safetensors").rename(source / "adapter_model.safetensors")
     (source / "config.json").unlink()
     error = refused(source, tmp_path / "model")
-    assert "holds an adapter, not a model: its base is some/base" in error.what and "merge_and_unload" in error.hint
+    assert "holds an adapter, not a model: its base is some/base" in error.what and "--base ADDRESS" in error.hint
 
 
 def test_a_head_beside_a_tied_embedding_must_be_the_embedding(source: Path, tmp_path: Path) -> None:
