@@ -7,15 +7,11 @@ then does the same with the same file: the two run in turn; the processor's time
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from tests.house.rooms import ROOT
+from tests.bench import trees
 
 _NAMES = ("Ana", "Ben", "Chen", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jun")
 _THINGS = ("apples", "books", "marbles", "stamps", "coins", "shells", "pencils", "cards")
@@ -50,30 +46,5 @@ def write(path: Path, rows: int) -> None:
             file.write(json.dumps({"question": question, "answer": answer}) + "\n")
 
 
-def measured(source: Path, tree: Path) -> str:
-    """What one process says that prepares a file with the code of a tree."""
-    made = subprocess.run(
-        [sys.executable, "-c", _RUN, str(source)],
-        cwd=tree,
-        env={"PYTHONPATH": str(tree)},
-        capture_output=True,
-        text=True,
-    )
-    return made.stdout.strip() or made.stderr[-2000:]
-
-
-def main() -> None:
-    """Print a line for each tree."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200_000)
-    parser.add_argument("--tree", type=Path, help="the checkout of another commit, measured in turn")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "rows.jsonl"
-        write(source, asked.rows)
-        for tree in [ROOT, *([asked.tree] if asked.tree else [])]:
-            print(f"{tree}: {measured(source, tree)}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    trees.compare(__doc__, _RUN, write, rows=200_000)

@@ -7,15 +7,11 @@ one that works. `--tree` is the checkout of another commit, whose code then does
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
-from tests.house.rooms import ROOT
+from tests.bench import trees
 from tests.rewards.contracts import contract
 
 _RUN = """
@@ -70,32 +66,5 @@ def write(folder: Path, rows: int) -> None:
     contract().write(folder / "contract.json")
 
 
-def measured(source: Path, tree: Path) -> str:
-    """What one run says that curates with the code of a tree."""
-    program = source / "run.py"
-    program.write_text(_RUN)
-    made = subprocess.run(
-        [sys.executable, str(program), str(source)],
-        cwd=tree,
-        env={"PYTHONPATH": str(tree)},
-        capture_output=True,
-        text=True,
-    )
-    return made.stdout.strip() or made.stderr[-2000:]
-
-
-def main() -> None:
-    """Print a line for each tree."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--tree", type=Path, help="the checkout of another commit, measured in turn")
-    asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "rollouts"
-        write(source, asked.rows)
-        for tree in [ROOT, *([asked.tree] if asked.tree else [])]:
-            print(f"{tree}: {measured(source, tree)}", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    trees.compare(__doc__, _RUN, write, rows=1_000_000)
