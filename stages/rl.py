@@ -84,7 +84,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.engines.opening import open_engine
     from stages.policy.judges import judge
     from stages.policy.models import adapters, device, folders
-    from stages.policy.models.weights import Policy
     from stages.policy.rl import ppo
     from stages.policy.rl.logbook import MetricsLogger
     from stages.policy.rl.rollout import Collector
@@ -103,12 +102,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
-    policy = adapters.adapted(
-        Policy.load(inputs.model.path, tokenizer, contract, device=where),
-        recipe.adapter,
-        seed=work.seed,
-        tell=work.note,
-        again=lambda: folders.load_model(inputs.model.path),
+    policy = adapters.load(
+        inputs.model.path, tokenizer, contract, recipe.adapter, device=where, seed=work.seed, tell=work.note
     )
     engine = open_engine(
         inputs.model.path, contract=contract, dtype=recipe.dtype, runtime=work.runtime, model=policy.module

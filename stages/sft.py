@@ -63,7 +63,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """
     from stages.policy import sft
     from stages.policy.models import adapters, asking, device, folders
-    from stages.policy.models.weights import Policy
 
     where = device.place(work.runtime)
     work.emit("device", device=device.described(where))
@@ -81,12 +80,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
         work.emit("warning", text=f"{dropped} of {len(rows)} rows are longer than {limit} tokens and left out")
-    policy = adapters.adapted(
-        Policy.load(inputs.model.path, tokenizer, contract, device=where),
-        recipe.adapter,
-        seed=work.seed,
-        tell=work.note,
-        again=lambda: folders.load_model(inputs.model.path),
+    policy = adapters.load(
+        inputs.model.path, tokenizer, contract, recipe.adapter, device=where, seed=work.seed, tell=work.note
     )
     figures = sft.train(policy, kept, taken(Tuning, recipe), work=work)
     figures |= policy.save(work.path, recipe.dtype)

@@ -86,6 +86,21 @@ def _refuse_rank(module: Any, where: targets.Chosen, asked: Adaptation) -> None:
         raise InputError(what, hint=f"lower it: `adapter.rank={most}` at most, or leave that layer out of the targets")
 
 
+def load(
+    folder: Path,
+    tokenizer: Any,
+    contract: Any,
+    asked: Adaptation,
+    *,
+    device: str,
+    seed: int,
+    tell: Callable[[str], None],
+) -> Policy:
+    """Return the policy in a folder on a device, with the adapter that is asked for. Raises as `adapted`."""
+    policy = Policy.load(folder, tokenizer, contract, device=device)
+    return adapted(policy, asked, seed=seed, tell=tell, again=lambda: folders.load_model(folder))
+
+
 class AdaptedPolicy(Policy):
     """A policy over frozen weights; what is trained is the adapter, and heads that are named."""
 
