@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from stages.core.artifact import Artifact, Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.data import contamination, mixing, rewriting, yields
+from stages.core.data.contamination import Grams
 from stages.core.errors import InputError, RecipeError
 from stages.core.language import readable
 from stages.core.recipe import ranges
@@ -126,8 +127,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     wanted = (ASKED, ASKED_BYTES) if models else (STRETCH, 0)
     stretches = rejection.stretches(inputs.rollouts.prompts(), asked, *wanted, where=inputs.rollouts.address)
     count = 1 if models else beside.processes(work.runtime, len(asked), ASKED)
-    desk = RejectionPipeline(recipe, inputs, work)
-    curated = beside.in_order(partial(_alone, recipe, inputs, desk if count == 1 else None), stretches, count)
+    against = (row["problem"] for row in inputs.against.rows().plain()) if inputs.against else ()
+    grams = contamination.grams_of(against, recipe.ngram, work.scratch / "grams.npy")
+    desk = RejectionPipeline(recipe, inputs, grams, work)
+    curated = beside.in_order(partial(_alone, recipe, inputs, grams, desk if count == 1 else None), stretches, count)
     tally, rows, left = _gathered(curated, len(asked), work)
     found = yields.counted(tally.faults.elements(), rejection.REASONS)
     if not found["kept"]:
@@ -136,7 +139,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             f"none of {found['samples']} completions is kept; most often: {worst}",
             hint="sample a better model, or more often, or loosen the recipe: `r1 recipes keys curate`",
         )
-    found |= {"prompts": tally.prompts, "sources": _mixed(recipe, inputs, rows, tally, work)}
+    found |= {"prompts": tally.prompts, "sources": _mixed(recipe, inputs, rows, tally, grams, work)}
     found |= {"prompts_kept": tally.prompts_kept}
     disk.write_atomically(work.path / yields.YIELD_FILE, json.dumps(found, ensure_ascii=False, indent=1))
     os.replace(left, work.path / "discarded.jsonl")
@@ -158,9 +161,11 @@ class Curated(NamedTuple):
     prompts_kept: int
 
 
-def _alone(recipe: Recipe, inputs: Inputs, desk: RejectionPipeline | None) -> Callable[[Stretch], Curated]:
+def _alone(
+    recipe: Recipe, inputs: Inputs, grams: Grams, desk: RejectionPipeline | None
+) -> Callable[[Stretch], Curated]:
     """Return what a process does with a stretch; without a desk of this one's it makes its own, which asks no model."""
-    return (desk or RejectionPipeline(recipe, inputs, None)).curated
+    return (desk or RejectionPipeline(recipe, inputs, grams, None)).curated
 
 
 def _gathered(curated: Iterator[Curated], total: int, work: Work) -> tuple[Curated, Path, Path]:
@@ -182,12 +187,10 @@ def _gathered(curated: Iterator[Curated], total: int, work: Work) -> tuple[Curat
 class RejectionPipeline:
     """Where candidates lie while they are sifted, judged and rewritten; each step gives all of them back in order."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, work: Work | None) -> None:
+    def __init__(self, recipe: Recipe, inputs: Inputs, grams: Grams, work: Work | None) -> None:
         """`work` is needed where a model is asked."""
-        self.recipe, self.inputs, self.work = recipe, inputs, work
+        self.recipe, self.inputs, self.grams, self.work = recipe, inputs, grams, work
         self.contract = inputs.rollouts.contract
-        evaluated = inputs.against.rows() if inputs.against else []
-        self.grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
         self.limits = Limits(
             max_paragraph=recipe.max_paragraph,
             max_repetition=recipe.max_repetition,
@@ -225,8 +228,7 @@ class RejectionPipeline:
     def sifted(self, stretch: Stretch) -> list[Candidate]:
         """Return every completion with the first fault that needs no model to be seen, duplicates included."""
         rows = {row.id: row for row in stretch.prompts}
-        size = self.recipe.ngram
-        dirty = {row.id for row in rows.values() if contamination.shared_gram(row.problem, self.grams, size)}
+        dirty = {row.id for row in rows.values() if self.grams.shared(row.problem)}
         # A rewriter that is a model translates: what it is given may be in another language.
         first = self.limits.translated() if self.recipe.rewriter == "model" else self.limits
         judges = self.inputs.judge is not None
@@ -323,14 +325,14 @@ def _conversation(one: Candidate, source: str) -> Conversation:
     )
 
 
-def _mixed(recipe: Recipe, inputs: Inputs, made: Path, tally: Curated, work: Work) -> dict[str, int]:
+def _mixed(recipe: Recipe, inputs: Inputs, made: Path, tally: Curated, grams: Grams, work: Work) -> dict[str, int]:
     """Write all rows in their final order; return how many came from where, `rollouts`, `general`, `extra`, and what
     was `general_missing` and `contaminated`. `made` holds what the stretches kept; the others are put behind them and
     told to the tally."""
     kept = tally.kinds.total()
     wanted = mixing.general_wanted(kept, recipe.general_share)
-    general, dirty = _clean(inputs.general, inputs, recipe)
-    extra, dirty_extra = _clean(inputs.extra, inputs, recipe)
+    general, dirty = _clean(inputs.general, grams)
+    extra, dirty_extra = _clean(inputs.extra, grams)
     if general is not None:
         general = general.picked(mixing.drawn(len(general), wanted, recipe.seed))
     counts = {"rollouts": kept, "general": len(general or ()), "extra": len(extra or ())}
@@ -352,19 +354,14 @@ def _mixed(recipe: Recipe, inputs: Inputs, made: Path, tally: Curated, work: Wor
     return {**counts, "general_missing": missing, "contaminated": dirty + dirty_extra}
 
 
-def _clean(given: Conversations | None, inputs: Inputs, recipe: Recipe) -> tuple[RowFile[Conversation] | None, int]:
-    """Return the rows that share nothing with `against`, and how many do."""
+def _clean(given: Conversations | None, grams: Grams) -> tuple[RowFile[Conversation] | None, int]:
+    """Return the rows that share nothing with the evaluation prompts, and how many do."""
     if given is None:
         return None, 0
     rows = given.rows()
-    if inputs.against is None:
+    if grams.file is None:
         return rows, 0
-    grams = contamination.grams_of((prompt.problem for prompt in inputs.against.rows()), recipe.ngram)
-    clean = [
-        place
-        for place, row in enumerate(rows.plain())
-        if not contamination.shared_gram(row["problem"], grams, recipe.ngram)
-    ]
+    clean = [place for place, row in enumerate(rows.plain()) if not grams.shared(row["problem"])]
     return rows.picked(clean), len(rows) - len(clean)
 
 

@@ -165,8 +165,8 @@ def kind_of(recipe: Recipe) -> type[Artifact]:
 def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Turn the source into checked rows; raises InputError for a column that no row has, or if no row is left."""
     identified = identity(recipe)
-    evaluated = inputs.against.rows() if inputs.against else []
-    grams = contamination.grams_of((prompt.problem for prompt in evaluated), recipe.ngram)
+    against = (row["problem"] for row in inputs.against.rows().plain()) if inputs.against else ()
+    grams = contamination.grams_of(against, recipe.ngram, work.scratch / "grams.npy")
     commit = identified.get("source_commit", "")
     source = outside.Source(recipe.source, recipe.subset, recipe.source_split, work.scratch, commit)
     found = _passed(recipe, source, grams, work, Counting(None if recipe.first_option < 0 else recipe.first_option))
@@ -216,7 +216,7 @@ def _passed(
     read = 0
 
     def check(found: Candidate) -> Candidate:
-        shared = contamination.shared_gram(found.fields["problem"], grams, recipe.ngram)
+        shared = grams.shared(found.fields["problem"])
         fault, detail = _gold_fault(found.fields) if recipe.kind == "prompts" else ("", "")
         if not fault and shared:
             fault, detail = "contaminated", shared

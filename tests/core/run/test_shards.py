@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from stages.core.data import contamination
 from stages.core.run import shards
 from stages.core.sampling import Completion, Finish, Request, Sampling
 
@@ -51,19 +50,6 @@ def test_a_name_that_tells_the_chunk_leaves_shards_of_other_chunks_alone(tmp_pat
     shards.in_shards(tmp_path, [[1, 2]], square, lambda _: None, name)
     found = shards.in_shards(tmp_path, [[1, 5]], square, lambda _: None, name)
     assert [row["n"] for row in found] == [1, 5]
-
-
-def test_a_shared_run_of_words_is_named_whatever_its_case_and_spacing() -> None:
-    grams = contamination.grams_of(["The quick brown fox jumps"], 3)
-    assert contamination.shared_gram("a QUICK,  brown fox", grams, 3) == "quick brown fox"
-    assert contamination.shared_gram("a quick brown dog", grams, 3) == ""
-    assert contamination.shared_gram("anything at all", set(), 3) == ""
-
-
-def test_a_problem_shorter_than_a_run_is_contaminated_by_itself_alone() -> None:
-    grams = contamination.grams_of(["Compute 7+15"], 10)
-    assert contamination.shared_gram("compute  7 + 15", grams, 10) == "compute 7 15"
-    assert contamination.shared_gram("Compute 7+15+2", grams, 10) == ""
 
 
 class Echo:
