@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
+import importlib
 import importlib.util
 import os
 import sys
@@ -24,22 +26,18 @@ DONE, FAILED, ASKED_WRONGLY, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
 _EPILOG = "Example: r1 pipeline --recipe recipes/pipeline.yaml"
 
 
-def build() -> typer.Typer:
-    """The typer app with every command; imports no stage, so that help costs a fraction of a second."""
-    from r1cli.commands import (
-        artifacts,
-        claims,
-        data,
-        doctor,
-        launch,
-        pipeline,
-        plan,
-        recipes,
-        report,
-        rewards,
-        stage,
-        world,
-    )
+COMMANDS = ("pipeline", "plan", "claims", "report", "doctor")
+"""The commands that are no stage, each a module of r1cli.commands."""
+GROUPS = ("recipes", "artifacts", "launch", "rewards", "data", "world")
+"""The commands that have commands below them."""
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """The typer app with every command, or with `only` one: typer looks at each parameter of all that it is given.
+
+    Imports no stage, so that help costs a fraction of a second.
+    """
+    from r1cli.commands import stage
     from stages import STAGES
 
     app = typer.Typer(
@@ -52,21 +50,25 @@ def build() -> typer.Typer:
     )
     app.callback()(_root)
     for name, module in STAGES.items():
-        app.command(name, short_help=stage.WORDS.get(name), help=stage.summary(module), epilog=stage.example(name))(
-            stage.command(name)
-        )
-    app.command("pipeline", epilog=pipeline.EXAMPLE)(pipeline.run)
-    app.command("plan", epilog=plan.EXAMPLE)(plan.run)
-    app.command("claims", epilog=claims.EXAMPLE)(claims.run)
-    app.command("report", epilog=report.EXAMPLE)(report.run)
-    app.command("doctor", epilog=doctor.EXAMPLE)(doctor.run)
-    app.add_typer(recipes.app, name="recipes")
-    app.add_typer(artifacts.app, name="artifacts")
-    app.add_typer(launch.app, name="launch")
-    app.add_typer(rewards.app, name="rewards")
-    app.add_typer(data.app, name="data")
-    app.add_typer(world.app, name="world")
+        if only in (None, name):
+            words, page = stage.WORDS.get(name), stage.summary(module)
+            app.command(name, short_help=words, help=page, epilog=stage.example(name))(stage.command(name))
+    for name in (*COMMANDS, *GROUPS):
+        if only not in (None, name):
+            continue
+        module_ = importlib.import_module(f"r1cli.commands.{name}")
+        if name in GROUPS:
+            app.add_typer(module_.app, name=name)
+        else:
+            app.command(name, epilog=module_.EXAMPLE)(module_.run)
     return app
+
+
+def _asked(argv: Sequence[str]) -> str | None:
+    """The one command that a command line is for; None where it may be for any, or for none that there is."""
+    from stages import STAGES
+
+    return argv[0] if argv and argv[0] in (*STAGES, *COMMANDS, *GROUPS) else None
 
 
 def _version(wanted: bool) -> None:
@@ -87,7 +89,7 @@ def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; every error ends here as one sentence and a way out."""
     try:
         refuse_a_shadowed_stages()
-        code = build()(list(argv) or ["--help"], prog_name="r1", standalone_mode=False)
+        code = build(_asked(argv))(list(argv) or ["--help"], prog_name="r1", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as err:  # noqa: BLE001 - the one door: what escapes a command ends here, bugs and Ctrl-C too
         return explain(err, debug="--debug" in argv)
@@ -98,6 +100,8 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """The `r1` script."""
+    if sys.argv[1:2] == ["plan"]:
+        gc.disable()  # a short life, in which looking for garbage would be a tenth of the work
     sys.exit(run(sys.argv[1:]))
 
 

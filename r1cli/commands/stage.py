@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +49,7 @@ def summary(module: str) -> str:
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"the stage {module} has no file", name=module)
-    doc = ast.get_docstring(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))) or ""
+    doc = inspect.cleandoc(Path(spec.origin).read_text(encoding="utf-8").split('"""', 2)[1])
     stage = next(name for name, each in STAGES.items() if each == module)
     return f"{doc.split(_PARAGRAPH)[0]}\n\nIts keys: r1 recipes keys {stage}"
 

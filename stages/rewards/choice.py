@@ -16,9 +16,7 @@ from typing import NamedTuple
 from stages.core.contract import Contract
 from stages.core.rows import Prompt
 from stages.core.text import Commitment, last_committed
-from stages.rewards import sentences
 from stages.rewards.declared import Reward
-from stages.rewards.sentence_words import Candidate
 from stages.rewards.verdict import Example, Verdict, shorten
 
 MAX_CHARACTERS = 2000
@@ -144,6 +142,9 @@ def letters(text: str, *, runs: bool = False, free: bool = False, last: str = "J
     whole = patterns.whole.fullmatch(plain)
     if whole:
         return frozenset(whole[1].upper())
+    from stages.rewards import sentences  # its tables cost more than a plan does
+    from stages.rewards.sentence_words import Candidate
+
     found = [Candidate(*match.span(), (match[1] or match[2]).upper()) for match in patterns.letter.finditer(plain)]
     if runs:
         found = sorted(found + [Candidate(*match.span(), match.group()) for match in patterns.run.finditer(plain)])

@@ -12,7 +12,7 @@ import re
 
 from stages.core import text
 from stages.core.contract import Contract
-from stages.core.language import codes, languages
+from stages.core.language import codes
 from stages.core.rows import JUDGES, Prompt
 from stages.rewards import program
 from stages.rewards.declared import Reward
@@ -39,6 +39,8 @@ def reward(completion: str, row: Prompt, contract: Contract) -> Verdict:
     another language; 0 for tags without thinking, but in the rows of learned judges, which need none; None for a
     language that is not told from others, or that the prompt does not tell.
     """
+    from stages.core.language import languages  # its tables cost more than a plan does
+
     whole = contract.prefill + completion
     asked = row.language.strip()
     target = languages.target_of(row.problem) if asked.lower() in ("", "auto") else codes.base(asked)

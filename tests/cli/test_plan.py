@@ -78,14 +78,18 @@ def test_what_is_asked_wrongly_is_told_in_a_sentence(
     assert said in capsys.readouterr().err
 
 
-def test_no_torch_is_loaded(tmp_path: Path) -> None:
+def test_neither_torch_nor_the_tables_of_rewards_are_loaded() -> None:
+    """A plan reads recipes and configs; what reads mathematics, sentences and languages costs as much again."""
     program = (
         "import sys; from r1cli.main import run; "
         "code = run(['plan', 'qwen2.5-1.5b/pipeline', '--device', 'h100']); "
-        "sys.exit(code or ('torch' in sys.modules))"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    mathematics = {"stages.rewards.mathematics.judging", "stages.rewards.mathematics.numbers"}
+    heavy = {"torch", "asyncio", "stages.rewards.sentences", "stages.core.language.languages"} | mathematics
+    assert not heavy & set(done.stderr.split())
 
 
 def test_a_dry_run_shows_the_same(capsys: pytest.CaptureFixture[str]) -> None:

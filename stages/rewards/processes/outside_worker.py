@@ -4,7 +4,6 @@ function that the command line names.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import os
 import sys
@@ -23,6 +22,8 @@ MEMORY_SHARE = 0.5
 
 def start() -> Answer | str:
     """Import the function; whatever its module does at import becomes a sentence."""
+    import asyncio  # here, for the parent imports this file to name it
+
     name = sys.argv[1]
     try:
         function = functions.load(name, f"reward `{name}`", "")

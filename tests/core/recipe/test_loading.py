@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from stages.core.errors import MissingError, RecipeError
+from stages.core.recipe import yamlfile
 from stages.core.recipe.loading import Loaded, bundled, keys, load, load_pipeline, recipes_dir, resolved
 from stages.core.recipe.schema import REQUIRED
 from tests.core import toy_make
@@ -95,6 +96,15 @@ def test_every_mistake_is_one_sentence_with_file_and_line(tmp_path: Path, text: 
     assert caught.value.where.endswith(f"r.yaml:{line}")
     assert caught.value.hint
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, "- " * 100_000, "[" * 2000 + "]" * 2000], ids=["flow", "block", "whole"]
+)
+def test_a_text_that_nests_without_end_is_no_yaml(text: str) -> None:
+    """libyaml recurses in C without looking, and 30,000 brackets end the process."""
+    with pytest.raises(RecipeError, match="not valid YAML"):
+        yamlfile.parse(text, "r.yaml")
 
 
 def test_a_misspelt_key_is_answered_with_the_nearest_name(tmp_path: Path) -> None:
