@@ -11,31 +11,35 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from decimal import Decimal
-from functools import lru_cache
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import text
 from stages.core.artifact import Artifact, Conversations, Draft, Preferences, Prompts
 from stages.core.data import contamination, golds, layouts, makers, outside
+from stages.core.data.contamination import Grams
 from stages.core.data.counting import BOTH, Counting
 from stages.core.data.layouts import Layout
 from stages.core.data.makers import Wishes, candidate
-from stages.core.data.sifting import Candidate, Sifter, digest
+from stages.core.data.pieces import Piece
+from stages.core.data.sifting import Candidate, Line, Sifter, digest, lined
 from stages.core.data.tally import Tally, unread
-from stages.core.data.values import Unusable, as_text, shown
+from stages.core.data.values import Unusable
 from stages.core.errors import InputError, RecipeError, nearest
 from stages.core.fingerprint import later
 from stages.core.recipe import ranges
-from stages.core.rows import JUDGES, VERIFIERS, Prompt
-from stages.rewards import accuracy, mathematics
-from stages.rewards.verdict import Verdict
+from stages.core.rows import VERIFIERS
+from stages.core.run import beside
+from stages.rewards.accepted import Answers, fault_of
 
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 VERSION = 8
+ENOUGH = 10
+"""Pieces of the source, of a thousand rows or a megabyte, for which processes are worth starting."""
 SPLITS = ("train", "heldout", "all")
 KINDS: dict[str, type[Artifact]] = {
     "prompts": Prompts,
@@ -56,8 +60,6 @@ _HINTS = {
     "more values than columns": "put texts that hold the separator in quotes",
 }
 """What helps where the file itself is at fault."""
-_SAID = (str, int, float, Decimal, type(None))
-"""What a gold may be, in a column or in a list of golds."""
 _HINT = "map your columns in the recipe, e.g. `columns: {problem: question, answer: solution}`"
 
 
@@ -208,36 +210,74 @@ class _Passed(NamedTuple):
     dropped: dict[str, int]
 
 
-def _passed(
-    recipe: Recipe, source: outside.Source, grams: contamination.Grams, work: Work, counting: Counting
-) -> _Passed:
+def _passed(recipe: Recipe, source: outside.Source, grams: Grams, work: Work, counting: Counting) -> _Passed:
     """Read the source once, and write the rows that can be used and those that cannot."""
     layout, tally = Layout(recipe.kind, recipe.columns, counting), Tally()
     read = 0
-
-    def check(found: Candidate) -> Candidate:
-        shared = grams.shared(found.fields["problem"])
-        fault, detail = _gold_fault(found.fields) if recipe.kind == "prompts" else ("", "")
-        if not fault and shared:
-            fault, detail = "contaminated", shared
-        return found._replace(fault=fault, detail=detail)
-
-    drawn: dict[str, Any] = {"max_rows": recipe.max_rows, "seed": recipe.seed}
-    wishes = Wishes(
-        *(recipe.kind, outside.name_of(recipe.source), recipe.verifier, recipe.family, recipe.language),
-        heldout_share=recipe.heldout_share,
-        max_problem_chars=recipe.max_problem_chars,
-        options=recipe.options,
-    )
-    with Sifter(work.scratch / "rows", dedupe=recipe.dedupe, conflict=_CONFLICTS[recipe.kind], **drawn) as sifter:
-        for read, raw in enumerate(source.rows(layout.wanted), start=1):
-            found = candidate(raw, layout, wishes, lambda value, verifier: _gold(value, verifier, recipe))
-            sifter.add(found, check, elsewhere=recipe.split not in ("all", found.split) and found.split != "")
-            if read % 2000 == 0:
-                work.emit("progress", done=read, total=0, unit="rows", figures={"kept": float(sifter.kept)})
+    pieces = source.pieces(layout.wanted)
+    first = list(islice(pieces, ENOUGH))
+    count = beside.processes(work.runtime, len(first), ENOUGH)
+    made = beside.in_order(partial(_Maker, recipe, grams, counting.afresh()), chain(first, pieces), count)
+    given: dict[str, Any] = {"dedupe": recipe.dedupe, "max_rows": recipe.max_rows}
+    with Sifter(work.scratch / "rows", conflict=_CONFLICTS[recipe.kind], **given) as sifter:
+        for one in made:
+            layout.add(one.layout)
+            source.columns.update(one.columns)
+            for row in one.rows:
+                sifter.add(row)
+            read += len(one.rows)
+            work.emit("progress", done=read, total=0, unit="rows", figures={"kept": float(sifter.kept)})
         _check_columns(recipe, layout, source, read)
         figures = sifter.finish(work.path / f"{recipe.kind}.jsonl", work.path / "dropped.jsonl", tally.take)
         return _Passed(read, layout, tally, figures, sifter.dropped())
+
+
+class _Made(NamedTuple):
+    """What became of a piece of the source."""
+
+    rows: list[Line]
+    layout: Layout
+    """What was met in it."""
+    columns: dict[str, None]
+    """The columns of its rows."""
+
+
+class _Maker:
+    """Makes rows of ours of a piece of the source, in any process."""
+
+    def __init__(self, recipe: Recipe, grams: Grams, counting: Counting) -> None:
+        self.recipe, self.grams, self.counting = recipe, grams, counting
+        self.answers = Answers(
+            *(recipe.answer_pattern, recipe.several, tuple(recipe.real_answers)),
+            column=recipe.columns.get("answer", "answer"),
+        )
+        self.wishes = Wishes(
+            *(recipe.kind, outside.name_of(recipe.source), recipe.verifier, recipe.family, recipe.language),
+            heldout_share=recipe.heldout_share,
+            max_problem_chars=recipe.max_problem_chars,
+            options=recipe.options,
+        )
+
+    def __call__(self, piece: Piece) -> _Made:
+        """Return its rows as lines, each checked that may be kept."""
+        recipe, layout = self.recipe, Layout(self.recipe.kind, self.recipe.columns, self.counting.afresh())
+        columns, rows, keys = dict[str, None](), list[Line](), set[bytes]()
+        for raw in piece(columns, layout.wanted):
+            found = candidate(raw, layout, self.wishes, self.answers.golds)
+            elsewhere = recipe.split not in ("all", found.split) and found.split != ""
+            repeated = recipe.dedupe and found.key in keys
+            check, seed = None if repeated else self._checked, recipe.seed if recipe.max_rows else None
+            rows.append(lined(found, check, elsewhere=elsewhere, seed=seed))
+            keys.add(rows[-1].key)
+        return _Made(rows, layout, columns)
+
+    def _checked(self, found: Candidate) -> Candidate:
+        """Return a row with what speaks against it, or as it is."""
+        shared = self.grams.shared(found.fields["problem"])
+        fault, detail = fault_of(found.fields) if self.recipe.kind == "prompts" else ("", "")
+        if not fault and shared:
+            fault, detail = "contaminated", shared
+        return found._replace(fault=fault, detail=detail)
 
 
 def _nothing(recipe: Recipe, folder: Path, read: int, dropped: dict[str, int]) -> InputError:
@@ -288,111 +328,3 @@ def _check_columns(recipe: Recipe, layout: Layout, source: outside.Source, read:
         if count == layout.met:
             what = f"no row has `{name}`, or another column that is known for it"
             raise InputError(what, where=recipe.source, hint=layout.hint(name, source.columns))
-
-
-def _gold(value: Any, verifier: str, recipe: Recipe) -> list[str]:
-    """Return the golds that an answer column's value holds, of which any one is right: nearly always one.
-
-    Raises Unusable where it holds none, or none that counts.
-    """
-    several = golds.listed(value)
-    values = [value] if several is None else several
-    if not all(isinstance(each, _SAID) for each in values):
-        raise Unusable("not a text", shown(value))
-    if verifier in (*JUDGES, "code"):
-        return [(as_text(value) or "").strip()]
-    if not values:
-        raise Unusable("no answer", "an empty list")
-    parts = {"any": False, "all": True, "": golds.are_parts(values, _leaf(recipe), verifier)}[recipe.several]
-    if len(values) == 1 or parts:
-        return [_together([piece for each in values for piece in _pieces(each, recipe)], verifier)]
-    return _any_of(values, verifier, recipe)
-
-
-def _leaf(recipe: Recipe) -> str:
-    """Return the name of the column that holds the gold, without the path to it."""
-    return recipe.columns.get("answer", "answer").rpartition(".")[2]
-
-
-def _pieces(value: Any, recipe: Recipe) -> list[str]:
-    """Return the parts of one answer; raises Unusable for none."""
-    said = as_text(value)
-    if said is None:
-        raise Unusable("no answer", "null")
-    marked = isinstance(value, str) or recipe.answer_pattern
-    pieces = golds.extract(said, recipe.answer_pattern) if marked else [said]
-    if not pieces and not said.strip():
-        raise Unusable("no answer", "an empty text")
-    if not pieces:
-        why = "answer_pattern does not match" if recipe.answer_pattern else "nothing marks it, or a box never closes"
-        raise Unusable("no gold in the answer", why)
-    missing = next((piece for piece in pieces if golds.is_missing(piece, recipe.real_answers)), None)
-    if missing is not None:
-        raise Unusable("no answer", missing)
-    return pieces
-
-
-def _any_of(values: list[Any], verifier: str, recipe: Recipe) -> list[str]:
-    """Return those of several right answers that can be judged, each once; raises what is wrong with the first where
-    none can be."""
-    found: list[str] = []
-    faults: list[Unusable] = []
-    for each in values:
-        try:
-            answer = _together(_pieces(each, recipe), verifier)
-        except Unusable as fault:
-            faults.append(fault)
-            continue
-        why = _judged(verifier, answer)[1] if verifier != "program" else ""
-        if why:
-            faults.append(Unusable("gold cannot be judged", why))
-        elif not any(accuracy.judge(answer, _gold_row(other, verifier)).value == 1.0 for other in found):
-            found.append(answer)
-    if not found:
-        raise faults[0]
-    return found
-
-
-def _gold_row(answer: str, verifier: str) -> Prompt:
-    """A gold as a row; `_pieces` has refused those that are none."""
-    return Prompt("", "?", answer, verifier, meta={"real_answer": True})
-
-
-def _together(answers: list[str], verifier: str) -> str:
-    """Return the parts of one answer as one text: the first where all are equal, else the set of them, where its
-    verifier reads it as that and takes no single one for it. Raises Unusable otherwise: no root is lost."""
-    answers = list(dict.fromkeys(answers))
-    first = _gold_row(answers[0], verifier)
-    if all(accuracy.judge(each, first).value == 1.0 for each in answers[1:]):
-        return answers[0]
-    joined = _gold_row(", ".join(answers), verifier)
-    words = any(map(mathematics.is_words, answers))
-    turned = ", ".join(reversed(answers))
-    read = verifier in ("math", "choice") and not words and accuracy.check_gold(joined).value == 1.0
-    if (
-        read
-        and accuracy.judge(turned, joined).value == 1.0
-        and not any(accuracy.judge(each, joined).value for each in answers)
-    ):
-        return joined.answer
-    raise Unusable("several answers", " / ".join(answers)[:200])
-
-
-def _gold_fault(fields: dict[str, Any]) -> tuple[str, str]:
-    """Say why a row's own reward does not accept its gold: (reason, detail), empty where it does or a judge decides."""
-    verifier = fields["verifier"]
-    if verifier in JUDGES:
-        return "", ""
-    if verifier in ("math", "choice", "exact"):
-        return _judged(verifier, fields["answer"])
-    return _told(accuracy.check_gold(Prompt(**fields)))
-
-
-@lru_cache(maxsize=1 << 16)
-def _judged(verifier: str, answer: str) -> tuple[str, str]:
-    """The same for verifiers that look at nothing but the answer: a set of problems has few different ones."""
-    return _told(accuracy.check_gold(_gold_row(answer, verifier)))
-
-
-def _told(verdict: Verdict) -> tuple[str, str]:
-    return ("", "") if verdict.value == 1.0 else ("gold cannot be judged", verdict.reason)

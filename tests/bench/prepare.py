@@ -1,8 +1,9 @@
 """`python -m tests.bench.prepare [--rows 200000] [--tree FOLDER]`: what `r1 prepare` costs.
 
-Rows like GSM8K's (a few sentences, a solution that ends in `#### 72`) enter; a line leaves: seconds of the
-processor and the most memory of a process that prepares them. `--tree` is the checkout of another commit, whose code
-then does the same with the same file: the two run in turn; the processor's time is what is compared.
+Rows like GSM8K's (a few sentences, a solution that ends in `#### 72`) enter; a line leaves: the rows a second, the
+processor's time a row, and the most memory of the process that reads and writes and of one that works. `--tree` is the
+checkout of another commit, whose code then does the same with the same file: the two run in turn; the processor's time
+is what is compared.
 """
 
 from __future__ import annotations
@@ -16,16 +17,25 @@ from tests.bench import trees
 _NAMES = ("Ana", "Ben", "Chen", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jun")
 _THINGS = ("apples", "books", "marbles", "stamps", "coins", "shells", "pencils", "cards")
 _RUN = """
-import resource, sys, tempfile
+import resource, sys, tempfile, time
 from pathlib import Path
 from types import SimpleNamespace
 from stages import prepare
-with tempfile.TemporaryDirectory() as folder:
-    work = SimpleNamespace(path=Path(folder), scratch=Path(folder) / "scratch", seed=0, emit=lambda *_, **__: None)
-    recipe = prepare.Recipe(source=sys.argv[1], columns={"problem": "question"})
-    draft = prepare.run(recipe, prepare.Inputs(), work)
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(f"{draft.metrics['rows']} rows, {used.ru_utime + used.ru_stime:.1f} s of CPU, {used.ru_maxrss / 1024:.0f} MB")
+from stages.core.run.runtime import Runtime
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        places = {"path": Path(folder), "scratch": Path(folder) / "scratch"}
+        work = SimpleNamespace(**places, seed=0, runtime=Runtime(), emit=lambda *_, **__: None)
+        recipe = prepare.Recipe(source=sys.argv[1], columns={"problem": "question"})
+        began = time.monotonic()
+        draft = prepare.run(recipe, prepare.Inputs(), work)
+        took = time.monotonic() - began
+    own, others = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    rows, spent = draft.metrics["rows"], sum(one.ru_utime + one.ru_stime for one in (own, others))
+    print(f"{rows} rows, {rows / took:.0f} a second, {1e6 * spent / rows:.0f} us of CPU a row,", end=" ")
+    print(f"{own.ru_maxrss / 1024:.0f} MB and {others.ru_maxrss / 1024:.0f} MB")
+if __name__ == "__main__":
+    main()
 """
 
 

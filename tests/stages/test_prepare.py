@@ -12,9 +12,11 @@ import pytest
 
 from stages import prepare
 from stages.core.artifact import Prompts, Record
-from stages.core.data import outside
+from stages.core.data import outside, pieces
 from stages.core.errors import InputError, MissingError, RecipeError
 from stages.core.rows import Conversation, Preference, Prompt, read_rows, write_rows
+from stages.core.run import beside
+from stages.core.run.runtime import Runtime
 
 ROWS = {"prompts": Prompt, "conversations": Conversation, "preferences": Preference}
 
@@ -42,7 +44,8 @@ class Maker:
     def __call__(
         self, recipe: prepare.Recipe, against: Prompts | None = None
     ) -> tuple[list[Any], list[dict[str, Any]], dict[str, Any]]:
-        work = SimpleNamespace(path=self.folder / "out", scratch=self.folder / "scratch", seed=0, emit=self.hear)
+        places = {"path": self.folder / "out", "scratch": self.folder / "scratch"}
+        work = SimpleNamespace(**places, seed=0, runtime=Runtime(), emit=self.hear)
         work.path.mkdir(exist_ok=True)
         draft = prepare.run(recipe, prepare.Inputs(against=against), work)  # type: ignore[arg-type]
         assert draft.kind is prepare.KINDS[recipe.kind] and not list(work.scratch.glob("rows"))
@@ -364,3 +367,30 @@ def test_the_same_rows_give_the_same_golds_from_a_file_and_from_a_folder(tmp_pat
     for source in (tmp_path / "set", tmp_path / "set" / "train.jsonl"):
         found, dropped, _ = make(prepare.Recipe(source=str(source), verifier="exact"))
         assert ([row.answer for row in found], dropped) == (["007", "1.50", "2024-05-01", "[1, 2]", "42", "1.5"], [])
+
+
+def test_on_all_cores_and_in_small_pieces_the_bytes_are_the_same(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What only the whole file tells: equal and contradicting rows in different pieces, ids that come again, how an
+    answer column counts, which columns no row has."""
+    rows: list[dict[str, Any]] = [problem(n % 7) | {"id": f"i{n % 2}"} for n in range(15)]
+    rows += [problem(3, "99"), problem(8, " "), {"problem": "", "answer": "1"}, problem(40), problem(41)]
+    rows += [{"problem": f"Which of {n}?", "answer": str(n % 3 + 1), "options": ["a", "b", "c"]} for n in range(4)]
+    source.write_text(lines(*rows) + "{torn\n" + lines(problem(50), {"problem": "half \ud800", "answer": "2"}))
+    recipe = prepare.Recipe(source=str(source), max_rows=7, seed=3, split="train", heldout_share=0.2)
+    against = sealed(tmp_path / "exam", problem(41)["problem"])
+    found = []
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+        made = Maker(tmp_path / name)
+        told = made(recipe, against)
+        found.append((told, made.warnings, [path.read_bytes() for path in sorted((tmp_path / name / "out").iterdir())]))
+        monkeypatch.setattr(pieces, "AT_ONCE", 4)
+        monkeypatch.setattr(beside, "processes", lambda *_: 2)
+    assert found[0] == found[1]
+    (kept, dropped, figures), warnings, _ = found[0]
+    assert len(kept) == 7 and figures["rows_over_max"] > 0 and figures["ids_repeated"] > 0 and warnings
+    assert {"duplicate", "conflicting golds", "contaminated", "empty problem", "no answer", "not JSON"} <= {
+        row["reason"] for row in dropped
+    }

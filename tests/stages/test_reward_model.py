@@ -7,7 +7,6 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -239,8 +238,9 @@ def test_prepared_pairs_of_plain_texts_are_all_summary(tmp_path: Path, home: Pat
     source = tmp_path / "plain.jsonl"
     source.write_text("\n".join(lines))
     (home / "plain").mkdir()
-    work = SimpleNamespace(path=home / "plain", scratch=tmp_path / "scratch", seed=0, emit=lambda *_, **__: None)
-    prepare.run(prepare.Recipe(source=str(source), kind="preferences"), prepare.Inputs(), work)  # type: ignore[arg-type]
+    work = tiny.work(home / "plain")
+    prepare.run(prepare.Recipe(source=str(source), kind="preferences"), prepare.Inputs(), work)
+    work.events.close()
     train(home / "judge_of_plain", "plain", {})
     found = metrics(home / "judge_of_plain")
     assert (found["rows"], found["dropped"]) == (61, {})

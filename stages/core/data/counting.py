@@ -31,6 +31,15 @@ class Counting:
         self._first, self._known, self._worded = first, dict(known or {}), frozenset(worded)
         self._seen: dict[str, Counter[str]] = {}
 
+    def afresh(self) -> Counting:
+        """Return one that knows as much and has met no row."""
+        return Counting(self._first, self._known, self._worded)
+
+    def add(self, below: Counting) -> None:
+        """Note what another one met in rows further down."""
+        for column, seen in below._seen.items():
+            self._seen.setdefault(column, Counter()).update(seen)
+
     def gold(self, found: Options, given: Mapping[str, Any], only: str = "") -> str:
         """Return the letters that the columns of a row name, those of the first that names any; "" where none does.
 

@@ -16,17 +16,17 @@ import json
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
-from stages.core.data.values import HOLDERS, Doubled, Unreadable, as_object_of, doubled, twice
+from stages.core.data import tables
+from stages.core.data.pieces import MEGABYTE, Piece, Raw, Wanted, cut, given
+from stages.core.data.values import HOLDERS, Doubled, as_object_of, doubled, twice
 from stages.core.errors import InputError
 
-AT_ONCE = 1000
-"""Rows of a table that are in memory together."""
-_CHUNK = 1 << 20
 _LONGEST_FIELD = 1 << 28  # characters of one CSV field: a quote that never closes must not eat the memory
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _PICKLE = ("a pickle, which can hold programs", "save it as JSON Lines or Parquet where it was made")
@@ -41,26 +41,12 @@ _OTHERS = {
     b"version https://git-lfs": ("a pointer of Git LFS, not the file itself", "fetch the file: `git lfs pull`"),
 }
 """How files begin that are not read -> what they are, and the way out."""
-_TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
 _SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".arrow")
 _ARRAY = re.compile(r"\s*\[\s*(?:\{|\[|\]|$)")
 _GAP = re.compile(r"[\s,]*")
 _WRAPPERS = ("data", "rows", "examples", "items", "records", "instances", "train")
 """Names under which a JSON file keeps its rows in one object."""
-
-
-class Raw(NamedTuple):
-    """A row as it stands: where ("file:number"), its columns, and why it cannot be read ("" = it can)."""
-
-    where: str
-    row: dict[str, Any]
-    fault: str = ""
-    detail: str = ""
-
-
-Wanted = Callable[[str], bool]
-"""Whether a column is read, by its name."""
 
 
 class _Broken(NamedTuple):
@@ -81,33 +67,37 @@ def known(name: str) -> bool:
     )
 
 
-def rows(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
-    """Yield each row of a file as (label:number, …); `columns` gathers the names of all columns there are.
+def pieces(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Piece]:
+    """Yield the rows of a file (as label:number, …) in pieces, of lines and tables not read yet.
 
-    Raises InputError for a file in none of the formats, or one that breaks off.
+    `columns` gathers the names of columns that are known so far. Raises InputError for a file in none of the formats,
+    or one that breaks off.
     """
     with path.open("rb") as file:
         start = file.read(64)
     for magic, (what, hint) in _OTHERS.items():
         if start.startswith(magic):
             raise InputError(f"this file is {what}", where=label, hint=hint)
-    if start.startswith(_TABLES) or path.suffix in (".parquet", ".pq", ".arrow"):
-        yield from _table_rows(path, label, columns, wanted)
+    if start.startswith(tables.STARTS) or path.suffix in (".parquet", ".pq", ".arrow"):
+        yield from tables.pieces(path, label, columns, wanted)
         return
     try:
         with _unpacked(path, start) as stream:
-            head = stream.read(_CHUNK)
-        if head.startswith(_TABLES):
+            head = stream.read(MEGABYTE)
+        if head.startswith(tables.STARTS):
             hint = f"unpack it first; Parquet is compressed inside: `gunzip {path.name}`"
             raise InputError("this file is a packed table", where=label, hint=hint)
         names = path.name.removesuffix(path.suffix) if path.suffix in _COMPRESSIONS else path.name
         with _unpacked(path, start) as stream:
             if names.lower().endswith((".csv", ".tsv")):
-                yield from _csv_rows(stream, label, columns, wanted)
+                yield from given(_csv_rows(stream, label, columns, wanted))
             elif _is_document(head.removeprefix(b"\xef\xbb\xbf")):
-                yield from _document_rows(stream, label, columns, wanted)
+                yield from given(_document_rows(stream, label, columns, wanted))
             else:
-                yield from _line_rows(stream, label, columns, wanted)
+                first = 1
+                for lines in cut(stream, len):
+                    yield partial(_line_rows, lines, label, first)
+                    first += len(lines)
     except (EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         what = f"this file cannot be read to its end ({error})"
         raise InputError(what, where=label, hint="get the file again: it may be cut off") from error
@@ -119,9 +109,9 @@ def _unpacked(path: Path, start: bytes) -> IO[bytes]:
     if packed == "zstd":
         import pyarrow  # comes with datasets
 
-        return io.BufferedReader(cast(Any, pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")), _CHUNK)
+        return io.BufferedReader(cast(Any, pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")), MEGABYTE)
     opened: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-    return cast(IO[bytes], opened[packed](path, "rb") if packed else path.open("rb", buffering=_CHUNK))
+    return cast(IO[bytes], opened[packed](path, "rb") if packed else path.open("rb", buffering=MEGABYTE))
 
 
 def _plain_number(digits: str) -> int | Decimal:
@@ -152,17 +142,17 @@ def _is_document(head: bytes) -> bool:
     if _ARRAY.match(text):
         return not (rest.startswith("[") and isinstance(_loaded(first), list))  # else an array a line
     if not text.startswith("{") or not isinstance(_loaded(first), _Broken):
-        return not rest.strip() and bool(newline or len(head) < _CHUNK) and _is_whole(_loaded(first))
+        return not rest.strip() and bool(newline or len(head) < MEGABYTE) and _is_whole(_loaded(first))
     try:
         return newline != "" and _JSON.raw_decode(text)[1] > len(first)
     except json.JSONDecodeError as error:
-        return error.pos > len(first) and len(head) == _CHUNK and error.pos > _CHUNK // 2
+        return error.pos > len(first) and len(head) == MEGABYTE and error.pos > MEGABYTE // 2
     except (ValueError, RecursionError):
         return False
 
 
-def _line_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
-    for number, line in enumerate(stream, start=1):
+def _line_rows(lines: list[bytes], label: str, first: int, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
+    for number, line in enumerate(lines, start=first):
         if line.isspace():
             continue
         where = f"{label}:{number}"
@@ -212,7 +202,7 @@ def _document_rows(stream: IO[bytes], label: str, columns: dict[str, None], want
 
 def _values(file: IO[str]) -> Iterator[Any]:
     """Yield one JSON value after the other, of an outer array or without one, holding little more than one of them."""
-    text, at, size = file.read(_CHUNK), 0, _CHUNK
+    text, at, size = file.read(MEGABYTE), 0, MEGABYTE
     at = len(text) - len(text.lstrip())
     inside = text.startswith("[", at)
     at += inside
@@ -232,8 +222,8 @@ def _values(file: IO[str]) -> Iterator[Any]:
             return
         yield value
         at = end
-        if at > _CHUNK:
-            text, at, size = text[at:], 0, _CHUNK
+        if at > MEGABYTE:
+            text, at, size = text[at:], 0, MEGABYTE
 
 
 def _is_whole(value: Any) -> bool:
@@ -267,7 +257,7 @@ def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: W
     before = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="") as file:
-            opening = file.readline(_CHUNK)
+            opening = file.readline(MEGABYTE)
             marks = {mark: opening.count(mark) for mark in ("\t", ";", ",")}
             mark = "," if marks[","] else max(marks, key=lambda each: marks[each])
             header = next(csv.reader([opening], delimiter=mark), [])
@@ -293,71 +283,3 @@ def _csv_rows(stream: IO[bytes], label: str, columns: dict[str, None], wanted: W
                     yield Raw(where, row | {name: text or None for name, text in zip(header, values, strict=False)})
     finally:
         csv.field_size_limit(before)
-
-
-def _table_rows(path: Path, label: str, columns: dict[str, None], wanted: Wanted) -> Iterator[Raw]:
-    """Rows of a Parquet or Arrow file, of the wanted columns alone."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise InputError("Parquet and Arrow files need pyarrow", where=label, hint="pip install pyarrow") from error
-    number = 0
-    try:
-        for batch in _batches(path, columns, wanted):
-            for row in _plain(batch):
-                number += 1
-                yield Raw(f"{label}:{number}", row)
-    except (pyarrow.lib.ArrowException, OSError, NotImplementedError) as error:
-        kind = "an Arrow" if path.suffix == ".arrow" else "a Parquet"
-        what = f"not {kind} file that can be read ({str(error).splitlines()[0][:160]})"
-        raise InputError(what, where=label, hint="get or write the file again, or save it as JSON Lines") from error
-
-
-def _batches(path: Path, columns: dict[str, None], wanted: Wanted) -> Iterator[Any]:
-    import pyarrow
-    import pyarrow.parquet
-
-    with path.open("rb") as file:
-        start = file.read(6)
-    if start.startswith(b"PAR1") or (path.suffix != ".arrow" and not start.startswith(_TABLES)):
-        with pyarrow.parquet.ParquetFile(path) as table:
-            columns.update(dict.fromkeys(table.schema_arrow.names))
-            chosen = [name for name in table.schema_arrow.names if wanted(name)]
-            yield from table.iter_batches(batch_size=AT_ONCE, columns=chosen)
-        return
-    with pyarrow.memory_map(str(path)) as source:
-        blocks = (
-            pyarrow.ipc.open_stream(source)
-            if not start.startswith(b"ARROW1")
-            else (lambda reader: map(reader.get_batch, range(reader.num_record_batches)))(pyarrow.ipc.open_file(source))
-        )
-        for block in blocks:
-            columns.update(dict.fromkeys(block.schema.names))
-            kept = block.select([name for name in block.schema.names if wanted(name)])
-            yield from (kept.slice(at, AT_ONCE) for at in range(0, kept.num_rows, AT_ONCE))
-
-
-def _plain(batch: Any) -> list[dict[str, Any]]:
-    """Return a batch's rows as Python values; a value that has none stands as `Unreadable`."""
-    import pyarrow
-
-    short = [field.name for field in batch.schema if pyarrow.types.is_float32(field.type)]
-    for name in short:  # 0.1 of 32 bits is 0.1, not 0.10000000149011612
-        texts = batch.column(name).cast(pyarrow.string())
-        batch = batch.set_column(batch.schema.get_field_index(name), name, texts)
-    try:
-        rows = cast(list[dict[str, Any]], batch.to_pylist())
-    except (ValueError, OverflowError, NotImplementedError, ImportError):  # a date beyond 9999, text that is no UTF-8
-        names = batch.schema.names
-        rows = [{name: _one(batch.column(name)[at]) for name in names} for at in range(batch.num_rows)]
-    for row in rows if short else ():
-        row |= {name: float(row[name]) for name in short if row[name] is not None}
-    return rows
-
-
-def _one(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except (ValueError, OverflowError, NotImplementedError, ImportError) as error:
-        return Unreadable(str(error).splitlines()[0][:160] if str(error) else type(error).__name__)

@@ -64,8 +64,7 @@ class Layout:
         self.counting = counting or Counting()
         self.lacking: Counter[str] = Counter()
         self.unread: set[str] = set()
-        self.met = 0
-        self.unseen = dict(mapped)
+        self.met, self.unseen = 0, dict(mapped)
         own = (*FIELDS[kind], "messages", "system", "turns", "history", "instruction", "reward_model")
         other = (
             *_MESSAGES,
@@ -83,19 +82,27 @@ class Layout:
         pairs = [name for pair in _PAIRED for name in pair]
         scores = [score.format(side) for score in _SCORES for side in ("chosen", "rejected")]
         tests = TEST_FIELDS if kind == "prompts" else ()
-        self._read = {*own, *other, *pairs, *scores, *tests, "chosen", "rejected"} - set(mapped)
-        self._read |= {name for path in mapped.values() for name in (path, columns.top(path))}
+        named = {name for path in mapped.values() for name in (path, columns.top(path))}
+        self._read = {*own, *other, *pairs, *scores, *tests, "chosen", "rejected"} - set(mapped) | named
 
     def wanted(self, name: str) -> bool:
         """Whether a column of this name is read at all."""
         return name in self._read
 
     def meet(self, row: Mapping[str, Any]) -> None:
-        """Note which mapped columns a row has; those that none has are left in `unseen`."""
+        """Note which mapped columns a row has; those of none stay in `unseen`."""
         self.met += 1
         for field, path in list(self.unseen.items()):
             if columns.at(row, path) is not ABSENT:
                 del self.unseen[field]
+
+    def add(self, below: Layout) -> None:
+        """Note what another one met in rows further down."""
+        self.met += below.met
+        self.lacking.update(below.lacking)
+        self.unread |= below.unread
+        self.unseen = {field: path for field, path in self.unseen.items() if field in below.unseen}
+        self.counting.add(below.counting)
 
     def value(self, row: Mapping[str, Any], field: str) -> Any:
         """Return what stands in the column of one of our fields, ABSENT where there is none."""

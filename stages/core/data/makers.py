@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 from stages.core import text
 from stages.core.data import golds, messages
 from stages.core.data.columns import ABSENT
-from stages.core.data.files import Raw
 from stages.core.data.layouts import PROBLEMS, Lacks, Layout
 from stages.core.data.messages import Talk
+from stages.core.data.pieces import Raw
 from stages.core.data.sifting import Candidate, digest
 from stages.core.data.values import Unusable, as_json, as_object, as_text, shown
 from stages.core.language import codes, scripts

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stages.core.data import files
-from stages.core.data.files import Raw, Wanted
+from stages.core.data.pieces import Piece, Wanted
 from stages.core.errors import InputError, MissingError
 from stages.core.run import hub
 from stages.core.storage import disk
@@ -48,7 +48,8 @@ def name_of(source: str) -> str:
 
 
 class Source:
-    """An outside table: `rows` reads it once, and `columns` then tells the names of all its columns."""
+    """An outside table: `pieces` goes through it once, and `columns` then tells the columns that are known before rows
+    are read."""
 
     def __init__(self, name: str, subset: str, split: str, scratch: Path, commit: str = "") -> None:
         """`subset` and `split` name a part of a dataset, files have none; only a dataset folder writes anything, under
@@ -56,15 +57,15 @@ class Source:
         self.name, self.subset, self.split, self.scratch, self.commit = name, subset, split, scratch, commit
         self.columns: dict[str, None] = {}
 
-    def rows(self, wanted: Wanted) -> Iterator[Raw]:
-        """Yield each row, of a table with columns only those that are `wanted`; raises InputError for what cannot be
-        read."""
+    def pieces(self, wanted: Wanted) -> Iterator[Piece]:
+        """Yield its rows in pieces, of a table with columns only those that are `wanted`; raises InputError for what
+        cannot be read."""
         path = Path(self.name)
         if not self.name.startswith(HUB) and path.is_file():
-            yield from files.rows(path, self.name, self.columns, wanted)
+            yield from files.pieces(path, self.name, self.columns, wanted)
             return
         for file, label in _saved(path, self.split) or self._dataset():
-            yield from files.rows(file, label, self.columns, wanted)
+            yield from files.pieces(file, label, self.columns, wanted)
 
     def _dataset(self) -> Iterator[tuple[Path, str]]:
         """The files of one split, as the `datasets` library finds them, each fetched when it is its turn."""

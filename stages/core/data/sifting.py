@@ -1,7 +1,8 @@
 """Rows on their way to a file: what is equal, what contradicts, what is chosen, without holding the rows in memory.
 
-Candidates enter one by one, in file order; two files leave: the rows that are kept, and those that are not with their
-reasons. In between the rows lie on disk as they will be written; of each only a few bytes stay in memory.
+Candidates become lines in any process; in file order they enter here one by one, and two files leave: the rows that are
+kept, and those that are not with their reasons. In between the rows lie on disk as they will be written; of each only a
+few bytes stay in memory.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ _KEPT, _ELSEWHERE, _OVER, _REASONS = range(4)  # what became of a row; from _REA
 
 _write = json.JSONEncoder(ensure_ascii=False).encode  # made once: making it costs as much as a row
 _read = json.JSONDecoder().decode
+GOLD = 200
+"""Characters of golds that contradict each other that are told."""
 
 
 class Candidate(NamedTuple):
@@ -44,13 +47,60 @@ class Candidate(NamedTuple):
     """Which split it belongs to; empty = any."""
 
 
+class Line(NamedTuple):
+    """A candidate as it will be written, compared with no other yet."""
+
+    where: str
+    line: bytes
+    """The row's line; of one that cannot be used what dropped.jsonl says of it."""
+    fault: str
+    """Why it is left out if no equal row came before it."""
+    detail: str
+    key: bytes
+    """As `Candidate.key`; of one that cannot be used empty."""
+    gold: str
+    """Its gold in canonical form, the end of a long one as a hash."""
+    rank: bytes
+    """What a choice of rows is drawn by; empty where none is drawn."""
+    elsewhere: bool
+    """Whether it belongs to another split."""
+
+
+def lined(
+    found: Candidate, check: Callable[[Candidate], Candidate] | None, *, elsewhere: bool = False, seed: int | None
+) -> Line:
+    """Return a candidate as its line.
+
+    `check` returns a row with what speaks against it, or as it is; it is asked of those that may be kept, and None for
+    one that an equal row came before. `elsewhere` = it belongs to another split. Rows are drawn by `seed`; None: none.
+    """
+    line = b""
+    if not found.fault:
+        try:
+            line = written(found.fields)
+        except UnicodeEncodeError as error:
+            code = ord(error.object[error.start])
+            fault = ("not valid Unicode", "half of a surrogate pair")
+            if 0xDC80 <= code <= 0xDCFF:  # how a byte that is no UTF-8 was read
+                fault = ("not UTF-8 text", f"the byte 0x{code - 0xDC00:x}: save the file as UTF-8")
+            found = found._replace(fault=fault[0], detail=fault[1])
+    if found.fault:
+        return Line(found.where, told(found), found.fault, found.detail, b"", "", b"", elsewhere)
+    checked = found if check is None or elsewhere else check(found)
+    gold = text.canonical(found.gold)
+    if len(gold) > GOLD:
+        gold = gold[:GOLD] + digest(gold).hex()
+    rank = b"" if seed is None else digest(f"{seed}\0{found.form}")
+    return Line(found.where, line, checked.fault, checked.detail, found.key, gold, rank, elsewhere)
+
+
 class Sifter:
     """Takes candidates in file order; `finish` writes what is left of them."""
 
-    def __init__(self, scratch: Path, *, dedupe: bool, conflict: str, max_rows: int, seed: int) -> None:
+    def __init__(self, scratch: Path, *, dedupe: bool, conflict: str, max_rows: int) -> None:
         """`scratch` is a file that may be written; `conflict` the reason of rows that contradict each other; at most
-        `max_rows` rows are kept (0: all), by hash and `seed`."""
-        self.scratch, self.dedupe, self.conflict, self.max_rows, self.seed = scratch, dedupe, conflict, max_rows, seed
+        `max_rows` rows are kept (0: all), the lowest by rank."""
+        self.scratch, self.dedupe, self.conflict, self.max_rows = scratch, dedupe, conflict, max_rows
         scratch.parent.mkdir(parents=True, exist_ok=True)
         self._file = scratch.open("wb")
         self._reasons: dict[str, int] = {}
@@ -70,34 +120,24 @@ class Sifter:
         self._file.close()
         self.scratch.unlink()
 
-    def add(self, found: Candidate, check: Callable[[Candidate], Candidate], *, elsewhere: bool = False) -> None:
-        """Take one row: `elsewhere` = it belongs to another split. `check` returns a row with what speaks against it,
-        or as it is; it is asked of those that would be kept."""
-        line, key = b"", b""
-        if not found.fault:
-            try:
-                line = written(found.fields)
-            except UnicodeEncodeError as error:
-                code = ord(error.object[error.start])
-                fault = ("not valid Unicode", "half of a surrogate pair")
-                if 0xDC80 <= code <= 0xDCFF:  # how a byte that is no UTF-8 was read
-                    fault = ("not UTF-8 text", f"the byte 0x{code - 0xDC00:x}: save the file as UTF-8")
-                found = found._replace(fault=fault[0], detail=fault[1])
-        if self.dedupe and not found.fault:
-            key = found.key
-            found = self._compared(found)
-        if not (found.fault or elsewhere):
-            found = check(found)
-        fate = _ELSEWHERE if elsewhere else self._number(found.fault) if found.fault else _KEPT
+    def add(self, row: Line) -> None:
+        """Take one row."""
+        key, fault, detail = row.key if self.dedupe else b"", row.fault, row.detail
+        if key and self._is_repeated(key, row.gold):
+            fault, detail = "duplicate", ""
+        fate = _ELSEWHERE if row.elsewhere else self._number(fault) if fault else _KEPT
         self.kept += fate == _KEPT
         if fate == _KEPT and self.max_rows:
-            self._ranks[len(self._fates)] = digest(f"{self.seed}\0{found.form}")
-        file, _, number = found.where.rpartition(":")
+            self._ranks[len(self._fates)] = row.rank
+        file, _, number = row.where.rpartition(":")
         self._files.append(self._labels.setdefault(file, len(self._labels)))
         self._lines.append(int(number))
         self._fates.append(fate)
         self._keys.append(key)
-        self._file.write(b"\n" if elsewhere else _told(found) if found.fault else line)
+        line = row.line
+        if fault and row.key:
+            line = told(Candidate(row.where, _read(line.decode()), fault, detail))
+        self._file.write(b"\n" if row.elsewhere else line)
 
     def finish(self, kept: Path, dropped: Path, seen: Callable[[dict[str, Any]], None]) -> dict[str, int]:
         """Write both files, each in file order, `seen` told of each row that is kept; return the figures."""
@@ -130,15 +170,14 @@ class Sifter:
         counts = Counter(self._fates)
         return {reason: counts[number] for reason, number in self._reasons.items() if counts[number]}
 
-    def _compared(self, found: Candidate) -> Candidate:
-        """Mark a row whose equal was there before, and remember where two of them contradict each other."""
-        gold, key = text.canonical(found.gold), found.key
+    def _is_repeated(self, key: bytes, gold: str) -> bool:
+        """Say whether a row's equal was there before, and remember where two of them contradict each other."""
         if key not in self._golds:
             self._golds[key] = gold
-            return found
+            return False
         if self._golds[key] != gold:
             self._clashes.setdefault(key, {self._golds[key]}).add(gold)
-        return found._replace(fault="duplicate")
+        return True
 
     def _number(self, reason: str) -> int:
         return self._reasons.setdefault(reason, len(self._reasons) + _REASONS)
@@ -152,8 +191,8 @@ class Sifter:
         if self._keys[at] not in self._clashes:
             return line
         where = f"{list(self._labels)[self._files[at]]}:{self._lines[at]}"
-        golds = " / ".join(sorted(self._clashes[self._keys[at]]))[:200]
-        return _told(Candidate(where, json.loads(line), self.conflict, golds))
+        golds = " / ".join(sorted(self._clashes[self._keys[at]]))[:GOLD]
+        return told(Candidate(where, json.loads(line), self.conflict, golds))
 
 
 def digest(content: str) -> bytes:
@@ -166,11 +205,11 @@ def written(fields: dict[str, Any]) -> bytes:
     return _write(fields).encode() + b"\n"
 
 
-def _told(found: Candidate) -> bytes:
+def told(found: Candidate) -> bytes:
     """What dropped.jsonl says of a row, in ASCII: it may hold text that is no valid Unicode."""
     known = {name: found.fields.get(name, "") for name in ("id", "problem", "answer")}
-    told = {"where": found.where, "id": known.pop("id"), "reason": found.fault, "detail": found.detail, **known}
-    return json.dumps({**found.fields, **told}).encode() + b"\n"
+    said = {"where": found.where, "id": known.pop("id"), "reason": found.fault, "detail": found.detail, **known}
+    return json.dumps({**found.fields, **said}).encode() + b"\n"
 
 
 def _unique(row: dict[str, Any], ids: dict[str, int]) -> bool:

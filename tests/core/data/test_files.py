@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import lzma
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pyarrow as pa  # comes with datasets
 import pyarrow.parquet as parquet
 import pytest
 
-from stages.core.data import columns, files
+from stages.core.data import columns, files, pieces
 from stages.core.errors import InputError
 
 ROWS = [
@@ -26,8 +27,13 @@ ROWS = [
 ]
 
 
-def read(path: Path, wanted: Callable[[str], bool] = lambda _: True) -> list[files.Raw]:
-    return list(files.rows(path, str(path), {}, wanted))
+def read(
+    path: Path, wanted: Callable[[str], bool] = lambda _: True, columns: dict[str, None] | None = None
+) -> list[pieces.Raw]:
+    """Every piece as another process gets it."""
+    names: dict[str, None] = {} if columns is None else columns
+    sent = (pickle.loads(pickle.dumps(piece)) for piece in files.pieces(path, str(path), names, wanted))
+    return [raw for piece in sent for raw in piece(names, wanted)]
 
 
 def as_csv(mark: str) -> bytes:
@@ -77,7 +83,7 @@ def test_tables_are_read_by_their_schema_and_only_what_is_wanted(tmp_path: Path,
         with (pa.ipc.new_stream if kind == "stream" else pa.ipc.new_file)(str(path), table.schema) as writer:
             writer.write_table(table)
     columns: dict[str, None] = {}
-    found = list(files.rows(path, str(path), columns, lambda name: name != "picture"))
+    found = read(path, lambda name: name != "picture", columns)
     assert [raw.row for raw in found] == ROWS and list(columns) == ["problem", "answer", "picture"]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from stages.core.data import makers
-from stages.core.data.files import Raw
 from stages.core.data.layouts import Layout
+from stages.core.data.pieces import Raw
 from stages.core.data.sifting import Candidate
 from stages.core.data.values import as_text
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stages.core.data import golds, makers
-from stages.core.data.files import Raw
 from stages.core.data.layouts import Layout
+from stages.core.data.pieces import Raw
 from stages.core.data.values import as_text
 
 TEXTS = ["red", "green", "blue", "grey"]

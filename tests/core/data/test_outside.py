@@ -17,7 +17,8 @@ ANSWERS: list[Any] = ["007", "1.50", "true", "[1, 2]", "null", "2024-05-01", 42]
 
 def read(source: Path, split: str = "train", tmp: Path | None = None) -> list[Any]:
     found = outside.Source(str(source), "", split, (tmp or source.parent) / "scratch")
-    return [raw.row["answer"] for raw in found.rows(lambda name: name == "answer")]
+    pieces = found.pieces(lambda name: name == "answer")
+    return [raw.row["answer"] for piece in pieces for raw in piece({}, lambda name: name == "answer")]
 
 
 def write(path: Path, answers: list[Any]) -> None:
