@@ -217,8 +217,8 @@ class Progress:
     def take(self, event: Mapping[str, Any]) -> str:
         """Take in one event; return a line that must be shown whatever the pace (a note, a warning), or ``""``."""
         kind = event.get("event")
-        if kind in ("note", "warning"):
-            return f"{'warning: ' if kind == 'warning' else ''}{event.get('text', '')}"
+        if kind in ("note", "warning", "alarm"):
+            return f"{'' if kind == 'note' else f'{kind}: '}{event.get('text', '')}"
         if kind == "progress":
             self.done, self.total = int(event.get("done", 0)), int(event.get("total", 0))
             self.unit = str(event.get("unit", ""))

@@ -190,19 +190,22 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
 
     state, policy = trainer.run_state, trainer.policy
     largest = policy.largest_change(inputs.model.path)
-    kept = state.best_step if _restored(trainer, recipe, work) else recipe.steps
+    done = trainer.state.global_step
+    kept = _restored(trainer, recipe, work)
     saved = policy.save(work.path, recipe.dtype)
     metrics = {
-        "steps": recipe.steps,
-        "kept_step": kept,
+        "steps": done,
+        "kept_step": done if kept is None else kept,
         "largest_weight_change": largest,
         **{name: state.last[name] for name in RECORDED if name in state.last},
         "trained_parameters": costs.trained_parameters(trainer.optimizer),
         "trained_mb": costs.trained_mb(trainer.optimizer),
         "peak_memory_mb": round(state.peak_memory_mb, 1),
-        "seconds_per_step": round(state.seconds / recipe.steps, 4),
+        "seconds_per_step": round(state.seconds / done, 4),
         "flops": {"sampling": state.sampling_flops, "update": state.update_flops},
         "reflective_spike": first_spike(state.reflective),
+        "alarms": state.watch.get("raised", {}),
+        **({"stopped_by": state.stopped_by} if state.stopped_by else {}),
         **saved,
     }
     if state.best_step is not None:
@@ -214,15 +217,19 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
     return Draft(kind_of(recipe), metrics)
 
 
-def _restored(trainer: PolicyTrainer, recipe: Recipe, work: Work) -> bool:
-    """Give the policy its best weights, where they are wanted and not the last; say so when they are gone."""
-    plan, step = trainer.validation, trainer.run_state.best_step
-    if plan is None or plan.best is None or step is None or step == recipe.steps:
-        return False
-    if plan.best.restore(trainer.policy, step):
-        return True
-    work.emit("warning", text=f"the best weights, of step {step}, are gone from the disk: the last are kept")
-    return False
+def _restored(trainer: PolicyTrainer, recipe: Recipe, work: Work) -> int | None:
+    """Give the policy its best weights, or those of before the alarm that ended the run, where they are wanted and not
+    the last; return their step, and say so when they are gone."""
+    plan, state = trainer.validation, trainer.run_state
+    kept, step, which = plan.best if plan else None, state.best_step, "best"
+    if kept is None and state.stopped_by:
+        kept, step, which = trainer.guard.good, state.good_step, "last healthy"
+    if kept is None or step is None or step == trainer.state.global_step:
+        return None
+    if kept.restore(trainer.policy, step):
+        return step
+    work.emit("warning", text=f"the {which} weights, of step {step}, are gone from the disk: the last are kept")
+    return None
 
 
 def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:

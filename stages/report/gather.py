@@ -115,7 +115,7 @@ def _chapter(subject: Artifact, given: Sequence[Scores], store: Store) -> Chapte
             how = f"r1 eval inputs.model={parent.address} inputs.prompts={prompts}"
             absent.append(f"The parent {parent.address} was never evaluated on {one.label}: `{how}` does it.")
     scored = [artifact for one in evaluations for artifact in (one.before, one.after) if artifact]
-    notes = [str(line.get("text", "")) for line in events.read(log) if line["event"] == "warning"]
+    notes = [str(line.get("text", "")) for line in events.read(log) if line["event"] in ("warning", "alarm")]
     return Chapter(
         subject=subject,
         parent=parent,

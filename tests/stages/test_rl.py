@@ -357,11 +357,12 @@ def test_the_best_weights_are_kept_not_the_last(
     assert all(left[name].equal(right[name]) for name in left), "the weights kept are those of step 2"
 
 
-def test_warnings_come_once_and_name_the_knob(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
-    tiny.run(tmp_path / "run", inputs())
-    said = [line["text"] for line in events.read(tmp_path / "run" / "events.jsonl", "warning")]
-    assert len(said) == 1
-    assert "truncated is 1" in said[0] and "max_completion_tokens" in said[0]
+def test_an_alarm_comes_once_and_names_the_key(tmp_path: Path, inputs: Callable[..., rl.Inputs]) -> None:
+    draft = tiny.run(tmp_path / "run", inputs())
+    said = events.read(tmp_path / "run" / "events.jsonl", "alarm")
+    assert [(one["step"], one["kind"]) for one in said] == [(1, "truncated")]
+    assert "truncated is 1" in said[0]["text"] and "`max_completion_tokens=12`" in said[0]["text"]
+    assert draft.metrics["alarms"] == {"truncated": 1}
 
 
 def test_a_gradient_that_is_no_number_stops_the_run(

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 from stages.core.errors import nearest
 from stages.core.fingerprint import later
 from stages.core.recipe.adaptation import Adaptation
+from stages.core.recipe.guarding import Guarding
 from stages.core.recipe.ranges import Rule, above_zero, at_least, betas, idle, or_none
 from stages.core.templates import Asked
 
@@ -303,7 +304,7 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reinforcement(RewardPlan, RolloutPlan, Optimizer, Objective, ValuePlan, Validation):
+class Reinforcement(RewardPlan, RolloutPlan, Optimizer, Objective, ValuePlan, Validation, Guarding):
     """All that a trainer of reinforcement learning reads."""
 
     reference_steps: int | None = 400

@@ -4,6 +4,7 @@ What enters: a name and plain fields. What leaves: `events.jsonl`, and the same 
 
     progress  done, total, unit, figures     step  step and its metrics      eval  step, metrics
     note      text                           warning  text                   sample  a completion worth keeping
+    alarm     step, kind, value, text        preflight  figures, findings (stages.core.guard)
     device    device: what the work really ran on, kept in the record
 
 A killed run may leave a torn last line; the next `Events` on the file ends that line, and reading skips it.

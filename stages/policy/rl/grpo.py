@@ -18,11 +18,13 @@ from torch import Tensor
 from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
+from stages.core.guard.watch import Alarm
 from stages.core.recipe.parts import Objective
 from stages.core.sampling import Engine
 from stages.policy.engines.renewal import Renewal
 from stages.policy.models.prefix import selected_logprobs
 from stages.policy.models.weights import Policy
+from stages.policy.rl.guarding import Guard
 from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
 from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
@@ -51,6 +53,9 @@ class RolloutCallback(StepCallback, Protocol):
     def on_validation(self, step: int, figures: dict[str, float]) -> None:
         """The policy was validated after `step` updates."""
 
+    def on_alarm(self, step: int, alarm: Alarm) -> None:
+        """The step `step` came to something that is not healthy."""
+
 
 @dataclass(kw_only=True)
 class PolicyState(RunState):
@@ -73,6 +78,12 @@ class PolicyState(RunState):
     """Of the policy before its first step."""
     best_validation: dict[str, float] = field(default_factory=dict)
     best_step: int | None = None
+    watch: dict[str, Any] = field(default_factory=dict)
+    """What the guard remembers: a `Memory` as plain values."""
+    stopped_by: str | None = None
+    """The alarm that ended the run before its last step."""
+    good_step: int | None = None
+    """Updates after which that run was last known to be healthy."""
 
     def __post_init__(self) -> None:
         self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
@@ -95,6 +106,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         callback: RolloutCallback,
         validation: ValidationPlan | None = None,
     ) -> None:
+        self.guard = Guard(collector.recipe, checkpoints.folder.with_name("good"))
         self.policy = policy
         self.reference: Policy | None = None
         self.collector = collector
@@ -268,6 +280,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def begin_run(self) -> None:
         """Let the engine take the weights once, and validate the base; a resumed run has done the latter."""
         self.renewal.rehearse(lambda: self.collector.requests(0, 0), self.state.global_step)
+        self.guard.begin(self)
         if self.state.global_step == 0:
             self._validate(0)
 
@@ -292,9 +305,10 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self.totals.restart()
 
     def close_step(self, logs: dict[str, float]) -> None:
-        """Report the update that just ended, and validate the policy when it is time."""
+        """Report the update that just ended, validate the policy when it is time, and see whether it is healthy."""
         super().close_step(logs)
         self._validate(self.state.global_step)
+        self.guard.look(self)
 
     def step_figures(self, step: int, logs: dict[str, float]) -> dict[str, Any]:
         """Return figures of the step and of the rollout it is part of; what the run has come to is added up."""

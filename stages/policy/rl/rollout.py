@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 from stages.core import text
 from stages.core.contract import Contract
 from stages.core.errors import EngineError
+from stages.core.guard.endings import endings
 from stages.core.judged import Judged
 from stages.core.language import scripts
 from stages.core.language.reflection import reflective_words
@@ -267,9 +268,9 @@ def refuse_nothing_said(answers: Sequence[Judged], number: int, engine: str) -> 
 
 def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
     """Return means over completions: accuracy in any format, the strict format, both together, the length in tokens,
-    the shares of completions that were truncated and whose prose mixes English and Chinese, `reflective` words a
-    completion, the share of words in the prompt's `language` where there is thinking to look at, and `judges`: the
-    score of the judge that each general prompt belongs to.
+    the shares of completions that were truncated, that end badly in another way (`endings`) and whose prose mixes
+    English and Chinese, `reflective` words a completion, the share of words in the prompt's `language` where there is
+    thinking to look at, and `judges`: the score of the judge that each general prompt belongs to.
 
     Each mean is over the completions that it applies to, and left out where there is none. Those that the engine failed
     are the share `failed`, where there are some, and truncated; nothing else is read off them.
@@ -284,6 +285,7 @@ def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
         "failed": _mean(one.failed for one in answers) if len(scored) < len(answers) else None,
         "mixed": _mean(scripts.mixes_languages(one.text, contract.answer_tags) for one in scored),
         "reflective": _mean(reflective_words(one.text) for one in scored),
+        **endings(answers, contract),
         "language": _mean(one.value("language") for one in thinking if one.verdicts["language"].value is not None),
         "judges": _mean(judgements),
     }

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from stages import rl
 from stages.core.artifact import Model, Prompts
+from stages.core.guard.watch import Alarm
 from stages.core.judged import Judged
 from stages.core.recipe.parts import LengthSwitch, Objective
 from stages.core.run import events
@@ -36,6 +37,7 @@ class Witness:
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
+        self.alarms: list[tuple[int, Alarm]] = []
         self.rollouts: list[rollout.Rollout] = []
         self.reference_is_policy: list[bool] = []
         self.trainer: grpo.PolicyTrainer | None = None
@@ -51,6 +53,9 @@ class Witness:
 
     def on_validation(self, step: int, figures: dict[str, float]) -> None:
         raise AssertionError("nothing was to be validated")
+
+    def on_alarm(self, step: int, alarm: Alarm) -> None:
+        self.alarms.append((step, alarm))
 
     def on_step(self, report: StepReport) -> None:
         self.steps.append({"step": report.step, **report.figures})

@@ -186,7 +186,7 @@ def test_a_recipe_may_name_the_losses_that_there_are() -> None:
 def test_a_sampler_far_from_the_trainer_is_warned_of_once(tmp_path: Path, inputs: rl.Inputs) -> None:
     tiny.run(tmp_path, inputs, {"dtype": "bfloat16", "temperature": 0.5, "max_completion_tokens": 24})
     rolled = [line["sampler_mismatch"] for line in events.curve(tmp_path / "events.jsonl", "step")]
-    said = [line["text"] for line in events.read(tmp_path / "events.jsonl", "warning")]
+    said = [line["text"] for line in events.read(tmp_path / "events.jsonl", "alarm")]
     assert min(rolled) > 0.01
     assert sum("sampler_mismatch is" in text and "one number type" in text for text in said) == 1
 
