@@ -224,6 +224,8 @@ class Progress:
             self.unit = str(event.get("unit", ""))
             self._first.setdefault((self.unit, self.total), (self._clock(), self.done))
             self._keep(event.get("figures") or {})
+        elif kind == "preflight":
+            return foreseen(event.get("figures") or {})
         elif kind == "step":
             self._keep(event)
         elif kind == "eval":
@@ -256,6 +258,21 @@ class Progress:
     def tail(self) -> str:
         """The newest figures in one line, or ``""`` before the first."""
         return one_line(self.figures)
+
+
+def foreseen(figures: Mapping[str, float]) -> str:
+    """What samples of the base tell of a run, as a table of two lines; "" where none were drawn."""
+    if not figures:
+        return ""
+    share = {"truncated": "cut", "unclosed": "left open", "malformed": "malformed", "flat_groups": "flat groups"}
+    cells = {"samples": number(int(figures["samples"])), "reward": number(figures["reward"])}
+    cells |= {name: f"{figures[key]:.0%}" for key, name in share.items() if key in figures}
+    cells |= {"tokens/s": amount(figures["tokens_a_second"]), "run": f"about {short_span(figures['run_seconds'])}"}
+    widths = [max(len(name), len(cell)) for name, cell in cells.items()]
+    return "\n".join(
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+        for line in (cells.keys(), cells.values())
+    )
 
 
 def one_line(figures: Mapping[str, float]) -> str:

@@ -84,7 +84,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     from stages.policy.engines.opening import open_engine
     from stages.policy.judges import judge
     from stages.policy.models import adapters, device, folders
-    from stages.policy.rl import ppo
+    from stages.policy.rl import ppo, preflight
     from stages.policy.rl.logbook import MetricsLogger
     from stages.policy.rl.rollout import Collector
     from stages.policy.training import resumable, settings
@@ -136,6 +136,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         validation=validation,
     )
     try:
+        preflight.look(trainer, work)
         resumable.train(trainer, work)
     finally:
         engine.close()
@@ -185,6 +186,7 @@ def policy_contract(recipe: Recipe, model: Model, tell: Callable[[str], None] | 
 
 def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     """Choose the weights, write the model, and sum the run up."""
+    from stages.policy.rl import preflight
     from stages.policy.rl.logbook import RECORDED
     from stages.policy.training import costs
 
@@ -204,6 +206,7 @@ def _finish(trainer: PolicyTrainer, recipe: Recipe, inputs: Inputs, work: Work) 
         "seconds_per_step": round(state.seconds / done, 4),
         "flops": {"sampling": state.sampling_flops, "update": state.update_flops},
         "reflective_spike": first_spike(state.reflective),
+        "preflight": preflight.found(work),
         "alarms": state.watch.get("raised", {}),
         **({"stopped_by": state.stopped_by} if state.stopped_by else {}),
         **saved,

@@ -44,6 +44,8 @@ class Runtime:
     the memory; None = where not one row fits otherwise."""
     price: float | None = None
     """Dollars an hour of one device, 0 or more: `r1 plan` says what a run costs; None = it does not."""
+    preflight: bool = True
+    """Whether RL looks before its first step at what it would meet (docs/rl.md), for a hundredth of its completions."""
     checkpoint_every: int | None = None
     """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
     processes: int = 1

@@ -223,6 +223,10 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             rollout.facts |= mismatch(torch.cat(old) - torch.cat(rollout.sampler_logprobs))
         rollout.old_logprobs, rollout.ref_logprobs = old, ref
 
+    def read(self, rollout: Rollout, rows: range) -> Tensor:
+        """The policy's log-probabilities along some rows: [B, T], 0 at padding."""
+        return self._token_logprobs(self.model, self._batch(rollout, rows))[0]
+
     def micro_batches(self) -> Iterator[range]:
         """The rows of each micro-batch of a rollout that is this process's."""
         size, ranks = self.sizes.micro, self.sizes.ranks
