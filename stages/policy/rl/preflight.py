@@ -147,7 +147,7 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
     drawing, judging = (drawn - began) / len(answers), (judged - drawn) / len(answers)
     again = bool(trainer.reference) + (not trainer.engine.exact)
     whole = measured(answers, collector.contract)
-    figures = {
+    figures: dict[str, float] = {
         "samples": float(len(answers)),
         "reward": rewards_B.nanmean().item(),
         "unjudged": rewards_B.isnan().float().mean().item(),
