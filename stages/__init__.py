@@ -4,9 +4,10 @@ A raw problem walks in at `prepare`. `rl` lets a base practise until it reasons 
 what it says into readable conversations, from which `sft` makes a cold start; `rl` practises again, one language a
 thought; `sample` and `curate` reject, and `sft` begins anew from the base. `prefer` and `reward-model` make the
 judges for the last `rl`, of all scenarios: R1. `distill` (with `logprobs`) passes it on to small students, `eval`
-measures each on problems it never saw, `kl` looks into the formulas. Each stage takes sealed artifacts, returns one
-unsealed artifact, and knows nothing of the others: the runner in `stages.core` carries things between them. What
-enters: nothing. What leaves: STAGES, the command name of each stage and the module it lives in.
+measures each on problems it never saw, `kl` looks into the formulas, and `export` hands a model to the world. Each
+stage takes sealed artifacts, returns one unsealed artifact, and knows nothing of the others: the runner in
+`stages.core` carries things between them. What enters: nothing. What leaves: STAGES, the command name of each stage and
+the module it lives in.
 """
 
 from __future__ import annotations
@@ -23,4 +24,5 @@ STAGES: dict[str, str] = {
     "distill": "stages.distill",
     "eval": "stages.evaluate",
     "kl": "stages.kl",
+    "export": "stages.export",
 }

@@ -5,6 +5,7 @@ How it answers can be changed while it runs: whole, with a status alone, drippin
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -32,6 +33,45 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.respond()
+
+    def do_POST(self) -> None:
+        """A repository is made, asked what it wants, and given a commit: files small enough to stand in it."""
+        said = b"".join(self.body())
+        path = unquote(urlsplit(self.path).path)
+        if self.server.status != 200:
+            return self.answer(self.server.status, b"{}", **self.server.headers)
+        if path == "/api/repos/create":
+            made = json.loads(said)
+            self.server.created.append(made)
+            name = f"{made['organization']}/{made['name']}" if made.get("organization") else made["name"]
+            return self.answer(200, json.dumps({"url": f"{self.server.url}/{name}", "id": name}).encode())
+        if path == "/api/validate-yaml":
+            return self.answer(200, b"{}")
+        if "/preupload/" in path:
+            wanted = [
+                {"path": one["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for one in json.loads(said)["files"]
+            ]
+            return self.answer(200, json.dumps({"files": wanted}).encode())
+        for line in map(json.loads, said.splitlines()):
+            if line["key"] == "file":
+                self.server.given[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+        commit = {
+            "commitUrl": f"{self.server.url}/{'/'.join(path.split('/')[3:5])}/commit/{COMMIT}",
+            "commitOid": COMMIT,
+            "success": True,
+        }
+        return self.answer(200, json.dumps(commit).encode())
+
+    def body(self) -> Iterator[bytes]:
+        """What was sent, whole or in chunks."""
+        if "Content-Length" in self.headers:
+            yield self.rfile.read(int(self.headers["Content-Length"]))
+            return
+        while size := int(self.rfile.readline(), 16):
+            yield self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
 
     def respond(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -107,6 +147,8 @@ class FakeHub(ThreadingHTTPServer):
         """Files that are only said to be there, with their sizes."""
         self.status, self.headers, self.drips, self.silent, self.gated = 200, dict[str, str](), False, False, False
         self.says = b""
+        self.created, self.given = list[dict[str, Any]](), dict[str, bytes]()
+        """Repositories that were made, and the files of the last commits."""
         self.asked: list[str] = []
         self.lock, self.closing = threading.Lock(), threading.Event()
 

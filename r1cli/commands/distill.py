@@ -92,18 +92,18 @@ def _traces(teacher: str) -> list[Loaded]:
     """The teacher's answers, drawn and chosen as R1's own data was: the students learned from those 800,000."""
     from stages.core.recipe.loading import load
 
-    drawn = load("rejection_samples", "sample", [f"inputs.model={teacher}"], f"{_short(teacher)}-samples")
-    return [drawn, load("rejection_data", "curate", [f"inputs.rollouts={drawn.name}"], f"{_short(teacher)}-traces")]
+    drawn = load("rejection_samples", "sample", [f"inputs.model={teacher}"], f"{short(teacher)}-samples")
+    return [drawn, load("rejection_data", "curate", [f"inputs.rollouts={drawn.name}"], f"{short(teacher)}-traces")]
 
 
 def _logprobs(teacher: str, traces: str) -> Loaded:
     from stages.core.recipe.loading import load
 
     given = [f"inputs.teacher={teacher}", f"inputs.conversations={traces}"]
-    return load("logprobs", "logprobs", given, f"{_short(teacher)}-logprobs")
+    return load("logprobs", "logprobs", given, f"{short(teacher)}-logprobs")
 
 
-def _short(teacher: str) -> str:
+def short(teacher: str) -> str:
     """`zero@3` -> `zero`, `world:base` -> `base`, `hf:owner/name@main` and `openai:URL#owner/name` -> `name`, a path ->
     its last part."""
     from stages.core.run.endpoint import SCHEME, Address

@@ -27,6 +27,7 @@ WORDS = {
     "distill": "Teach a student: traces, log-probabilities, on-policy.",
     "eval": "Measure a model: pass@1, cons@k, pass@k, format, length.",
     "kl": "Compare k1, k2 and k3 with the exact KL of two models.",
+    "export": "Release a model: a folder, a GGUF or the hub, and its card.",
 }
 _PARAGRAPH = "\n\n"
 EXAMPLES = {
@@ -41,6 +42,7 @@ EXAMPLES = {
     "distill": "r1 distill --teacher r1 --student qwen-nano",
     "eval": "r1 eval inputs.model=zero samples=4 --name zero-quick",
     "kl": "r1 kl --recipe kl inputs.policy=zero inputs.reference=world:base",
+    "export": "r1 export r1 ./r1-release --licence apache-2.0",
 }
 
 
@@ -60,7 +62,7 @@ def example(stage: str) -> str:
 
 
 def command(stage: str) -> Callable[..., None]:
-    """The command of one stage: recipe and overrides in, one artifact out; `distill` has flags of its own."""
+    """The command of one stage: recipe and overrides in, one artifact out; two have words of their own."""
 
     def run(
         overrides: Overrides = None,
@@ -82,6 +84,10 @@ def command(stage: str) -> Callable[..., None]:
 
         build(launched([load(recipe, stage, overrides or [], name)], launcher), Screen(as_json), dry_run)
 
+    if stage == "export":
+        from r1cli.commands import export
+
+        return export.run
     if stage == "distill":
         from r1cli.commands import distill
 

@@ -231,11 +231,17 @@ class Divergence(Artifact):
     kind = "divergence"
 
 
+class Release(Artifact):
+    """A model as it leaves: a plain folder, or one .gguf."""
+
+    kind = "release"
+
+
 KINDS: dict[str, type[Artifact]] = {
     kind.kind: kind
     for kind in (
         *(Model, Adapter, Endpoint, Prompts, Rollouts, Conversations, Preferences),
-        *(Logprobs, Judge, Scores, Divergence),
+        *(Logprobs, Judge, Scores, Divergence, Release),
     )
 }
 

@@ -124,6 +124,19 @@ def dataset_commit(name: str, revision: str = "") -> str:
     return commit
 
 
+def upload(folder: Path, name: str, *, private: bool, message: str) -> str:
+    """Send a folder's files to a repository of models, made where it is not there, as one commit; returns its address.
+
+    What the hub has already is not sent again. Raises MissingError where we may not write there, and UnreachableError.
+    """
+    import huggingface_hub
+
+    api = huggingface_hub.HfApi()
+    made = _asked(f"hf:{name}", LOOK_S, lambda: api.create_repo(name, private=private, exist_ok=True))
+    _asked(f"hf:{name}", None, lambda: api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
+    return str(made)
+
+
 def cache_folder() -> Path:
     """Return the hub's cache on this machine."""
     from huggingface_hub import constants

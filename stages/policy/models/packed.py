@@ -6,27 +6,46 @@ forgets of such a file (ends of turns, digits that stand alone, weights that are
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from functools import cache
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from tokenizers import pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from stages.core.errors import InputError
 from stages.core.storage import disk
+from stages.policy.models import splits
 from stages.policy.models.chat import turn_end
-from stages.policy.models.folders import build_contract, cast, save_model
+from stages.policy.models.folders import SPECIAL, build_contract, cast, save_model
 from stages.policy.models.reading import outside, read_tokenizer, unlike
 from stages.policy.models.special import fit_vocabulary, settle_ends, settle_special
 
 _ENDS = ("eos", "eot", "eom")
 """What a file may name a token for: the end of a text, of a turn, of a message."""
+_CONTROL, _WHOLE = 3, 4
+"""Kinds of token that a text never falls into by merges: those that no one writes, and those that stand for words."""
 _INSTEAD = "import its safetensors instead"
+
+
+class Unpacked(NamedTuple):
+    """What a GGUF holds, once what transformers forgets of one is mended."""
+
+    model: Any
+    """Dequantised to float32, and no longer to be saved by transformers itself."""
+    tokenizer: Any
+    ends: list[int]
+    pad: int
+    replaced: bool
+    """Whether its own padding ended completions, and was replaced."""
+    kind: Any
+    """The file's number for what its matrices are; None where it does not say."""
+    notes: list[str]
 
 
 def import_gguf(
@@ -36,26 +55,51 @@ def import_gguf(
 
     Raises InputError when transformers cannot read it, or when it lacks a weight or holds an unknown one.
     """
+    found = unpacked(file, pad_token)
+    tokenizer, ends = found.tokenizer, found.ends
+    model = _plain(found.model, {0: torch.float32, 1: torch.float16}.get(found.kind, torch.bfloat16))
+    model.config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    contract = build_contract(folder, pad_id=found.pad, eos_ids=ends, end_id=tokenizer.eos_token_id)
+    save_model(model, tokenizer, contract, folder)
+    digest = disk.hash_file(file)
+    if told is not None:
+        told(file, None, digest)
+    return {
+        "sha256": digest,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "architecture": type(model).__name__,
+        "eos_ids": ends,
+        "pad_token": tokenizer.pad_token,
+        "pad_replaced": found.replaced,
+        **({"notes": found.notes} if found.notes else {}),
+    }
+
+
+def unpacked(file: Path, pad_token: str | None = None) -> Unpacked:
+    """Read a GGUF into memory. Raises InputError as `import_gguf`."""
     with _read_once(file) as whole:
         fields = whole.fields
         _refuse_parts(file, fields)
         _refuse_stretched(file, whole)
         loaded = _loaded(file)
-        tokenizer = read_tokenizer(file.parent, gguf_file=file.name)
+        tokenizer = _own_tokens(read_tokenizer(file.parent, gguf_file=file.name), fields)
     for name, weight in loaded.named_parameters():
         if not weight.detach().sum().isfinite() and not weight.detach().isfinite().all():
             raise InputError(f"the weights of `{file}` hold NaN or an infinity in {name}", hint=_INSTEAD)
     rows = int(loaded.get_input_embeddings().weight.shape[0])
-    if _value(fields, "tokenizer.ggml.pre") == "smollm":
-        # transformers keeps the byte level of this pre-tokenizer and forgets that it splits numbers into digits first.
-        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        )
+    way = _value(fields, "tokenizer.ggml.pre")
+    known = _value(fields, "tokenizer.ggml.model") != "gpt2" or splits.split_as(tokenizer.backend_tokenizer, way or "")
     config = loaded.config.get_text_config()
     tokenizer.clean_up_tokenization_spaces = False  # a WordPiece habit, and the reader's default
     if isinstance(config.bos_token_id, int) and 0 <= config.bos_token_id < len(tokenizer):
         tokenizer.bos_token = tokenizer.convert_ids_to_tokens(config.bos_token_id)
     notes = fit_vocabulary(tokenizer, rows)
+    if not known:
+        notes.append(
+            f"its tokenizer splits texts in the way called {way!r}, of which only what transformers knows is read"
+        )
     # transformers 5.17 names the bos token as eos in Llama tokenizers from GGUF, and a config has its class's default
     # where the file names no end.
     said = {f"{word} of the file": _value(fields, f"tokenizer.ggml.{word}_token_id") for word in _ENDS}
@@ -64,26 +108,7 @@ def import_gguf(
     said["the chat template"] = turn_end(tokenizer)
     ends, differing = settle_ends(said, rows, tokenizer.bos_token_id)
     pad, replaced = settle_special(tokenizer, config.pad_token_id, ends, rows, pad_token)
-    kind = _value(fields, "general.file_type")
-    model = _plain(loaded, {0: torch.float32, 1: torch.float16}.get(kind, torch.bfloat16))
-    model.config.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    contract = build_contract(folder, pad_id=pad, eos_ids=ends, end_id=tokenizer.eos_token_id)
-    save_model(model, tokenizer, contract, folder)
-    digest = disk.hash_file(file)
-    if told is not None:
-        told(file, None, digest)
-    notes += differing
-    return {
-        "sha256": digest,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "architecture": type(model).__name__,
-        "eos_ids": ends,
-        "pad_token": tokenizer.pad_token,
-        "pad_replaced": replaced,
-        **({"notes": notes} if notes else {}),
-    }
+    return Unpacked(loaded, tokenizer, ends, pad, replaced, _value(fields, "general.file_type"), notes + differing)
 
 
 @contextmanager
@@ -104,6 +129,30 @@ def _read_once(file: Path) -> Iterator[Any]:
         yield whole
     finally:
         gguf.GGUFReader, gguf.get_tensor_name_map = reader, names  # type: ignore[misc]
+
+
+def _own_tokens(tokenizer: Any, fields: Mapping[str, Any]) -> Any:
+    """The tokenizer with the whole tokens that a byte-level file names, and no others.
+
+    transformers 5.17 knows three of Qwen2's class for every file of its architecture: `<think>` of a distilled R1 falls
+    into pieces, and a file without `<|im_end|>` gets one behind the rows of its embedding.
+    """
+    kinds = _value(fields, "tokenizer.ggml.token_type")
+    if _value(fields, "tokenizer.ggml.model") != "gpt2" or not kinds:
+        return tokenizer
+    words = _value(fields, "tokenizer.ggml.tokens")
+    parts = json.loads(tokenizer.backend_tokenizer.to_str())
+    shape = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    own = [
+        {"id": number, "content": words[number], **shape, "special": kind == _CONTROL}
+        for number, kind in enumerate(kinds)
+        if kind in (_CONTROL, _WHOLE)
+    ]
+    if {(one["id"], one["special"]) for one in own} == {(one["id"], one["special"]) for one in parts["added_tokens"]}:
+        return tokenizer
+    named = {name: getattr(tokenizer, name) for name in SPECIAL if getattr(tokenizer, name) in words}
+    whole = Tokenizer.from_str(json.dumps({**parts, "added_tokens": own}))
+    return PreTrainedTokenizerFast(tokenizer_object=whole, chat_template=tokenizer.chat_template, **named)
 
 
 def _value(fields: Mapping[str, Any], key: str) -> Any:

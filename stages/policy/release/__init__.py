@@ -1,0 +1,1 @@
+"""A model leaves the house: as a file of llama.cpp, and checked by being read back."""
