@@ -81,7 +81,7 @@ $(READY): pyproject.toml constraints.txt tools/install_vllm.py
 	echo "installing torch $${index:+from $$index }..."; \
 	$(BIN)/python -m pip install -q -c constraints.txt torch $${index:+--extra-index-url "$$index"}
 	@echo "installing r1 ..."
-	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf,slurm]'
+	@$(BIN)/python -m pip install -q -c constraints.txt -e '.[dev,gguf,slurm,ray]'
 	@$(BIN)/python -m compileall -q r1cli stages
 	@test "$(VLLM)" = no || $(BIN)/python tools/install_vllm.py
 	@touch $@

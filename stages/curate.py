@@ -19,27 +19,31 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Artifact, Conversations, Draft, Endpoint, Model, Prompts, Rollouts
 from stages.core.data import contamination, mixing, rewriting, yields
 from stages.core.data.contamination import Grams
+from stages.core.data.curated import Curated
 from stages.core.errors import InputError, RecipeError
 from stages.core.language import readable
 from stages.core.recipe import ranges
 from stages.core.recipe.generation import GenerationSettings
 from stages.core.rowfile import RowFile
 from stages.core.rows import Conversation, in_words, line_of
-from stages.core.run import beside
+from stages.core.run import beside, many, shards
 from stages.core.storage import disk
 from stages.rewards import generative, rejection
 from stages.rewards.rejection import Candidate, Limits, Stretch
 
 if TYPE_CHECKING:
+    from stages.core.run.events import Listener
     from stages.core.run.runner import Work
     from stages.policy.engines.worker import Reply
 
 VERSION = 8
+IN_PIECES = True
+"""Its stretches, or a model's shards, may be worked by a Ray cluster (`runtime.ray`)."""
 STRETCH = 2000
 """Completions of a stretch where no model is asked."""
 ASKED, ASKED_BYTES = 20_000, 64 * 2**20
@@ -126,11 +130,15 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     asked = inputs.rollouts.samples()
     wanted = (ASKED, ASKED_BYTES) if models else (STRETCH, 0)
     stretches = rejection.stretches(inputs.rollouts.prompts(), asked, *wanted, where=inputs.rollouts.address)
-    count = 1 if models else beside.processes(work.runtime, len(asked), ASKED)
     against = (row["problem"] for row in inputs.against.rows().plain()) if inputs.against else ()
     grams = contamination.grams_of(against, recipe.ngram, work.scratch / "grams.npy")
     desk = RejectionPipeline(recipe, inputs, grams, work)
-    curated = beside.in_order(partial(_alone, recipe, inputs, grams, desk if count == 1 else None), stretches, count)
+    if work.runtime.ray and not models:
+        curated = _elsewhere(recipe, inputs, grams, list(stretches), work)
+    else:
+        count = 1 if models else beside.processes(work.runtime, len(asked), ASKED)
+        own = desk if count == 1 else None
+        curated = beside.in_order(partial(_alone, recipe, inputs, grams, own), stretches, count)
     tally, rows, left = _gathered(curated, len(asked), work)
     found = yields.counted(tally.faults.elements(), rejection.REASONS)
     if not found["kept"]:
@@ -146,26 +154,29 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     return Draft(Conversations, {**_figures(found, tally), **desk.costs()})
 
 
-class Curated(NamedTuple):
-    """What became of a stretch, or of all of them."""
-
-    kept: bytes
-    """Conversations as lines."""
-    left: bytes
-    """Lines of discarded.jsonl."""
-    faults: Counter[tuple[str, str]]
-    """(family, fault) of each completion, "" where it is kept."""
-    kinds: Counter[tuple[str, str, bool]]
-    """(family, language, whether it has reasoning) of each conversation."""
-    prompts: int
-    prompts_kept: int
-
-
 def _alone(
     recipe: Recipe, inputs: Inputs, grams: Grams, desk: RejectionPipeline | None
 ) -> Callable[[Stretch], Curated]:
     """Return what a process does with a stretch; without a desk of this one's it makes its own, which asks no model."""
     return (desk or RejectionPipeline(recipe, inputs, grams, None)).curated
+
+
+def _row(recipe: Recipe, inputs: Inputs, grams: Grams, _: Listener) -> Callable[[Stretch], list[shards.Row]]:
+    """Return what a worker of a Ray cluster does with a stretch: a shard of one row."""
+    curated = _alone(recipe, inputs, grams, None)
+    return lambda stretch: [curated(stretch).row()]
+
+
+def _elsewhere(
+    recipe: Recipe, inputs: Inputs, grams: Grams, stretches: Sequence[Stretch], work: Work
+) -> Iterator[Curated]:
+    """Yield what became of stretches that a Ray cluster works: each is a shard, and a kill repeats none that came."""
+    make = partial(_row, recipe, Inputs(rollouts=inputs.rollouts), grams)
+    given = {"rollouts": inputs.rollouts}
+    job: many.Job[Stretch, list[shards.Row]] = many.Job(make=make, inputs=given, asks_model=False)
+    sharded, log = shards.Sharded(folder=work.scratch / "shards", chunks=stretches), work.scratch / "ray.log"
+    done = sharded.landed(lambda missing: many.results(job, missing, work.runtime, work.events.tell, log))
+    yield from (Curated.of(row) for rows in sharded.in_turn(done) for row in rows)
 
 
 def _gathered(curated: Iterator[Curated], total: int, work: Work) -> tuple[Curated, Path, Path]:

@@ -17,7 +17,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from stages.core import text
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from stages.rewards.scoring import Scorer
 
 VERSION = 9
+IN_PIECES = True
+"""Its shards may be worked by a Ray cluster (`runtime.ray`)."""
 CHUNK_ROWS = 512  # completions a shard: small enough to lose little, large enough to keep the batch full
 _VOTE = 1000  # characters of an answer that is counted
 STUTTER = 0.25  # share of repeated six-word runs from which thinking counts as repetition (ours; none was published)
@@ -111,6 +113,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     Raises InputError for a prompt that leaves no room to answer, RecipeError for a judge without its reward or a reward
     without its judge, StageError where the engine failed all.
     """
+    from stages.policy.engines import spread
     from stages.policy.engines.clients import client_of
     from stages.policy.models.asking import contract_for
 
@@ -118,15 +121,18 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     rows = inputs.prompts.rows().chosen(recipe.problems)
     contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
-        evaluator = Evaluator(recipe, inputs, rows, client)
-        drawn = shards.Sharded(
+        asking = partial(Evaluator, recipe, inputs, client.room(client.surveyed(rows), recipe.max_tokens))
+        evaluator = asking(client)
+        sharded = shards.Sharded(
             folder=work.scratch / "shards",
-            chunks=evaluator.chunks(),
+            chunks=evaluator.chunks(rows),
             requests=evaluator.requests,
-            rows=evaluator.judged,
-            tell=lambda done: _tell(evaluator, done),
+            rows=evaluator.rows,
+            tell=lambda done: _tell(evaluator, done, len(rows)),
             name=lambda _, chunk: f"{chunk.sampling.name}/{chunk.number:05d}",
-        ).done(client)
+        )
+        given, sources = dict(vars(inputs)) | {"parent": None}, partial(identity, recipe)
+        drawn = sharded.gathered(spread.finished(sharded, client, asking, given, sources))
         bill = client.bill()
     answers = {one.name: [row for row in drawn if row["sampling"] == one.name] for one in recipe.samplings}
     lost = next((rows for rows in answers.values() if not scores.completed(rows)), None)
@@ -250,12 +256,11 @@ class Chunk(NamedTuple):
 
 
 class Evaluator:
-    """The model's rendered prompts and its judges, and how completions become rows."""
+    """How one chunk of problems is asked, and how its completions become rows."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
-        self.recipe, self.inputs, self.rows = recipe, inputs, rows
+    def __init__(self, recipe: Recipe, inputs: Inputs, max_tokens: int, client: Client) -> None:
+        self.recipe, self.inputs, self.max_tokens = recipe, inputs, max_tokens
         self.client, self.work, self.contract = client, client.work, client.contract
-        self.max_tokens = client.room(client.surveyed(rows), recipe.max_tokens)
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -266,12 +271,12 @@ class Evaluator:
         where = str(device.place(self.work.runtime))
         return judge.load_judges(self.inputs, where)
 
-    def chunks(self) -> list[Chunk]:
+    def chunks(self, rows: Sequence[Prompt]) -> list[Chunk]:
         """Return the problems under each sampling in the order they are asked, cut so that a chunk makes about
         CHUNK_ROWS completions."""
         size = max(1, CHUNK_ROWS // self.recipe.samples)
-        cut = [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
-        return [Chunk(one, number, rows) for one in self.recipe.samplings for number, rows in enumerate(cut)]
+        cut = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return [Chunk(one, number, own) for one in self.recipe.samplings for number, own in enumerate(cut)]
 
     def requests(self, chunk: Chunk) -> list[Request]:
         """Return the requests of one chunk, problem by problem."""
@@ -285,7 +290,7 @@ class Evaluator:
         seed = derive(self.work.seed, "eval", chunk.sampling.name)
         return requests(chunk.rows, self.client.prompts(chunk.rows), self.recipe.samples, wanted, seed)
 
-    def judged(self, chunk: Chunk, drawn: Sequence[Completion]) -> list[Row]:
+    def rows(self, chunk: Chunk, drawn: Sequence[Completion]) -> list[Row]:
         """Return the judged completions of one chunk, problem by problem."""
         recipe = self.recipe
         asked = [row for row in chunk.rows for _ in range(recipe.samples)]
@@ -308,7 +313,7 @@ class Evaluator:
         ]
 
 
-def _tell(evaluator: Evaluator, done: Sequence[Row]) -> None:
+def _tell(evaluator: Evaluator, done: Sequence[Row], problems: int) -> None:
     recipe, sampling = evaluator.recipe, done[-1]["sampling"]
     own = scores.completed(row for row in done if row["sampling"] == sampling)
     ruled = [row for row in own if row["strict"] is not None]
@@ -320,7 +325,7 @@ def _tell(evaluator: Evaluator, done: Sequence[Row]) -> None:
     if ruled:
         figures["strict"] = sum(row["strict"] for row in ruled) / len(ruled)
         figures["pass@1"] = sum(row["correct"] or 0.0 for row in ruled) / len(ruled)
-    total = len(recipe.samplings) * len(evaluator.rows) * recipe.samples
+    total = len(recipe.samplings) * problems * recipe.samples
     evaluator.work.emit("progress", done=len(done), total=total, unit="completions", figures=figures)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from stages.core.artifact import Artifact, Draft, Endpoint, Judge, Model, Prompts, Rollouts
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from stages.rewards.scoring import Scorer
 
 VERSION = 8
+IN_PIECES = True
+"""Its shards may be worked by a Ray cluster (`runtime.ray`)."""
 CHUNK_ROWS = 512
 """Completions of a shard where the recipe names no number of prompts: little is lost, and the batch stays full."""
 
@@ -84,6 +86,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     Raises InputError for a prompt that leaves no room to answer, RecipeError for a reward whose judge is not given and
     StageError where no request got an answer.
     """
+    from stages.policy.engines import spread
     from stages.policy.engines.clients import client_of
     from stages.policy.models.asking import contract_for
 
@@ -94,12 +97,14 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     total = len(rows) * recipe.samples
     contract = contract_for(recipe, inputs.model, work.note)
     with client_of(inputs.model, contract, recipe.dtype, work) as client:
-        drawer = Sampler(recipe, inputs, rows, client)
+        survey = client.surveyed(rows)
+        drawing = partial(Sampler, recipe, inputs, client.room(survey, recipe.max_tokens))
+        drawer = drawing(client)
         drawn = shards.Sharded(
-            folder=work.scratch / "shards", chunks=drawer.chunks(), requests=drawer.requests, rows=drawer.judged
+            folder=work.scratch / "shards", chunks=drawer.chunks(rows), requests=drawer.requests, rows=drawer.rows
         )
         done, came = 0, False
-        for _, own in drawn.finished(client):
+        for _, own in spread.finished(drawn, client, drawing, vars(inputs), partial(identity, recipe)):
             done, came = done + len(own), came or not all(row["failed"] for row in own)
             figures = Tally(own).figures()
             work.emit("progress", done=done, total=total, unit="completions", figures=figures)
@@ -110,7 +115,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         write_rows(work.path / "prompts.jsonl", rows)
         tally = Tally()
         write_rows(work.path / "samples.jsonl", (Sample(**row) for row in tally.counted(drawn.in_order())))
-        costs = client.costs(drawer.prompt_tokens + tally.tokens)
+        costs = client.costs(survey.total + tally.tokens)
     client.contract.write(work.path / "contract.json")
     return Draft(Rollouts, {**tally.figures(), "tokens": tally.tokens, **costs})
 
@@ -124,12 +129,10 @@ def identity(recipe: Recipe) -> dict[str, str]:
 
 
 class Sampler:
-    """The prompts as token ids, and how one shard of them is answered and judged."""
+    """How one shard of prompts is asked, answered and judged."""
 
-    def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
-        self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
-        survey = client.surveyed(rows)
-        self.prompt_tokens, self.max_tokens = survey.total, client.room(survey, recipe.max_tokens)
+    def __init__(self, recipe: Recipe, inputs: Inputs, max_tokens: int, client: Client) -> None:
+        self.recipe, self.inputs, self.max_tokens, self.client = recipe, inputs, max_tokens, client
 
     @cached_property
     def judges(self) -> Mapping[str, Scorer]:
@@ -139,10 +142,10 @@ class Sampler:
 
         return judge.load_judges(self.inputs, str(device.place(self.client.work.runtime)))
 
-    def chunks(self) -> list[Sequence[Prompt]]:
+    def chunks(self, rows: Sequence[Prompt]) -> list[Sequence[Prompt]]:
         """Return the prompts in the order they are asked, cut into shards."""
         size = self.recipe.shard_prompts or max(1, CHUNK_ROWS // self.recipe.samples)
-        return [self.rows[start : start + size] for start in range(0, len(self.rows), size)]
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def requests(self, chunk: Sequence[Prompt]) -> list[Request]:
         """Return the requests of one shard, prompt by prompt."""
@@ -155,7 +158,7 @@ class Sampler:
             chunk, self.client.prompts(chunk), recipe.samples, wanted, derive(self.client.work.seed, "sample")
         )
 
-    def judged(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
+    def rows(self, chunk: Sequence[Prompt], drawn: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return the samples of one shard as plain rows, prompt by prompt."""
         recipe, client = self.recipe, self.client
         asked = [row for row in chunk for _ in range(recipe.samples)]

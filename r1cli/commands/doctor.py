@@ -32,6 +32,7 @@ RANGES = {
     "mpmath": (">=1.3", True),
     "gguf": (">=0.19", False),
     "submitit": (">=1.5.4", False),
+    "ray": (">=2.60,<2.64", False),
     "vllm": (VLLM_RANGE, False),
 }
 PYTHON_RANGE = ">=3.11"

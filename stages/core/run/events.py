@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ class Events:
         self._file.flush()
         if self.listener is not None:
             self.listener(line)
+
+    def tell(self, line: Mapping[str, Any]) -> None:
+        """Emit an event that another process emitted, with this one's time."""
+        self.emit(line["event"], **{key: value for key, value in line.items() if key not in ("event", "time")})
 
     def close(self) -> None:
         """Closes the file; emitting afterwards is an error."""

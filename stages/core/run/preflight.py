@@ -19,7 +19,7 @@ from typing import Any
 from stages.core.artifact import Artifact, Judge, Model
 from stages.core.errors import DiskError, EngineError, MissingError, StageError, UnreachableError
 from stages.core.recipe.loading import Loaded, input_kinds, stage_module
-from stages.core.run import hub, launch, sources
+from stages.core.run import hub, launch, many, sources
 from stages.core.run.endpoint import SCHEME, Address
 from stages.core.run.plan import Step
 from stages.core.storage.store import Store
@@ -124,6 +124,10 @@ class _Look:
         if step.unreached is not None:
             raise step.unreached
         launch.refuse_processes(node)
+        many.refuse_ray(node)
+        if runtime.ray and ("ray", runtime.ray) not in self._seen:
+            self._seen.add(("ray", runtime.ray))
+            self._say(self.findings.checked, many.refuse_cluster(runtime))
         asked = (runtime.device, runtime.engine, runtime.vllm_server)
         if asked not in self._seen and asked != ("auto", "auto", None):
             self._seen.add(asked)

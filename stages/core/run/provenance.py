@@ -6,6 +6,7 @@ a commit that could not be read is null, and so is `dirty`.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -41,6 +42,14 @@ def code_version() -> tuple[str | None, bool | None]:
         return None, None  # not tracked here: a repository around site-packages is somebody else's
     commit, changes = _git(root, "rev-parse", "HEAD"), _git(root, "status", "--porcelain")
     return commit, None if changes is None else bool(changes)
+
+
+def code_sha256() -> str:
+    """Return the hash of all Python files of this package."""
+    package, code = Path(__file__).resolve().parents[2], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return code.hexdigest()
 
 
 def versions() -> dict[str, str]:

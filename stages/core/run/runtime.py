@@ -7,11 +7,14 @@ distribution beyond rounding; whatever does belongs in the stage's own Recipe.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 
 from stages.core.errors import RecipeError, nearest
 from stages.core.run.endpoint import EndpointSettings, server_address
 from stages.core.sampling import ENGINES
+
+_ADDRESS = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,9 @@ class Runtime:
     launcher: str | None = None
     """What starts them, such as `accelerate launch --config_file FILE` or `srun torchrun --nnodes 2 …`; None or empty =
     torchrun, on this machine."""
+    ray: str | None = None
+    """The Ray cluster whose workers draw, curate and grade (docs/scale.md): `auto` (which this machine is part of) or
+    HOST:PORT; None or empty = this machine alone."""
     log_every: int = 1
     """Optimizer steps between `step` events, 1 or more."""
     endpoint: EndpointSettings = field(default_factory=EndpointSettings)
@@ -74,6 +80,9 @@ class Runtime:
         if not self.vllm_wait_s > 0:
             what = f"`vllm_wait_s` must be above 0, not {self.vllm_wait_s}"
             raise RecipeError(what, hint="try runtime.vllm_wait_s=300")
+        if self.ray and self.ray != "auto" and not _ADDRESS.fullmatch(self.ray):
+            what = f"`ray` is `auto` or HOST:PORT of a Ray cluster, not `{self.ray}`"
+            raise RecipeError(what, hint="`ray start --head` prints it; start r1 on a machine of the cluster")
         if self.launcher and self.processes == 1:
             what = "a launcher is given, and `processes` is 1: say how many it starts"
             raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")

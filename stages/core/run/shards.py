@@ -38,13 +38,13 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Sharded(Generic[Chunk]):
-    """Work for an engine that is cut into chunks, one shard each."""
+    """Work that is cut into chunks, one shard each."""
 
     folder: Path
     chunks: Sequence[Chunk]
-    requests: Callable[[Chunk], Sequence[Request]]
-    """The requests of a chunk; their keys are replaced."""
-    rows: Callable[[Chunk, list[Completion]], Iterable[Row]]
+    requests: Callable[[Chunk], Sequence[Request]] = lambda _: ()
+    """The requests of a chunk to an engine; their keys are replaced."""
+    rows: Callable[[Chunk, list[Completion]], Iterable[Row]] = lambda *_: ()
     """The rows of a shard, from its chunk and the completions of its requests in order."""
     tell: Callable[[list[Row]], None] = lambda _: None
     """Hears all rows so far, in order, after each shard that `done` gets."""
@@ -54,9 +54,13 @@ class Sharded(Generic[Chunk]):
 
     def done(self, asked: Asked) -> list[Row]:
         """Return the rows of all chunks in order, where they fit into memory; the work is done as by `finished`."""
+        return self.gathered(self.finished(asked))
+
+    def gathered(self, finished: Iterable[tuple[int, list[Row]]]) -> list[Row]:
+        """Return the rows of shards as they are finished, in the order of their chunks, and tell of each."""
         found: dict[int, list[Row]] = {}
         rows: list[Row] = []
-        for number, own in self.finished(asked):
+        for number, own in finished:
             found[number] = own
             rows = _joined(found)
             if own:
@@ -76,6 +80,28 @@ class Sharded(Generic[Chunk]):
             yield number, _read(paths[number])
         for number in _Writing(self, paths, asked).written(missing) if missing else ():
             yield number, _read(paths[number])
+
+    def landed(
+        self, work: Callable[[list[tuple[int, Chunk]]], Iterator[tuple[int, Iterable[Row]]]]
+    ) -> Iterator[tuple[int, list[Row]]]:
+        """Yield each shard with its rows as `finished` does; those that are missing are made elsewhere: `work` gets
+        their numbers and chunks, and gives rows as they come."""
+        paths = self._paths()
+        missing = [(number, chunk) for number, chunk in enumerate(self.chunks) if not paths[number].exists()]
+        for number in sorted({*range(len(paths))} - {number for number, _ in missing}):
+            yield number, _read(paths[number])
+        for number, rows in work(missing) if missing else ():
+            write_lines(paths[number], rows)
+            yield number, _read(paths[number])
+
+    def in_turn(self, finished: Iterable[tuple[int, list[Row]]]) -> Iterator[list[Row]]:
+        """Yield the rows of each shard in the order of their chunks, as soon as all before it are finished too."""
+        paths, there, turn = self._paths(), set[int](), 0
+        for number, _ in finished:
+            there.add(number)
+            while turn in there:
+                yield _read(paths[turn])
+                turn += 1
 
     def in_order(self) -> Iterator[Row]:
         """Yield the rows of all finished shards in the order of their chunks."""

@@ -64,7 +64,7 @@ class Client:
     tries = TRIES
 
     def __init__(self, model: Model | Endpoint, contract: Contract, dtype: str, work: Work) -> None:
-        self.path, self.contract, self.dtype, self.work = model.path, contract, dtype, work
+        self.model, self.path, self.contract, self.dtype, self.work = model, model.path, contract, dtype, work
         self.failures: Counter[Finish] = Counter()
         """How many requests ended in which failure, tries that were mended left out."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from stages.core.artifact import Endpoint, Model
@@ -19,6 +20,7 @@ from stages.core.run import shards
 from stages.core.run.runner import Work
 from stages.core.sampling import Completion, Request, Sampling
 from stages.core.text import final_part
+from stages.policy.engines import spread
 from stages.policy.engines.client import Client, Prompted
 from stages.policy.engines.clients import client_of
 from stages.policy.models.asking import contract_for, tokenizer_of
@@ -78,15 +80,17 @@ def ask(
         work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
 
     with client_of(model, contract, generation.dtype, work) as client:
-        asking = _Asking(client, generation, derive(work.seed, "worker", name))
-        found = shards.Sharded(
+        asking = partial(_Asking, generation, derive(work.seed, "worker", name))
+        desk = asking(client)
+        sharded = shards.Sharded(
             folder=work.scratch / "workers" / name,
             chunks=[numbered[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)],
-            requests=asking.requests,
-            rows=asking.replies,
+            requests=desk.requests,
+            rows=desk.rows,
             tell=tell,
             name=lambda number, chunk: f"{number:05d}-{_digest(chunk, generation)}",
-        ).done(client)
+        )
+        found = sharded.gathered(spread.finished(sharded, client, asking, {"model": model}))
         replies = [Reply(**row) for row in found]
         return Answers(replies, client.costs(sum(reply.tokens for reply in replies)))
 
@@ -103,9 +107,9 @@ class Task:
 class _Asking:
     """How tasks become requests, and completions replies."""
 
-    client: Client
     generation: GenerationSettings
     seed: int
+    client: Client
 
     def requests(self, chunk: Sequence[Task]) -> list[Request]:
         """A request for each task that leaves room for a reply."""
@@ -118,7 +122,7 @@ class _Asking:
                 made.append(Request(prompt_ids=prompt.ids, messages=prompt.messages, sampling=sampling, seed=seed))
         return made
 
-    def replies(self, chunk: Sequence[Task], completions: Sequence[Completion]) -> list[dict[str, Any]]:
+    def rows(self, chunk: Sequence[Task], completions: Sequence[Completion]) -> list[dict[str, Any]]:
         """A reply for each task, in order."""
         said = iter(completions)
         found = []

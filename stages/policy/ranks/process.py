@@ -9,7 +9,6 @@ started the launch is gone.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import socket
@@ -122,10 +121,7 @@ def facts(node: Loaded, store: Store) -> dict[str, str]:
     found = {"recipe, or a function that it names,": fingerprint(known.payload)}
     for key, artifact in runner.given(known).items():
         found[f"input `{key}`"] = store.trust(artifact).record.seal
-    package, code = Path(__file__).resolve().parents[2], hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        code.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
-    found["code of r1"] = code.hexdigest()
+    found["code of r1"] = provenance.code_sha256()
     return found | {f"version of {name}": version for name, version in provenance.versions().items()}
 
 
