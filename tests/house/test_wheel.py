@@ -65,7 +65,9 @@ def test_every_package_is_listed_by_hand() -> None:
 def test_the_doctor_judges_by_the_ranges_that_pip_reads() -> None:
     project = PROJECT["project"]
     needed = requirements(project["dependencies"])
-    extras = requirements([one for name in ("gguf", "slurm", "ray", "vllm") for one in project["optional-dependencies"][name]])
+    extras = requirements(
+        [one for name in ("gguf", "slurm", "ray", "vllm") for one in project["optional-dependencies"][name]]
+    )
     from packaging.specifiers import SpecifierSet
 
     for name, (supported, is_needed) in doctor.RANGES.items():
