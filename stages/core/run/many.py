@@ -32,6 +32,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 JOIN_S = 120.0
 """How long a cluster that was found may take until a first worker answers."""
+LEAVE_S = 20.0
+"""How long the process may take to leave the cluster when all is done."""
 AWAY = 20
 """Machines that may go while one job runs."""
 
@@ -99,6 +101,7 @@ def results(
                     del left[number]
                     yield number, pickle.loads(value)
                     if not left:
+                        driver.leave()
                         return
                 elif kind == "away":
                     tell({"event": "warning", "text": f"the machine {said[0]} left the cluster; the others go on"})
@@ -160,6 +163,10 @@ class _Driver:
         self._process.kill()  # the cluster ends what a driver that is gone had started
         self._process.join()
         self._pipe.close()
+
+    def leave(self) -> None:
+        """Let the process end by itself, so that what its workers held is free when this returns."""
+        self._process.join(LEAVE_S)
 
     def _start(self, *, token: bool) -> None:
         context = get_context("spawn")
