@@ -63,6 +63,13 @@ def test_rows_and_lengths_may_be_said(capsys: pytest.CaptureFixture[str]) -> Non
     assert not few["outlook"][0]["assumed"]
 
 
+def test_a_budget_of_tokens_is_planned_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """A prompt counts as 256 tokens, and r1_zero's completion has at most 128: 800 tokens are two such rows."""
+    limit = planned(capsys, "r1_zero", "inputs.model=world:base")["outlook"][0]
+    cut = planned(capsys, "r1_zero", "inputs.model=world:base", "runtime.micro_tokens=800")["outlook"][0]
+    assert limit["micro_batch"] > 2 == cut["micro_batch"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -102,6 +102,14 @@ def ram() -> int:
     return min(total, int(allowed)) if allowed.isdigit() else total
 
 
+def available() -> int | None:
+    """Bytes of memory that nobody uses now, swap included; None where the system does not say."""
+    file = Path("/proc/meminfo")
+    lines = file.read_text(encoding="ascii").splitlines() if file.is_file() else []
+    found = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines)}
+    return found["MemAvailable"] + found.get("SwapFree", 0) if "MemAvailable" in found else None
+
+
 def _gpus() -> list[tuple[str, int]]:
     """(name, bytes) of each GPU that nvidia-smi knows."""
     if shutil.which("nvidia-smi") is None:

@@ -162,7 +162,8 @@ def layer_bytes(way: Training) -> int:
     keys = one.keys
     if way.shared:  # a row's keys stand beside the shared ones, repeated for each query head, under a mask of its own
         keys = one.query * way.tokens // max(1, way.tokens - way.shared)
-    inner = len(one.linear) * way.rank * size
+    met = sum(times for kind, _, _, times in one.linear if kind != "experts")
+    inner = met * way.rank * size // max(one.layers, 1)
     mask = way.tokens * size if way.shared else 0
     return norms + size * (2 * one.query + 2 * keys + 4 * one.wide) + inner + mask
 

@@ -223,7 +223,9 @@ class _View:
         """The way of training that the run would take: rows and, where not one fits, layers computed twice."""
         way = self._way(node, one, device)
         rows = max(1, _step_rows(node) // way.processes)
-        return memory.fitted(way, device.memory, node.runtime.micro_batch, rows)
+        runtime = node.runtime
+        by_tokens = max(1, runtime.micro_tokens // way.tokens) if runtime.micro_tokens else None
+        return memory.fitted(way, device.memory, runtime.micro_batch or by_tokens, rows)
 
     def _way(self, node: Loaded, one: Shapes, device: Device) -> Training:
         recipe, runtime, rl = node.recipe, node.runtime, node.stage == "rl"

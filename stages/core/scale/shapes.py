@@ -67,18 +67,21 @@ class Shapes:
     """Weights that one token meets."""
     largest: int
     """The largest single weight."""
-    linear: tuple[tuple[str, int, int], ...]
-    """(attention or mlp, in, out) of the linear layers of one layer, as an adapter takes them."""
+    linear: tuple[tuple[str, int, int, int], ...]
+    """(attention, mlp or experts; in, out, how many) of all linear layers, as an adapter takes them: an expert's two
+    inner ones are one."""
     positions: int = 0
     """Tokens that a row may have; 0 = the config says none."""
     exact: bool = True
     """Whether `parameters` were counted or follow from a known architecture; False = estimated."""
 
     def adapted(self, rank: int, targets: str | list[str]) -> int:
-        """Numbers in an adapter of this rank on these layers; names of single layers count as all of them."""
+        """Numbers in an adapter of this rank on these layers; names of single layers count as `all-linear`."""
         words = {targets} if isinstance(targets, str) else set(targets)
-        kinds = words & {"attention", "mlp"} if words <= {"attention", "mlp"} else {"attention", "mlp"}
-        return self.layers * sum(rank * (into + out) for kind, into, out in self.linear if kind in kinds)
+        kinds = words & {"attention", "mlp", "experts"}
+        if words - kinds:
+            kinds |= {"attention", "mlp"}
+        return sum(rank * (into + out) * times for kind, into, out, times in self.linear if kind in kinds)
 
 
 def of_folder(folder: Path) -> Shapes | None:
@@ -137,7 +140,7 @@ def of_config(config: Config) -> Shapes | None:
         parameters=shell + layers * each + feed.all,
         active=shell + layers * each + feed.met * gates * hidden,
         largest=max(embedding, hidden * wide),
-        linear=(*attention.linear, *(("mlp", hidden, wide),) * (gates - 1), ("mlp", wide, hidden)),
+        linear=(*((*one, layers) for one in attention.linear), *feed.linear),
         positions=_number(config.get("max_position_embeddings")),
         exact=kind in ("llama", "qwen2", "qwen3", "mistral", "deepseek_v3"),
     )
@@ -188,21 +191,39 @@ class _Feed:
     """Weights, routers among them."""
     met: int
     """Widths that one token meets, summed over the layers."""
+    linear: tuple[tuple[str, int, int, int], ...]
+    """As in `Shapes`."""
 
     @classmethod
     def of(cls, config: Config, hidden: int, wide: int, layers: int, gates: int) -> _Feed:
         experts = _figure(config, "experts")
         if experts <= 1:
-            return cls(layers * gates * hidden * wide, layers * wide)
+            return cls(layers * gates * hidden * wide, layers * wide, _gated(hidden, wide, gates, layers))
         narrow = _number(config.get("moe_intermediate_size")) or wide
         chosen = _number(config.get("num_experts_per_tok")) or 2
         shared = _number(config.get("n_shared_experts")) * narrow
         shared += _number(config.get("shared_expert_intermediate_size"))
-        dense = min(layers, _number(config.get("first_k_dense_replace")))
+        dense = _dense(config, layers)
         routed = layers - dense
         router = experts * hidden  # what balances it (DeepSeek-V3) is a buffer, and no weight
         weights = dense * gates * hidden * wide + routed * (gates * hidden * (experts * narrow + shared) + router)
-        return cls(weights, dense * wide + routed * (chosen * narrow + shared))
+        linear = _gated(hidden, wide, gates, dense) + _gated(hidden, shared, gates, routed if shared else 0)
+        inner = ("experts", hidden, (gates - 1) * narrow, routed * experts)
+        linear += (inner, ("experts", narrow, hidden, routed * experts))
+        return cls(weights, dense * wide + routed * (chosen * narrow + shared), linear)
+
+
+def _gated(hidden: int, wide: int, gates: int, times: int) -> tuple[tuple[str, int, int, int], ...]:
+    """The linear layers of so many feed-forward layers."""
+    return (*(("mlp", hidden, wide, times),) * (gates - 1), ("mlp", wide, hidden, times)) if times else ()
+
+
+def _dense(config: Config, layers: int) -> int:
+    """How many layers of a mixture have no experts: the first ones (DeepSeek), or named and skipped ones (Qwen)."""
+    named, step = config.get("mlp_only_layers"), _number(config.get("decoder_sparse_step")) or 1
+    named = named if isinstance(named, list) else []
+    plain = sum(layer in named or (layer + 1) % step > 0 for layer in range(layers))
+    return min(layers, max(plain, _number(config.get("first_k_dense_replace"))))
 
 
 def _figure(config: Config, name: str) -> int:

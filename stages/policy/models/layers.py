@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
-from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import ParamWrapper
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from stages.core.errors import InputError
 from stages.policy.models import targets
+from stages.policy.models.lowrank import LowRankLinear
 
 NAME = "default"
 """What peft calls the one adapter."""
@@ -58,7 +58,7 @@ def stacked(name: str, tensors: list[str]) -> dict[str, str]:
 
 
 def _wrapped(layer: Any, config: LoraConfig, rank: int) -> Any:
-    kind: Any = LoraLinear
+    kind: Any = LowRankLinear
     if packed(layer):
         from peft.tuners.lora.bnb import Linear4bit as kind  # type: ignore[no-redef]
     own = copy.copy(config)

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from stages.core.errors import StageError
 from stages.core.run.runtime import Runtime
 from stages.core.scale import devices, shapes
 from stages.core.scale.memory import CPU_ROWS, SHARE, Training, budget, kept
@@ -44,7 +45,10 @@ def trained_bytes(model: Any) -> int:
 def compute_twice_if_asked(model: Any, runtime: Runtime, tokens: int, *, beside: int = 0) -> str:
     """Let a model compute its layers twice where the runtime says so, or where it says nothing and not one row of
     `tokens` tokens fits otherwise; returns a phrase for the run's notes, "" where each layer is computed once.
+
+    Raises StageError where not even one row will find room beside what others have taken of the device.
     """
+    refuse_full(model, tokens, beside, free_bytes(model.device))
     asked = runtime.gradient_checkpointing
     if asked is False or (asked is None and row_fits(model, tokens, beside=beside)):
         return ""
@@ -52,6 +56,31 @@ def compute_twice_if_asked(model: Any, runtime: Runtime, tokens: int, *, beside:
         return ""
     compute_twice(model)
     return ", layers computed twice" + ("" if asked else " for lack of memory")
+
+
+def free_bytes(place: torch.device) -> int | None:
+    """Return the bytes of a device that nobody has taken, what this process holds unused among them; None where nobody
+    says."""
+    if place.type == "cuda":
+        kept_back = torch.cuda.memory_reserved(place) - torch.cuda.memory_allocated(place)
+        return int(torch.cuda.mem_get_info(place)[0]) + kept_back
+    return devices.available()
+
+
+def refuse_full(model: Any, tokens: int, beside: int, free: int | None) -> None:
+    """Raise StageError where `free` bytes of a device do not hold what a training adds to its model: the rest of
+    `beside`, and one row of `tokens` tokens whose layers are computed twice."""
+    held = sum(one.numel() * one.element_size() for one in model.parameters())
+    needed = max(0, beside - held) + _row_bytes(model, tokens, checkpointing=True)
+    if free is None or needed <= free:
+        return
+    kind = model.device.type
+    raise StageError(
+        f"{'the GPU' if kind == 'cuda' else 'the machine'} has {free / 1e9:.1f} GB free, and training takes "
+        f"{needed / 1e9:.1f} GB more, of one row at a time: other programs have the rest",
+        hint=f"end them, or {'use another device (`runtime.device=cuda:1`), or ' if kind == 'cuda' else ''}"
+        "take less: `adapter.rank=16`, `optimizer=adafactor`, a shorter longest row",
+    )
 
 
 def rows_sampled_at_once(model: Any, tokens: int) -> int:
@@ -107,11 +136,11 @@ def _rows(model: Any, tokens: int, beside: int) -> float:
     return room / (_row_bytes(model, tokens))
 
 
-def _row_bytes(model: Any, tokens: int) -> int:
+def _row_bytes(model: Any, tokens: int, *, checkpointing: bool = False) -> int:
     """Bytes that a row keeps for the backward pass."""
     config = model.config.get_text_config()
     found = shapes.of_config(config.to_dict())
     if found is not None:
-        return kept(Training(shapes=found, rows=1, tokens=max(tokens, 1), predicted=1))
+        return kept(Training(shapes=found, rows=1, tokens=max(tokens, 1), predicted=1, checkpointing=checkpointing))
     wide = families.value(config, "intermediate_size") or 4 * config.hidden_size
     return int(config.num_hidden_layers * (12 * config.hidden_size + 4 * wide) * 6 * max(tokens, 1))

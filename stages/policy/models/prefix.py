@@ -240,7 +240,7 @@ def _behind_each_other(prompt_ids: Tensor, real_P: Tensor, completion_ids: Tenso
     ids, real = torch.cat([prompt_ids, completion_ids], 1), torch.cat([real_P, real_T], 1)
     said = torch.cat([torch.zeros_like(real_P), real_T], 1)
     order = (~real).long().sort(dim=1, stable=True).indices[:, : int(real.sum(1).max())]
-    places = torch.arange(order.shape[1], device=ids.device).expand(order.shape)
+    places = _positions(real.gather(1, order))
     inputs = {"input_ids": ids.gather(1, order), "position_ids": places, "use_cache": False}
     return inputs, said.gather(1, order)[:, 1:], nullcontext()
 

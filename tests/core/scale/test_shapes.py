@@ -95,3 +95,25 @@ def test_weights_that_are_here_are_counted_by_their_headers(tmp_path: Path) -> N
 def test_a_config_that_says_no_widths_has_no_shapes(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_text(text)
     assert shapes.of_folder(tmp_path) is None and shapes.of_folder(tmp_path / "none") is None
+
+
+def test_a_mixture_by_hand() -> None:
+    """Four layers, the first without experts; 6 experts of 5, of which a token meets 2, and a shared one of 7."""
+    config = {"model_type": "qwen3_moe", "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 4}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4, "vocab_size": 100}
+    experts = {"num_experts": 6, "num_experts_per_tok": 2, "moe_intermediate_size": 5, "mlp_only_layers": [0]}
+    shared = {"shared_expert_intermediate_size": 7, "tie_word_embeddings": True}
+    found = shapes.of_config(config | heads | experts | shared)
+    assert found is not None
+    shell, attention, norms = 100 * 8 + 8, 8 * 8 + 2 * 8 * 4 + 8 * 8, 2 * 8
+    dense, expert, router = 3 * 8 * 16, 3 * 8 * 5, 6 * 8
+    assert found.parameters == shell + 4 * (attention + norms) + dense + 3 * (6 * expert + 3 * 8 * 7 + router)
+    assert found.active == shell + 4 * (attention + norms) + dense + 3 * (2 * expert + 3 * 8 * 7)
+    assert found.wide == (16 + 3 * (2 * 5 + 7)) // 4
+    on_attention = 4 * ((8 + 8) + 2 * (8 + 4) + (8 + 8))
+    on_mlp, on_experts = 3 * (8 + 16) + 3 * 3 * (8 + 7), 3 * 6 * ((8 + 2 * 5) + (5 + 8))
+    assert found.adapted(2, "attention") == 2 * on_attention
+    assert found.adapted(2, "all-linear") == 2 * (on_attention + on_mlp)
+    assert found.adapted(2, ["mlp", "experts"]) == 2 * (on_mlp + on_experts)
+    every_other = shapes.of_config(config | heads | experts | {"mlp_only_layers": [], "decoder_sparse_step": 2})
+    assert every_other is not None and every_other.wide == (2 * 16 + 2 * 2 * 5) // 4

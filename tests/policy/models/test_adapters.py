@@ -7,12 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
+from peft.tuners.lora import Linear
 from torch import Tensor
 
 from stages.core.contract import Contract
 from stages.core.errors import InputError, RecipeError, StageError
 from stages.core.recipe.adaptation import Adaptation
+from stages.core.scale import shapes
 from stages.policy.models import adapters, folders, layers, targets
+from stages.policy.models.lowrank import LowRankLinear
 from stages.policy.models.weights import Policy
 from tests.families import building
 
@@ -158,3 +162,41 @@ def test_a_merge_that_changes_what_is_said_is_refused(
 def test_four_bits_are_refused_where_there_is_no_gpu(home: Path) -> None:
     with pytest.raises(RecipeError, match=r"`adapter.quantize=4bit` needs a GPU, and this run is on `cpu`"):
         adapted(home / "SmolLM2", quantize="4bit")
+
+
+@pytest.mark.parametrize("family", ["DeepSeek-V3", "SmolLM2"])
+@pytest.mark.parametrize("words", [["all-linear"], ["attention"], ["mlp", "experts"]])
+def test_an_adapter_has_as_many_numbers_as_a_plan_counts(home: Path, family: str, words: list[str]) -> None:
+    if family == "SmolLM2":
+        words = [word for word in words if word != "experts"]
+    found = shapes.of_config(building.FAMILIES[family][1]().to_dict())
+    assert found is not None and found.adapted(4, words) == adapted(home / family, *words).trained_numbers
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_layer_beside_a_frozen_one_has_the_values_and_gradients_of_pefts(bias: bool) -> None:
+    """And leaves to peft what is more than two matrices: dropout, a cast, a weight that is trained itself."""
+    torch.manual_seed(0)
+    base = torch.nn.Linear(6, 5, bias=bias).double().requires_grad_(False)
+    config = LoraConfig(r=2, lora_alpha=3, lora_dropout=0.5, init_lora_weights=False)
+    ours, theirs = (
+        kind(base, "default", config=config, r=2, lora_alpha=3).double() for kind in (LowRankLinear, Linear)
+    )
+    theirs.load_state_dict(ours.state_dict())
+    x, weights = torch.randn(3, 4, 6, dtype=torch.double, requires_grad=True), torch.randn(3, 4, 5, dtype=torch.double)
+    sides = []
+    for layer in (ours.eval(), theirs.eval()):
+        matrices = [layer.lora_A["default"].weight, layer.lora_B["default"].weight]
+        out = layer(x)
+        sides.append([out, *torch.autograd.grad((out * weights).sum(), [x, *matrices])])
+    assert "_LowRank" in type(sides[0][0].grad_fn).__name__ and "_LowRank" not in type(sides[1][0].grad_fn).__name__
+    for one, other in zip(*sides, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    ours.enable_adapters(False)
+    assert torch.equal(ours(x), base(x))
+    ours.enable_adapters(True)
+    assert "_LowRank" not in type(ours.train()(x).grad_fn).__name__
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ours.eval().float()(x.float()).dtype == torch.bfloat16
+    base.double().requires_grad_(True)
+    assert "_LowRank" not in type(ours.double()(x).grad_fn).__name__

@@ -15,7 +15,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen2
 
 from stages import rl, sample, sft
 from stages.core.artifact import Model, Prompts, Rollouts
+from stages.core.errors import StageError
 from stages.core.run import events
+from stages.core.run.runtime import Runtime
 from stages.core.run.sources import resolve
 from stages.core.storage.store import Store
 from stages.core.templates import with_template
@@ -139,3 +141,25 @@ def test_as_many_rows_as_the_planner_allows_stay_within_their_share_of_the_memor
     used = sum(size for pointer, size in kept.items() if pointer not in own)
     out.backward()
     assert rows > 1 and 0.25 * allowed < used <= allowed
+
+
+def test_a_device_that_others_have_taken_is_told_before_the_first_step() -> None:
+    """A layer takes for a token what enters it, and the one that is computed again what it keeps; by the forecast."""
+    config = Qwen2Config(
+        vocab_size=32,
+        hidden_size=64,
+        intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+    )
+    model = Qwen2ForCausalLM(config)
+    numbers = model.num_parameters()
+    row = 100 * 4 * (8 * 64 + (6 + 2 + 2) * 64 + 4 * 256 + 3 * 256)
+    memory.refuse_full(model, 100, 16 * numbers, 12 * numbers + row)
+    memory.refuse_full(model, 100, 16 * numbers, None)
+    with pytest.raises(StageError, match="other programs have the rest") as caught:
+        memory.refuse_full(model, 100, 16 * numbers, 12 * numbers + row - 1)
+    assert "adapter.rank=16" in caught.value.hint
+    with pytest.raises(StageError, match=r"the machine has \d+\.\d GB free, and training takes"):
+        memory.compute_twice_if_asked(model, Runtime(), 10**9)

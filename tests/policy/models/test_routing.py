@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from stages import sft
 from stages.core.artifact import Model
 from stages.core.run import events
-from stages.policy.models import importing
-from stages.policy.models.routing import RouterLoad
+from stages.policy.models import attending, importing, prefix
+from stages.policy.models.routing import RouterLoad, real_tokens
 from tests.families import building
 from tests.policy import tiny, tiny_sft
 
@@ -45,6 +45,50 @@ def test_the_load_by_hand() -> None:
     assert load.figures() == {}
     layer(torch.tensor([[0, 1], [2, 3]]))
     assert load.figures() == {"router_max_load": 1.0, "router_entropy": pytest.approx(1.0)}
+
+
+def test_padding_stands_still() -> None:
+    """A row of four tokens after two of padding, one of three before three, one whole; and a mask says it itself."""
+    places = torch.tensor([[0, 0, 0, 1, 2, 3], [7, 8, 9, 9, 9, 9], [0, 1, 2, 3, 4, 5]])
+    real_BT = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1]]).bool()
+    assert real_tokens(None, places).equal(real_BT)  # type: ignore[union-attr]
+    assert real_tokens(torch.ones(3, 1, 6, 6), places).equal(real_BT)  # type: ignore[union-attr]
+    assert real_tokens(real_BT.long(), None).equal(real_BT)  # type: ignore[union-attr]
+    assert real_tokens(None, None) is None
+
+
+@pytest.mark.parametrize("way", ["shared", "together", "behind", "twice"])
+def test_padded_rows_count_as_the_rows_alone(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts of 5 and 9 tokens, completions of 7 and 2; each token counts once, in whatever way rows are laid out."""
+    model, lengths = building.model("Qwen3-MoE").train(), [(5, 7), (9, 2)]
+    load = RouterLoad(model)
+    draws = torch.Generator().manual_seed(0)
+    prompts_BP, completions_BT = (torch.randint(5, 200, (2, size), generator=draws) for size in (9, 7))
+    prompt_real = torch.arange(9)[None] >= 9 - torch.tensor([[5], [9]])
+    real_T = torch.arange(7)[None] < torch.tensor([[7], [2]])
+    prompts_BP[:, :] = torch.where(prompt_real, prompts_BP, 0)
+    shared = 3 if way == "shared" else 0
+    if shared:
+        prompts_BP[0, 4:7] = prompts_BP[1, :3]
+    if way == "behind":
+        monkeypatch.setattr(prefix, "MASK_AT_ONCE", 1)
+    if way == "twice":
+        attending.compute_twice(model)
+    rows = (prompts_BP, prompt_real, completions_BT, real_T)
+    logprobs_BT, _ = prefix.selected_logprobs(model, *rows, temperature=1.0, shared_prefix=shared)
+    logprobs_BT.sum().backward()
+    together = dict(load._counts)
+    load.restart()
+    model.gradient_checkpointing_disable()
+    for row, (prompt, completion) in enumerate(lengths):
+        ids = torch.cat([prompts_BP[row, 9 - prompt :], completions_BT[row, :completion]])
+        model(input_ids=ids[None], use_cache=False)
+    for name, alone_E in load._counts.items():
+        assert alone_E.sum() == 2 * (5 + 7 + 9 + 2)  # two experts a token
+        start = 2 * shared
+        assert together[name].sum() == alone_E.sum() - start  # the shared start is computed once
+        if not shared:
+            assert together[name].equal(alone_E)
 
 
 @pytest.mark.parametrize("family", ["DeepSeek-V3", "gpt-oss", "Qwen3-MoE"])
