@@ -28,7 +28,7 @@ class LowRankLinear(Linear):
         if args or kwargs or self.merged or not self._plain(x, a, self.lora_dropout[name]):
             return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
         base = self.base_layer
-        found: Tensor = _LowRank.apply(x, base.weight, base.bias, a, b, self.scaling[name])
+        found: Tensor = _LowRank.apply(x, base.weight, base.bias, a, b * self.scaling[name])
         return found
 
     def _plain(self, x: Tensor, a: Tensor, dropout: Any) -> bool:
@@ -48,19 +48,17 @@ class _LowRank(torch.autograd.Function):
     """Saved for the backward pass: x, which a frozen layer alone would not keep, and x A^T."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor) -> Tensor:
         out, inner = functional.linear(x, weight, bias), functional.linear(x, a)
-        out.view(-1, out.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), b.t(), alpha=scale)
+        out.view(-1, out.shape[-1]).addmm_(inner.view(-1, inner.shape[-1]), b.t())
         ctx.save_for_backward(x, inner, weight, a, b)
-        ctx.scale = scale
         return out
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor, None]:
+    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, Tensor, Tensor]:
         x, inner, weight, a, b = ctx.saved_tensors
         grad_NO, x_NI, inner_NR = (each.reshape(-1, each.shape[-1]) for each in (grad, x, inner))
-        grad_NR = (grad_NO @ b).mul_(ctx.scale)
-        grad_b, grad_a = (grad_NO.t() @ inner_NR).mul_(ctx.scale), grad_NR.t() @ x_NI
+        grad_NR = grad_NO @ b
         grad_x = (grad_NO @ weight).addmm_(grad_NR, a).view(x.shape) if ctx.needs_input_grad[0] else None
-        return grad_x, None, None, grad_a, grad_b, None
+        return grad_x, None, None, grad_NR.t() @ x_NI, grad_NO.t() @ inner_NR
