@@ -32,7 +32,9 @@ def address() -> Iterator[str]:
     command = [sys.executable, "-m", "tests.ray_head", str(WORKERS)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as head:
         assert head.stdout is not None
-        yield head.stdout.readline().strip()
+        found = head.stdout.readline().strip()
+        assert found, "no cluster could be started"
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +110,49 @@ def test_stages_without_pieces_and_what_is_elsewhere_anyway_are_refused_before_t
     with pytest.raises(RecipeError, match="wait for one vLLM server"):
         many.refuse_ray(served)
     many.refuse_ray(load(None, "sample", ["inputs.model=a", *asked], "rollouts"))
+
+
+# ---- the process in which Ray lives, told by others what to say ----
+
+
+def fickle(pipe: Any, asked: cluster.Asked, token: bool) -> None:
+    """A cluster that wants its token, and that a machine leaves when one of three pieces is done."""
+    if not token:
+        pipe.send(("token",))
+        return
+    pipe.send(("joined", "Ray is here"))
+    leaves = len(asked.pieces) == 3
+    for number, piece in asked.pieces[1:2] if leaves else reversed(asked.pieces):
+        pipe.send(("done", number, piece, [{"event": "note", "text": "drawn"}]))
+    if leaves:
+        pipe.send(("away", "machine-2"))
+
+
+def vanishing(pipe: Any, asked: cluster.Asked, token: bool) -> None:
+    """A cluster that is no more."""
+    asked.log.write_text("the control store is gone\n")
+
+
+def test_a_machine_that_leaves_costs_no_piece_and_what_is_told_twice_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "serve", fickle)
+    job: many.Job[str, str] = many.Job(make=square, inputs={})
+    told: list[dict[str, Any]] = []
+    found = list(many.results(job, enumerate("abc"), Runtime(ray="auto"), told.append, tmp_path / "log"))
+    assert found == [(1, "b"), (2, "c"), (0, "a")]
+    assert [line["text"] for line in told] == [
+        "Ray is here",
+        "drawn",
+        "the machine machine-2 left the cluster; the others go on",
+    ]
+
+
+def test_a_cluster_that_is_lost_is_told_with_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "serve", vanishing)
+    job: many.Job[str, str] = many.Job(make=square, inputs={})
+    with pytest.raises(StageError, match="auto was lost before the work was done; Ray said last: the control store"):
+        list(many.results(job, enumerate("abc"), Runtime(ray="auto"), print, tmp_path / "log"))
 
 
 # ---- a worker, without a cluster ----
