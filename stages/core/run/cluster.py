@@ -253,16 +253,18 @@ class Worker:
             os.chdir(folder)
 
     def __call__(self, table: Any) -> Any:
-        """Work one piece; what goes wrong is the result then."""
+        """Work the piece of each row; what goes wrong is the result then."""
         import pyarrow
 
-        row = table.to_pylist()[0]
+        return pyarrow.Table.from_pylist([self._row(**row) for row in table.to_pylist()])
+
+    def _row(self, number: int, piece: bytes) -> dict[str, Any]:
         try:
-            value, failed = pickle.dumps(self._worked(row["piece"])), False
+            value, failed = pickle.dumps(self._worked(piece)), False
         except Exception as error:  # noqa: BLE001 - it is raised again where the work was asked for
             value, failed = _pickled(error), True
         events, self._events[:] = pickle.dumps(self._events), []
-        return pyarrow.table({"number": [row["number"]], "failed": [failed], "value": [value], "events": [events]})
+        return {"number": number, "failed": failed, "value": value, "events": events}
 
     def _worked(self, piece: bytes) -> Any:
         if self._work is None:
