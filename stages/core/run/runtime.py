@@ -54,6 +54,9 @@ class Runtime:
     processes: int = 1
     """Processes that train together, on one machine or several, 1 or more: each holds the whole model and draws its
     share of every rollout. On one machine with GPUs: as many as it has."""
+    shard: bool = False
+    """Whether they hold weights, gradients and the optimizer's states together, each one part of every layer (FSDP2,
+    which is ZeRO stage 3), instead of all of them each. `accelerate launch` with fsdp2.yaml says the same."""
     launcher: str | None = None
     """What starts them, such as `accelerate launch --config_file FILE` or `srun torchrun --nnodes 2 …`; None or empty =
     torchrun, on this machine."""
@@ -86,6 +89,9 @@ class Runtime:
         if self.launcher and self.processes == 1:
             what = "a launcher is given, and `processes` is 1: say how many it starts"
             raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")
+        if self.shard and self.processes == 1:
+            what = "`shard` splits the weights among processes, and `processes` is 1"
+            raise RecipeError(what, hint="add runtime.processes=2, or leave `shard` out")
         if self.price is not None and not self.price >= 0:
             what = f"`price` must be 0 or more, not {self.price}"
             raise RecipeError(what, hint="try runtime.price=2.5, in dollars an hour of one device")

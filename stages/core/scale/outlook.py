@@ -258,7 +258,7 @@ class _View:
             beside=sum(other.parameters * size for other in others if other),
             reserved=int((runtime.vllm_memory or 0.4) * device.memory) if engine else 0,
             processes=max(device.count, runtime.processes),
-            sharded=sharding(runtime.launcher),
+            sharded=runtime.shard or sharding(runtime.launcher),
         )
 
     def _asked(self, node: Loaded, one: Shapes, device: Device) -> Parts:

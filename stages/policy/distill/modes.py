@@ -77,6 +77,7 @@ class DistillationRun:
         training = _MODES[self.recipe.mode](self, tuning)
         before = self.measured(0)
         figures = training()
+        self.policy.module.to(self.where)  # several processes leave it on the CPU
         after = self.measured(figures["steps"])
         figures |= self.policy.save(self.work.path, self.recipe.dtype)
         figures |= {f"{name}_before": value for name, value in before.items()}

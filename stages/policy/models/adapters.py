@@ -25,6 +25,7 @@ from stages.core.errors import InputError, StageError
 from stages.core.recipe.adaptation import Adaptation
 from stages.policy.models import folders, layers, targets
 from stages.policy.models.weights import Policy
+from stages.policy.ranks import sharding
 from stages.policy.seeding import derive
 
 MERGED = 1e-3
@@ -216,7 +217,7 @@ class AdaptedPolicy(Policy):
 
     def snapshot(self, file: Path) -> None:
         """Write what is trained into a safetensors file that `restore` reads."""
-        save_file({name: weight.detach().contiguous() for name, weight in self.trained().items()}, str(file))
+        sharding.write(self.trained(), file)
 
     def restore(self, file: Path) -> None:
         """Load a snapshot; raises StageError when something is missing or strange."""
@@ -310,7 +311,7 @@ class AdaptedPolicy(Policy):
                 hint="remove the unfinished work and start afresh: `r1 artifacts prune`",
             )
         for name, weight in mine.items():
-            weight.copy_(given[name])
+            sharding.put(weight, given[name])
         self._switch(on=True)
 
     def _switch(self, *, on: bool) -> None:

@@ -31,6 +31,7 @@ from stages.policy.models.attending import (
     shared_attention,
     shared_prefix_attention,
 )
+from stages.policy.ranks.sharding import apart, rest, sharded
 
 MASK_AT_ONCE = 1 << 24
 """Entries of a mask [B, T, T] that may exist: beyond it rows are laid out so that causal attention needs none."""
@@ -66,6 +67,8 @@ def why_not_shared(model: Any, tokens: int, rows: int = 1) -> str:
     again = getattr(own, "is_gradient_checkpointing", False) and own.training and torch.is_grad_enabled()
     if again and not computes_twice(own):
         return "gradient checkpointing runs layers again without the prefix's keys and values"
+    if apart(own):
+        return "a layer's weights are let go before the gradients of the prefix's keys and values come to it"
     if rows * tokens**2 > MASK_AT_ONCE:
         return f"the mask of {rows} rows of {tokens} tokens would be larger than what sharing saves"
     return families.why_not_fast(_config(model), tokens)
@@ -139,6 +142,7 @@ def selected_logprobs(
     for inputs, mask, attention in _passes(model, *rows, shared_prefix=scoring.get("shared_prefix", 0)):
         with attention:
             parts.append(_token_logprobs(model, inputs, mask, temperature, with_entropy))
+    rest(model)
     values = torch.cat([part[0] for part in parts])
     entropies = torch.cat([part[1] for part in parts]) if with_entropy else None
     real_T = completion_mask_BT.bool()
@@ -166,6 +170,7 @@ def selected_logits(
     for inputs, mask, attention in _passes(model, *rows, shared_prefix=shared_prefix):
         with attention:
             parts.append(_logits(model, inputs, mask))
+    rest(model)
     return torch.cat(parts)
 
 
@@ -188,6 +193,7 @@ def mapped_logits(
         with attention:
             found.append(_mapped(model, inputs, mask, value, before))
         before += int(mask.sum())
+    rest(model)
     return torch.cat(found)
 
 
@@ -285,7 +291,7 @@ def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
 
 def _hidden(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
     tokens, own = mask_BT.shape[1], _inner(model)
-    if own is model:
+    if own is model and not sharded(own):
         hidden: Tensor = model.get_decoder()(**inputs).last_hidden_state
     else:  # what a wrapper does around the forward pass must happen, and its logits of every token must not
         heard: list[Tensor] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,6 +25,8 @@ from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.policy.models import folders
 from stages.policy.models.memory import hand_back
+from stages.policy.ranks import sharding
+from stages.policy.ranks.world import world
 
 
 class Policy:
@@ -36,6 +39,8 @@ class Policy:
         self.module = module
         self.tokenizer = tokenizer
         self.contract = contract
+        self._skeleton: Any = None
+        """Where several processes hold the module together: the same module, without weights."""
 
     @classmethod
     def load(
@@ -77,6 +82,24 @@ class Policy:
             if hasattr(module, "attention_dropout"):  # a number that attention reads, and no module
                 module.attention_dropout = 0.0
 
+    # ---- several processes ----
+
+    def shard(self) -> None:
+        """Hold the weights together with the other processes, where they were promised to (`World.shards`); copies are
+        made before. Raises as `sharding.shard`."""
+        if world().shards:
+            self._skeleton = sharding.shard(self.module)
+
+    def gathered(self) -> AbstractContextManager[None]:
+        """A block in which this process holds the whole weights, and may compute alone without gradients."""
+        return sharding.gathered(self.module)
+
+    def unshard(self) -> None:
+        """Hold the whole weights again, on the CPU of the first process; to the others the policy is of no more use."""
+        if self._skeleton is not None:
+            sharding.fill(self._skeleton, self.module)
+            self.module, self._skeleton = self._skeleton, None
+
     # ---- copies ----
 
     def copy(self) -> Policy:
@@ -105,18 +128,28 @@ class Policy:
     def named_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield each weight under the name it has in a checkpoint of this architecture, a tied one under each of its
         names; the tensors are the module's own, without gradient, and must not be written to."""
-        yield from revert_weight_conversion(self.module, self.module.state_dict()).items()
+        for name, weight in revert_weight_conversion(self.module, self.module.state_dict()).items():
+            yield name, sharding.whole(weight)
 
     # ---- files ----
 
     def snapshot(self, file: Path) -> None:
-        """Write the weights into a safetensors file that `restore` reads, tied ones once, in the dtype they have."""
-        save_tensors(self.module, str(file))
+        """Write the weights into a safetensors file that `restore` reads, tied ones once, in the dtype they have. Of
+        several processes the first writes; where they hold the weights together, all take part."""
+        if sharding.sharded(self.module):
+            buffers = {id(one) for one in self.module.state_dict(keep_vars=True).values()}
+            kept = [(name, one) for name, one in self.module.named_buffers() if id(one) in buffers]
+            sharding.write(dict([*self.module.named_parameters(), *kept]), file)
+        elif world().first:
+            save_tensors(self.module, str(file))
 
     def restore(self, file: Path) -> None:
         """Load a snapshot into the weights as they are; raises StageError when one is missing or strange."""
         try:
-            load_tensors(self.module, os.fspath(file))
+            if sharding.sharded(self.module):
+                sharding.read(self.module, file)
+            else:
+                load_tensors(self.module, os.fspath(file))
         except RuntimeError as error:
             raise StageError(
                 f"{file.name} does not hold the weights of this model ({_first_line(error)})",

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
     from stages.policy.ranks.world import World
 
 LOOK_S = 1.0
-SHARDING = {"ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_MEGATRON_LM": "it"}
-"""What a launcher promises in the environment -> its name; each process holds whole weights here."""
+YES = ("1", "true", "yes")
 
 
 def main(workspace: Path) -> int:
@@ -72,7 +71,7 @@ def _work(node: Loaded, workspace: Path, place: Place) -> None:
     here = f"cuda:{told['LOCAL_RANK']}" if kind == "cuda" else kind
     runtime = replace(node.runtime, threads=threads, device=here)
     device.place(runtime)  # refuses a GPU that is not there
-    known = join(kind)
+    known = join(kind, shards=told_to_shard(node.runtime))
     store = Store()
     given, there = runner.given(runner.resolve(node, store, {})), workspace / "scratch" / "opened"
     inputs = {key: opened.opened(one, store, there / key) for key, one in given.items()}  # whoever launched opened them
@@ -92,7 +91,7 @@ def _work(node: Loaded, workspace: Path, place: Place) -> None:
 def launched(runtime: Runtime) -> dict[str, int]:
     """RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE as the launcher gave them.
 
-    Raises RecipeError where it did not start the processes that were promised, or promised to shard what is whole.
+    Raises RecipeError where it did not start the processes that were promised.
     """
     asked = runtime.processes
     started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
@@ -102,14 +101,30 @@ def launched(runtime: Runtime) -> dict[str, int]:
             "that train together",
             hint="`accelerate launch --cpu` starts one, whatever it is told: leave --launcher out, or use torchrun",
         )
-    for name, called in SHARDING.items():
-        if os.environ.get(name, "").lower() in ("1", "true", "yes"):
-            raise RecipeError(
-                f"the launcher promises {called} to shard the weights, and each process here holds all of them",
-                hint="use `accelerate launch --config_file recipes/launch/ddp.yaml`, or leave --launcher out",
-            )
     local = {"LOCAL_RANK": os.environ["RANK"], "LOCAL_WORLD_SIZE": os.environ["WORLD_SIZE"]}
     return {name: int(os.environ.get(name, local.get(name, "0"))) for name in ("RANK", "WORLD_SIZE", *local)}
+
+
+def told_to_shard(runtime: Runtime) -> bool:
+    """Whether the processes hold the weights together: so says the runtime, or a launcher that promises FSDP2.
+
+    The launcher's words on it are taken out of the environment: r1 shards by itself, and accelerate would do it again
+    (on a CPU it quietly does not). Raises RecipeError for a promise that is not kept here.
+    """
+    said = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("FSDP_")}
+    fsdp, deepspeed, megatron = (
+        os.environ.pop(f"ACCELERATE_USE_{name}", "").lower() in YES for name in ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+    )
+    way = "use `accelerate launch --config_file recipes/launch/fsdp2.yaml`, or `runtime.shard=true` without --launcher"
+    if deepspeed or megatron:
+        what = f"the launcher promises {'DeepSpeed' if deepspeed else 'Megatron-LM'}, and r1 shards weights by FSDP2"
+        raise RecipeError(what, hint=f"{way}: the parts are those of ZeRO-3")
+    if fsdp and said.get("FSDP_VERSION", "1") != "2":
+        raise RecipeError("the launcher promises FSDP of version 1, and r1 shards weights by FSDP2", hint=way)
+    if fsdp and said.get("FSDP_OFFLOAD_PARAMS", "").lower() in YES:
+        what = "the launcher promises to keep the weights' parts on the CPU, and r1 keeps them on the device"
+        raise RecipeError(what, hint="set `fsdp_offload_params: false` in its configuration")
+    return fsdp or runtime.shard
 
 
 def facts(node: Loaded, store: Store) -> dict[str, str]:

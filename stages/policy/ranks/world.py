@@ -45,6 +45,8 @@ class World:
     """How many of them are on this machine, and share its memory and cores."""
     device: str = "cpu"
     """What they were promised to train on: cpu or cuda."""
+    shards: bool = False
+    """Whether they hold weights, gradients and the optimizer's states together (`sharding`), not all of them each."""
 
     @property
     def first(self) -> bool:
@@ -85,9 +87,10 @@ class World:
     def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Replace each gradient by its sum over all ranks, bit for bit the same in each.
 
-        A parameter that has no gradient in any rank keeps none; one that has none here counts as 0.
+        A parameter that has no gradient in any rank keeps none; one that has none here counts as 0. Where weights are
+        held in parts, so are gradients, and this is done already.
         """
-        if self.size == 1:
+        if self.size == 1 or self.shards:  # parts are added up in the backward pass
             return
         trained = list(parameters)
         has = torch.tensor([one.grad is not None for one in trained], dtype=torch.int32)
@@ -112,9 +115,10 @@ def world() -> World:
     return _joined[0]
 
 
-def join(device: str) -> World:
+def join(device: str, *, shards: bool = False) -> World:
     """Connect this process with those that the launcher started beside it, whose words are in the environment: RANK,
-    WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and where the first one listens. Returns the world they are."""
+    WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE and where the first one listens. `shards`: whether they hold the weights
+    together. Returns the world they are."""
     told = {name: int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")}
     local = int(os.environ.get("LOCAL_RANK", told["RANK"])), int(os.environ.get("LOCAL_WORLD_SIZE", told["WORLD_SIZE"]))
     if device == "cuda":
@@ -123,7 +127,7 @@ def join(device: str) -> World:
         os.environ |= {"ACCELERATE_USE_CPU": "true", "ACCELERATE_TORCH_DEVICE": "cpu"}
     backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=PATIENCE_S))
-    _joined[0] = World(told["RANK"], told["WORLD_SIZE"], *local, device)
+    _joined[0] = World(told["RANK"], told["WORLD_SIZE"], *local, device, shards)
     return _joined[0]
 
 

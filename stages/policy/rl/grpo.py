@@ -121,6 +121,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         policy.disable_dropout()
         hold(policy.module, config)
         self.copy_policy()
+        if self.reference is not None:
+            self.reference.shard()
         super().__init__(policy, run_state=PolicyState(), checkpoints=checkpoints, callback=callback, args=config)
         dtype = collector.recipe.dtype
         self.renewal = Renewal(engine, policy, dtype=dtype, autocast=self.accelerator.autocast)
@@ -180,7 +182,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def _roll_out(self, number: int, step: int) -> Rollout:
         self._renew_reference(step)
         engine = self.renewed_engine(step)
-        with self.totals.timed("rollout"), self.accelerator.autocast():
+        with self.totals.timed("rollout"), self.accelerator.autocast(), self.policy.gathered():
             completions = self.collector.collect(
                 engine, number, step, lambda done, asked: self.callback.on_sampling(step, done, asked)
             )
@@ -293,13 +295,14 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         plan, state = self.validation, self.run_state
         if plan is None or not plan.due(step, self.args.max_steps):
             return
-        with self.accelerator.autocast():
-            figures = plan.validation.run(self.renewed_engine(step), self.collector.max_tokens(step))
+        engine = self.renewed_engine(step)
+        with self.accelerator.autocast(), self.policy.gathered():
+            figures = plan.validation.run(engine, self.collector.max_tokens(step))
         self.callback.on_validation(step, figures)
         state.base_validation = state.base_validation or figures
         if state.best_step is None or figures["strict"] >= state.best_validation["strict"]:
             state.best_step, state.best_validation = step, figures
-            if plan.best is not None and self.world.first:
+            if plan.best is not None:
                 plan.best.keep(self.policy, step)
 
     # ---- steps and checkpoints ----
@@ -345,20 +348,22 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             raise StageError("a step ended before its rollout began")
         return self.rollout
 
+    def policies_beside(self) -> dict[str, Policy]:
+        """The reference, once it is no longer what the run began with."""
+        if self.reference is None or not self.run_state.reference_step:
+            return {}
+        return {REFERENCE_FILE: self.reference}
+
     def save_state_files(self, folder: Path) -> None:
-        """Write the reference, and the rollout in progress, too."""
+        """Write the rollout in progress, too."""
         super().save_state_files(folder)
-        if self.reference is not None and self.run_state.reference_step:
-            self.reference.snapshot(folder / REFERENCE_FILE)
         # Between rollouts there is nothing to keep; inside one, its log-probabilities are of weights that are gone.
         if self.rollout is not None and self.state.global_step % self.sizes.minibatches:
             torch.save({part.name: getattr(self.rollout, part.name) for part in fields(Rollout)}, folder / ROLLOUT_FILE)
 
     def load_state_files(self, folder: Path) -> None:
-        """Read them again."""
+        """Read it again."""
         super().load_state_files(folder)
-        if self.reference is not None and self.run_state.reference_step:
-            self.reference.restore(folder / REFERENCE_FILE)
         if (folder / ROLLOUT_FILE).exists():
             self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
 

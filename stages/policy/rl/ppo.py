@@ -13,7 +13,6 @@ optimizer trains both, with a learning rate and a gradient norm for each.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,6 +52,7 @@ class PPOTrainer(PolicyTrainer):
         """Make the value model too."""
         super().copy_policy()
         self.value = value_model(self.policy)
+        self.value.shard()
         self.kl_weight = self.objective.kl_weight
         self.objective = replace(self.objective, kl_weight=0.0)  # it is in the reward; the loss only reports it
 
@@ -148,15 +148,9 @@ class PPOTrainer(PolicyTrainer):
         self.value.module.zero_grad()
         super().close_step(logs)
 
-    def save_state_files(self, folder: Path) -> None:
-        """Write the value model too."""
-        super().save_state_files(folder)
-        self.value.snapshot(folder / VALUE_FILE)
-
-    def load_state_files(self, folder: Path) -> None:
-        """Read it again."""
-        super().load_state_files(folder)
-        self.value.restore(folder / VALUE_FILE)
+    def policies_beside(self) -> dict[str, Policy]:
+        """The value model too."""
+        return super().policies_beside() | {VALUE_FILE: self.value}
 
     def _value_groups(self) -> list[dict[str, Any]]:
         recipe = self.collector.recipe

@@ -87,10 +87,11 @@ class BestWeights:
         self.folders = Checkpoints(folder)
 
     def keep(self, policy: Policy, step: int) -> None:
-        """Write the weights of `step`, whole or not at all."""
+        """Write the weights of `step`, whole or not at all; of several processes the first does."""
         draft = self.folders.fresh_draft()
         policy.snapshot(draft / WEIGHTS)
-        self.folders.seal(draft, step)
+        if world().first:
+            self.folders.seal(draft, step)
 
     def restore(self, policy: Policy, step: int) -> bool:
         """Load the weights of `step` into `policy`; False when they are not there whole, and the policy as it was."""

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stages.policy.ranks.sharding import mine, part
+from stages.policy.ranks.world import world
 from stages.policy.seeding import derive
 
 
@@ -49,7 +51,7 @@ class HalfAdamW(torch.optim.Optimizer):
         for number, (_, weight) in enumerate(self._weights()):
             for name, value in state_dict["state"].get(number, {}).items():
                 kept = value.to(weight.device, copy=True) if isinstance(value, Tensor) else value
-                self.state[weight][name] = kept
+                self.state[weight][name] = part(kept, weight)
 
     def _weights(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         for group in self.param_groups:
@@ -76,7 +78,8 @@ class HalfAdamW(torch.optim.Optimizer):
         if self.master or weight.dtype != torch.bfloat16:
             weight.copy_(wide)
         else:
-            weight.copy_(rounded_by_chance(wide, derive(number, "rounding", state["step"])))
+            own = [world().rank] if world().shards else []
+            mine(weight).copy_(rounded_by_chance(mine(wide), derive(number, "rounding", state["step"], *own)))
 
 
 def rounded_by_chance(wide: Tensor, seed: int) -> Tensor:

@@ -7,10 +7,10 @@ when whole (see `checkpoint`), carries the trainer's typed state, and is refused
 `StepReport` to one callback, or in a refusal when its gradient is no number. TRL's telemetry and model cards are left
 out.
 
-Several processes train as one: each takes every so-many-th micro-batch of a step, gradients are added up once before
-the update, and the first rank alone writes and tells. No wrapper stands around the model for that (DDP would want its
-own forward to be called, and losses here call the decoder), and no mean is taken over ranks: a loss is already its part
-of the whole step's.
+Several processes train as one, each with a copy of the weights or a part of them (`sharding`): each takes every
+so-many-th micro-batch of a step, gradients are added up before the update, and the first rank alone writes and tells.
+No wrapper stands around the model for that (DDP would want its own forward to be called, and losses here call the
+decoder), and no mean is taken over ranks: a loss is already its part of the whole step's.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers.trainer import OPTIMIZER_NAME, SCHEDULER_NAME
+from transformers.utils import SAFE_WEIGHTS_NAME
 
 from stages.core.errors import StageError
 from stages.policy.models import folders
 from stages.policy.models.routing import RouterLoad
 from stages.policy.models.weights import Policy
+from stages.policy.ranks import sharding
 from stages.policy.ranks.world import RankDone, World, world
 from stages.policy.training.checkpoint import Checkpoints
 from stages.policy.training.half import HalfAdamW
@@ -41,6 +44,8 @@ STATE_FILE = "run_state.json"
 HALF = ("bfloat16_master", "bfloat16")
 """What a recipe's `weights` may say besides float32; the arguments of a trainer carry it."""
 ADAPTER_FILE = "adapter.safetensors"
+WEIGHTS_FILE = "weights.safetensors"
+"""The weights that several processes hold together, in one file."""
 PROCESSES_FILE = "processes.json"
 """How many processes trained a checkpoint; absent = one."""
 
@@ -64,6 +69,7 @@ class ResumableTrainer(Generic[StateT]):
     callback: Any
     accelerator: Any
     optimizer: Any
+    lr_scheduler: Any
 
     def __init__(
         self,
@@ -77,12 +83,17 @@ class ResumableTrainer(Generic[StateT]):
     ) -> None:
         self.world = world()
         refuse_other_world(self.world, args)
+        if self.world.shards and args.optim != "adamw_torch_fused":
+            what = f"the optimizer {args.optim} cannot hold its states in parts"
+            raise StageError(what, hint="use `optimizer=adamw`, or leave `runtime.shard` out")
         self.policy = policy
         self.run_state = run_state
         self.checkpoints = checkpoints
-        self.callback = callback if self.world.first else Silent()
+        shared = getattr(callback, "then", None) if self.world.shards else None
+        self.callback = callback if self.world.first else Silent(shared)
         hold(policy.module, args)
         policy.ready()
+        policy.shard()
         self.router_load = RouterLoad(policy.module)
         super().__init__(model=policy.module, args=args, callbacks=[_Ends(self)], **theirs)  # type: ignore[call-arg]
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
@@ -118,6 +129,18 @@ class ResumableTrainer(Generic[StateT]):
             self.world.sum_gradients(one for group in self.optimizer.param_groups for one in group["params"])
         return loss * self.world.size  # transformers reports the mean over processes, and this is a part of a sum
 
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Write and read its state whole where several processes hold it together."""
+        first = self.optimizer is None
+        optimizer: torch.optim.Optimizer = super().create_optimizer(model)  # type: ignore[misc]
+        if first and self.world.shards:
+            sharding.follow(optimizer)
+        return optimizer
+
+    def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
+        """The norm over all processes' parts of the gradient."""
+        return sharding.whole(super()._get_grad_norm(model, grad_norm))  # type: ignore[misc]
+
     def _send_telemetry(self) -> None:
         """Send nothing: TRL reports each run to a hub by default."""
 
@@ -125,35 +148,56 @@ class ResumableTrainer(Generic[StateT]):
         """Let transformers write its files into a draft, add what it forgets, and seal the whole."""
         # Past TRL's own version, which writes a model card first.
         Trainer._save_checkpoint(self, model, trial)
+        draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        for name, policy in self.policies_beside().items():
+            policy.snapshot(draft / name)
         self.world.wait()
         if self.world.first:
-            draft = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             self.save_state_files(draft)
             if self.world.size > 1:
                 (draft / PROCESSES_FILE).write_text(json.dumps(self.world.size), encoding="ascii")
             self.checkpoints.seal(draft, self.state.global_step)
         self.world.wait()
 
-    def _save(self, output_dir: str, state_dict: Any = None) -> None:
-        """Let transformers write all weights, or an adapted policy what it trains."""
-        if not self.policy.adapted:
-            super()._save(output_dir, state_dict)  # type: ignore[misc]
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Let transformers write all weights; an adapted policy writes what it trains, one that several processes hold
+        together all of it."""
+        if output_dir is None or not (self.policy.adapted or self.world.shards):
+            super().save_model(output_dir, _internal_call)  # type: ignore[misc]
             return
         Path(output_dir).mkdir(parents=True, exist_ok=True)
-        self.policy.snapshot(Path(output_dir) / ADAPTER_FILE)
+        self.policy.snapshot(Path(output_dir) / self._weights_file)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        """Take part in it where the state lies in all processes."""
+        if self.world.shards and not self.world.first:
+            self.optimizer.state_dict()
+        super()._save_optimizer_and_scheduler(output_dir)  # type: ignore[misc]
 
     def _load_from_checkpoint(self, checkpoint: str, model: Any = None) -> None:
-        """Read them again."""
-        if self.policy.adapted:
-            self.policy.restore(Path(checkpoint) / ADAPTER_FILE)
+        """Read them again, in as many processes as there are now."""
+        found = [Path(checkpoint) / name for name in (self._weights_file, SAFE_WEIGHTS_NAME)]
+        if found[0].is_file() or self.world.shards:
+            self.policy.restore(next(filter(Path.is_file, found), found[0]))
         else:
             super()._load_from_checkpoint(checkpoint, model)  # type: ignore[misc]
 
+    @property
+    def _weights_file(self) -> str:
+        return ADAPTER_FILE if self.policy.adapted else WEIGHTS_FILE
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Load what `_save_checkpoint` added too."""
-        super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is not None and self.world.shards:  # transformers would read the whole onto each device
+            for name, one in ((OPTIMIZER_NAME, self.optimizer), (SCHEDULER_NAME, self.lr_scheduler)):
+                file = Path(checkpoint) / name
+                one.load_state_dict(torch.load(file, map_location="cpu", mmap=True, weights_only=True))
+        else:
+            super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
         if checkpoint is not None:
             self.load_state_files(Path(checkpoint))
+            for name, policy in self.policies_beside().items():
+                policy.restore(Path(checkpoint) / name)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """Refuse a checkpoint that lacks weights or holds strange ones; tied weights are stored once."""
@@ -166,6 +210,10 @@ class ResumableTrainer(Generic[StateT]):
             )
 
     # ---- what a trainer says ----
+
+    def policies_beside(self) -> dict[str, Policy]:
+        """The policies that a checkpoint holds beside the one in training, by the names of their files."""
+        return {}
 
     def total_micro_batches(self) -> int:
         """How many micro-batches the whole run has; one is one number of the loader."""
@@ -274,6 +322,7 @@ def train(trainer: Any, work: Work) -> None:
             work.emit("warning", text=text + "will be equal to rounding, not bit for bit")
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     known.wait()
+    trainer.policy.unshard()
     if not known.first:
         raise RankDone
 

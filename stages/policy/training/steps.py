@@ -37,7 +37,16 @@ class StepCallback(Protocol):
 
 
 class Silent:
-    """Hears everything and tells nothing: the callback of every process but the first."""
+    """Hears everything and tells nothing: the callback of every process but the first. `then` is what must be done in
+    all of them after each step."""
+
+    def __init__(self, then: Callable[[StepReport], None] | None = None) -> None:
+        self.then = then
+
+    def on_step(self, report: StepReport) -> None:
+        """A step is done."""
+        if self.then is not None:
+            self.then(report)
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         if not name.startswith("on_"):

@@ -139,8 +139,6 @@ def test_another_number_of_processes_goes_on_and_says_that_its_bits_are_others(h
     [
         ({}, "the launcher started 1 process where runtime.processes promises 2 that train together"),
         ({"RANK": "0", "WORLD_SIZE": "3"}, "the launcher started 3 processes"),
-        ({"RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_FSDP": "true"}, "promises FSDP to shard the weights"),
-        ({"RANK": "1", "WORLD_SIZE": "2", "ACCELERATE_USE_DEEPSPEED": "true"}, "promises DeepSpeed to shard"),
     ],
 )
 def test_a_world_that_is_not_the_promised_one_is_refused(
@@ -152,6 +150,35 @@ def test_a_world_that_is_not_the_promised_one_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(RecipeError, match=said):
         process.launched(Runtime(processes=2))
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true"}, "FSDP of version 1"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}, "parts on the CPU"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "promises DeepSpeed, and r1 shards weights by FSDP2"),
+    ],
+)
+def test_a_way_of_sharding_that_is_not_kept_is_refused(
+    told: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RecipeError, match=said) as caught:
+        process.told_to_shard(Runtime(processes=2))
+    assert "fsdp" in caught.value.hint
+
+
+def test_fsdp2_is_promised_by_a_key_or_by_the_launcher_which_then_says_no_more_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not process.told_to_shard(Runtime(processes=2))
+    assert process.told_to_shard(Runtime(processes=2, shard=True))
+    for name, value in {"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "false"}.items():
+        monkeypatch.setenv(name, value)
+    assert process.told_to_shard(Runtime(processes=2))
+    assert not [name for name in os.environ if "FSDP" in name]
 
 
 def differ(rank: int, home: Path) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from stages.policy.judges import judge, judge_training
 from stages.policy.models import folders
 from stages.policy.models.adapters import adapted
 from stages.policy.models.weights import Policy
-from stages.policy.ranks import world
+from stages.policy.ranks import sharding, world
 from stages.policy.rl import ppo
 from stages.policy.rl.losses import LOSSES
 from stages.policy.rl.rollout import Collector, Rollout
@@ -197,12 +198,13 @@ def watched(trainer: Any) -> Found:
     def looked(model: Any, grad_norm: Any = None) -> Any:
         if not first:
             moved = [one for group in trainer.optimizer.param_groups for one in group["params"]]
-            first.extend(one.grad.clone() for one in moved)
+            first.extend(sharding.whole(one.grad).clone() for one in moved)
         return norm(model, grad_norm)
 
     trainer._get_grad_norm = looked
     trainer.train()
-    return first, [one.detach().clone() for group in trainer.optimizer.param_groups for one in group["params"]]
+    moved = [one for group in trainer.optimizer.param_groups for one in group["params"]]
+    return first, [sharding.whole(one.detach()).clone() for one in moved]
 
 
 JOBS: dict[str, tuple[Callable[[Path, Path, str, int], Found], str]] = {
@@ -212,15 +214,17 @@ JOBS: dict[str, tuple[Callable[[Path, Path, str, int], Found], str]] = {
 }
 MICRO = (4, 1)
 """Rows of a micro-batch: 2 and 8 of them a step in one process, half as many in each of two."""
+SHARDED = MICRO[:1]
+"""Those that are trained with weights in parts."""
 
 
-def everything(home: Path, folder: Path) -> dict[str, Found]:
+def everything(home: Path, folder: Path, cut: tuple[int, ...] = MICRO) -> dict[str, Found]:
     """Every loss under every accumulation, by `loss/rows of a micro-batch`."""
     torch.set_num_threads(1)
     return {
         f"{name}/{micro}": job(home, folder / f"{name}-{micro}", loss, micro)
         for name, (job, loss) in JOBS.items()
-        for micro in MICRO
+        for micro in cut
     }
 
 
@@ -242,6 +246,17 @@ def both(target: Callable[..., None], folder: Path, *more: object) -> list[int]:
     return [process.exitcode if process.exitcode is not None else -1 for process in started]
 
 
+@contextmanager
+def together() -> Iterator[None]:
+    """The processes hold the weights together inside the block."""
+    before = world._joined[0]
+    world._joined[0] = replace(before, shards=True)
+    try:
+        yield
+    finally:
+        world._joined[0] = before
+
+
 def _rank(target: Callable[..., None], rank: int, port: int, folder: Path, *more: object) -> None:
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
@@ -252,5 +267,7 @@ def _rank(target: Callable[..., None], rank: int, port: int, folder: Path, *more
 
 
 def keep_everything(rank: int, folder: Path) -> None:
-    """The work of a rank: everything, kept as rank-N.pt."""
+    """The work of a rank: everything, kept as rank-N.pt, and with weights that both hold together, as sharded-N.pt."""
     torch.save(everything(folder / "model", folder / "two"), folder / f"rank-{rank}.pt")
+    with together():
+        torch.save(everything(folder / "model", folder / "sharded", SHARDED), folder / f"sharded-{rank}.pt")
