@@ -87,11 +87,12 @@ class Job:
         return code
 
     def checkpoint(self) -> Any:
-        """End the command in time and let the same job be submitted again: submitit calls this."""
+        """End the command in time and let the same job be submitted again: submitit calls this inside the `wait` of
+        the call, whose lock another `wait` would never get."""
         from submitit.helpers import DelayedSubmission
 
         self.running.terminate()
-        self.running.wait()
+        os.waitid(os.P_PID, self.running.pid, os.WEXITED | os.WNOWAIT)
         del self.running
         return DelayedSubmission(self)
 

@@ -71,9 +71,7 @@ def _remarks(built: Sequence[Outlook], screen: Screen) -> None:
     for one in built:
         if not one.fits and one.parts:
             room = amount(one.device.memory)
-            way = (
-                f": {'; or '.join(one.ways)}" if one.ways else ", and no key makes it fit: weights are not sharded here"
-            )
+            way = f": {'; or '.join(one.ways)}" if one.ways else ", and no key makes it fit"
             screen.say(f"does not fit: `{one.node}` needs {amount(one.parts.peak)} of {room} bytes{way}")
 
 

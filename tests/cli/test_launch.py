@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
+import submitit
 
 from r1cli import main
-from r1cli.commands.launch import Job, command
+from r1cli.commands.launch import Job, _executor, command
 from stages.core.errors import RecipeError
 from stages.core.storage.store import Store
 
@@ -66,6 +70,33 @@ def test_a_job_that_runs_here_seals_what_the_command_seals_and_tells_of_one_that
     assert main.run(["launch", "slurm", "mine.yaml", "source=gone.jsonl", "--local"]) == 1
     said = capsys.readouterr().err
     assert "failed: r1 ended with exit code 2" in said and "hint:  its log: " in said
+
+
+def child(parent: int) -> int:
+    """The process that one starts next."""
+    listed, deadline = Path(f"/proc/{parent}/task/{parent}/children"), time.monotonic() + 60
+    while not (found := listed.read_text().split()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return int(found[0])
+
+
+def test_a_job_whose_time_is_up_is_ended_and_submitted_again_until_it_has_sealed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("R1_HOME", str(tmp_path / "home"))
+    (tmp_path / "rows.jsonl").write_text(ROWS)
+    asked = Job(["prepare", "--name", "mine", f"source={tmp_path / 'rows.jsonl'}"], 1, 0)
+    job = _executor(submitit, asked, 1, {}, local=True).submit(asked)
+    runs = child(job._process.pid)  # what submitit starts the job in, and tells when its time is up
+    first = child(runs)
+    while b"r1cli" not in Path(f"/proc/{first}/cmdline").read_bytes():
+        time.sleep(0.01)
+    time.sleep(0.2)  # it has begun, and takes longer than that to seal
+    os.kill(runs, signal.SIGUSR2)
+    assert job.result() == 0
+    assert not Path(f"/proc/{first}").exists()
+    assert Store().open("mine").record.number == 1
+    assert "this job is preempted" in job.stderr()
 
 
 def test_without_a_cluster_it_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,11 +99,10 @@ def training(way: Training) -> Parts:
     weights, gradients, optimizer = int(held / share), trained * wide // share, states // share
     # With an adapter the reference is the base itself, the adapter off, until it is replaced; then a copy of that.
     reference = (trained * wide if way.rank else int(held) // share) if way.reference else 0
-    gathered = (
-        0
-        if not way.sharded
-        else 2 * wide * (shapes.parameters - 2 * shapes.vocabulary * shapes.hidden) // max(shapes.layers, 1)
-    )
+    ends = (
+        2 * shapes.vocabulary * shapes.hidden
+    )  # embedding and output layer: whole with their gradients, as a layer is
+    gathered = 2 * wide * (ends + (shapes.parameters - ends) // max(shapes.layers, 1)) if way.sharded else 0
     activations = kept(way) + gathered
     logits, head = _head(way, trained == shapes.parameters)
     cache = sampling_cache(way) if way.sampled_rows else 0
@@ -114,6 +113,9 @@ def training(way: Training) -> Parts:
         forth = activations - again(way) + max(logits + head, again(way))
     update = max(forth + (gradients if way.accumulated else 0), gradients)
     drawing = cache + (20 * way.sampled_rows * shapes.vocabulary if cache else 0)
+    if way.sharded:  # whole while a policy samples, and, with its copies, before they are split
+        loading = int(held) * (2 if way.reference and not way.rank else 1) - weights - optimizer - reference
+        drawing = max(drawing + (int(held) if cache else 0), loading)
     return Parts(
         weights=weights,
         gradients=gradients,

@@ -307,6 +307,9 @@ def ways(way: Training, device: Device) -> tuple[str, ...]:
     slim = {"rows": 1, "checkpointing": True}
     if not way.rank and fits(**slim, rank=16):
         found.append("adapter.rank=16" if fits(rank=16) else "adapter.rank=16 runtime.gradient_checkpointing=true")
+    if way.processes > 1 and not way.sharded and fits(**slim, sharded=True):
+        words = f"runtime.processes={way.processes} runtime.shard=true"
+        found.append(words if fits(sharded=True) else f"{words} runtime.gradient_checkpointing=true")
     if way.reserved and fits(**slim, reserved=int(0.3 * device.memory)):
         found.append("runtime.micro_batch=1 runtime.gradient_checkpointing=true runtime.vllm_memory=0.3")
     if way.rank and not way.quantized and not device.cpu and fits(**slim, quantized=True):

@@ -37,9 +37,10 @@ def row_fits(model: Any, tokens: int, *, beside: int = 0) -> bool:
 
 
 def trained_bytes(model: Any) -> int:
-    """Return the bytes that a model takes in training besides activations: weights, gradients and AdamW's moments."""
-    size = next(model.parameters()).element_size()
-    return sum(one.numel() * (2 * size + 8 if one.requires_grad else size) for one in model.parameters())
+    """Return the bytes that a model takes in training besides activations: weights, gradients and AdamW's moments; of
+    several processes that hold them together, in each."""
+    size, parts = next(model.parameters()).element_size(), world().size if world().shards else 1
+    return sum(one.numel() * (2 * size + 8 if one.requires_grad else size) for one in model.parameters()) // parts
 
 
 def compute_twice_if_asked(model: Any, runtime: Runtime, tokens: int, *, beside: int = 0) -> str:

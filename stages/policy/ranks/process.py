@@ -133,9 +133,8 @@ def facts(node: Loaded, store: Store) -> dict[str, str]:
     Raises TamperedError for an input whose files are no longer what was sealed.
     """
     known = runner.resolve(node, store, {})
-    found = {"recipe, or a function that it names,": fingerprint(known.payload)}
-    for key, artifact in runner.given(known).items():
-        found[f"input `{key}`"] = store.trust(artifact).record.seal
+    found = {f"input `{key}`": store.trust(artifact).record.seal for key, artifact in runner.given(known).items()}
+    found["recipe, or a function that it names,"] = fingerprint(known.payload)
     found["code of r1"] = provenance.code_sha256()
     return found | {f"version of {name}": version for name, version in provenance.versions().items()}
 

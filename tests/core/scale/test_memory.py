@@ -99,9 +99,22 @@ def test_what_does_not_fit_is_told_with_the_keys_that_make_it_fit() -> None:
     way = replace(WAY, shapes=qwen, rows=1, tokens=2048, predicted=2048, kind="cuda", dtype="bfloat16")
     found = outlook.ways(way, devices.named("h100"))
     assert any("adapter.rank=16" in way for way in found)
+    alone, eight = (outlook.ways(replace(way, processes=count), devices.named("h100")) for count in (1, 8))
+    assert any("runtime.processes=8 runtime.shard=true" in way for way in eight) and not any(
+        "shard" in one for one in alone
+    )
     beside = replace(way, rank=16, checkpointing=True, reserved=60 * 10**9)
     assert any("adapter.quantize=4bit" in way for way in outlook.ways(beside, devices.named("h100")))
     assert any("runtime.vllm_memory=0.3" in way for way in outlook.ways(beside, devices.named("h100")))
+
+
+def test_weights_held_in_parts_are_a_share_of_them_on_each_device_and_whole_while_a_policy_samples() -> None:
+    whole = memory.training(replace(WAY, processes=4))
+    parts = memory.training(replace(WAY, processes=4, sharded=True))
+    for name in ("weights", "gradients", "optimizer"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name) / 4, abs=2), name
+    drawing = replace(WAY, processes=4, sharded=True, sampled_rows=1)
+    assert memory.training(drawing).peak >= memory.training(drawing).weights * 5
 
 
 def test_a_device_is_named_with_its_count() -> None:

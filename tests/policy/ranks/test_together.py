@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from safetensors.torch import load_file
 from stages import rl
 from stages.core.artifact import Model, Prompts
 from stages.core.errors import RecipeError, StageError
-from stages.core.run import events
+from stages.core.recipe.loading import load
+from stages.core.run import events, provenance
 from stages.core.run.events import Events
+from stages.core.run.runner import run_node
 from stages.core.run.runtime import Runtime
+from stages.core.storage.store import Store
 from stages.policy.ranks import process
 from stages.policy.ranks.world import RankDone, world
 from stages.policy.training.checkpoint import Checkpoints
@@ -49,6 +53,8 @@ def practise(folder: Path, home: Path, **runtime: Any) -> None:
 def practise_twice(rank: int, home: Path) -> None:
     """One run to its end, and one that dies whole after the checkpoint of its second rollout's first step."""
     practise(home / "whole", home, checkpoint_every=1)
+    with twins.together():
+        practise(home / "parts", home, checkpoint_every=1)
     seal = Checkpoints.seal
 
     def last(self: Checkpoints, source: Path, step: int) -> Path:
@@ -64,11 +70,14 @@ def practise_twice(rank: int, home: Path) -> None:
 
 def go_on(rank: int, home: Path) -> None:
     practise(home / "killed", home, checkpoint_every=1)
+    with twins.together():
+        practise(home / "again", home, checkpoint_every=1)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`whole`: two processes to the end; `killed`: two that died and two that went on; `alone`: one process."""
+    """`whole`: two processes to the end; `killed`: two that died and two that went on; `alone`: one process; `parts`:
+    two that hold the weights together, and `again`: the same, gone on with from its last checkpoint but one."""
     folder = tmp_path_factory.mktemp("together")
     tiny.model(folder / "model")
     tiny.prompts(folder / "prompts", 8)
@@ -76,6 +85,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     practise(folder / "alone", folder, micro_batch=4)
     first, second = twins.both(practise_twice, folder)
     assert (folder / "dying").exists() and first == -9 and second != 0
+    shutil.copytree(folder / "parts", folder / "again")
+    shutil.rmtree(folder / "again" / "scratch" / "checkpoints" / "step-000004")
     assert twins.both(go_on, folder) == [0, 0]
     return folder
 
@@ -115,6 +126,17 @@ def test_two_processes_that_were_killed_end_in_the_same_bits(home: Path) -> None
     assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one)
 
 
+def test_weights_held_in_parts_are_trained_as_whole_ones_and_gone_on_with_in_the_same_bits(home: Path) -> None:
+    mine, theirs = (events.read(home / name / "events.jsonl", "step") for name in ("parts", "alone"))
+    for name in ("reward", "grad_norm", "kl", "entropy", "sampler_mismatch"):
+        assert mine[-1][name] == pytest.approx(theirs[-1][name], rel=1e-3, abs=1e-5), name
+    alone, one, other = (load_file(home / name / "model.safetensors") for name in ("alone", "parts", "again"))
+    assert alone.keys() == one.keys() and all(one[name].equal(other[name]) for name in one)
+    assert max((one[name] - alone[name]).abs().max().item() for name in one) < 1e-4
+    notes = [line["text"] for line in events.read(home / "again" / "events.jsonl", "note")]
+    assert "resumed from step-000003" in notes
+
+
 def test_one_writes_and_the_others_leave_nothing_but_their_share_of_a_checkpoint(home: Path) -> None:
     assert not (home / "elsewhere" / "whole-1" / "completions").exists()
     assert not list((home / "elsewhere").rglob("*.safetensors"))
@@ -124,10 +146,13 @@ def test_one_writes_and_the_others_leave_nothing_but_their_share_of_a_checkpoint
 
 
 def test_another_number_of_processes_goes_on_and_says_that_its_bits_are_others(home: Path) -> None:
-    folder = home / "whole" / "scratch" / "checkpoints"
+    folder = home / "parts" / "scratch" / "checkpoints"
     (folder / "step-000004").rename(home / "last")
-    practise(home / "whole", home)
-    said = [line["text"] for line in events.read(home / "whole" / "events.jsonl", "warning")]
+    before = load_file(home / "parts" / "model.safetensors")
+    practise(home / "parts", home)
+    after = load_file(home / "parts" / "model.safetensors")
+    assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-4
+    said = [line["text"] for line in events.read(home / "parts" / "events.jsonl", "warning")]
     assert any("step-000003 was trained by 2 processes and is gone on with by 1" in text for text in said)
 
 
@@ -182,13 +207,29 @@ def test_fsdp2_is_promised_by_a_key_or_by_the_launcher_which_then_says_no_more_o
 
 
 def differ(rank: int, home: Path) -> None:
-    mine = {"code of r1": "a", "input `prompts`": "b" if rank else "c"}
+    """Compare what each rank finds: in a store of its own, then in one, by a tree of the code of its own."""
+    given = [f"inputs.model={home / 'model'}", "inputs.prompts=sums@1"]
+    node = load(None, "rl", given, "practice")
     with pytest.raises(StageError, match=r"rank 1 \(on .*\) has another input `prompts` than rank 0"):
-        process.refuse_different(world(), mine)
-    process.refuse_different(world(), {"code of r1": "a"})
+        process.refuse_different(world(), process.facts(node, Store(home / f"store-{rank}")))
+    store = Store(home / "store-0")
+    process.refuse_different(world(), process.facts(node, store))
+    if rank == 1:
+        provenance.__file__ = str(home / "tree" / "stages" / "core" / "run" / "provenance.py")
+    with pytest.raises(StageError, match=r"rank 1 \(on .*\) has another code of r1 than rank 0"):
+        process.refuse_different(world(), process.facts(node, store))
 
 
 def test_other_files_in_another_process_are_found_by_all(tmp_path: Path) -> None:
+    tiny.model(tmp_path / "model")
+    for rank, total in enumerate((2, 3)):
+        rows = tmp_path / f"rows-{rank}.jsonl"
+        rows.write_text(json.dumps({"id": "a", "problem": "1+1=", "answer": str(total)}) + "\n")
+        run_node(load(None, "prepare", [f"source={rows}"], "sums"), Store(tmp_path / f"store-{rank}"))
+    code = Path(provenance.__file__).parents[2]
+    shutil.copytree(code, tmp_path / "tree" / "stages", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "tree" / "stages" / "rl.py").open("a") as file:
+        file.write("# changed\n")
     assert twins.both(differ, tmp_path) == [0, 0]
 
 

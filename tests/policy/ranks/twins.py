@@ -5,6 +5,7 @@ The work of each is a name; `gradients` does them all in this process, `both` in
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import socket
@@ -111,7 +112,7 @@ def on_policy_gradient(home: Path, folder: Path, loss: str, micro: int) -> Found
 
 def quiet(folder: Path, micro: int) -> Work:
     """Work in a folder whose events go nowhere."""
-    made = tiny.work(folder, micro_batch=micro)
+    made = tiny.work(folder, micro_batch=micro, checkpoint_every=1000)
     made.events.close()
     return replace(made, events=Nowhere())
 
@@ -221,11 +222,15 @@ SHARDED = MICRO[:1]
 def everything(home: Path, folder: Path, cut: tuple[int, ...] = MICRO) -> dict[str, Found]:
     """Every loss under every accumulation, by `loss/rows of a micro-batch`."""
     torch.set_num_threads(1)
-    return {
-        f"{name}/{micro}": job(home, folder / f"{name}-{micro}", loss, micro)
-        for name, (job, loss) in JOBS.items()
-        for micro in cut
-    }
+    gc.freeze()  # accelerate collects garbage at the end of a training, and what was imported is none
+    try:
+        return {
+            f"{name}/{micro}": job(home, folder / f"{name}-{micro}", loss, micro)
+            for name, (job, loss) in JOBS.items()
+            for micro in cut
+        }
+    finally:
+        gc.unfreeze()
 
 
 PRELOADED = ("tests.policy.ranks.twins", "stages.policy.engines.local.engine", "stages.rewards.grading")
