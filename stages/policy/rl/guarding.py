@@ -59,5 +59,5 @@ class Guard:
         return next((one for one in kept if one <= step - self.asked.window), kept[-1] if kept else 0)
 
     def _keep(self, trainer: Any, step: int) -> None:
-        if self.good is not None and trainer.world.first:
+        if self.good is not None:
             self.good.keep(trainer.policy, step)

@@ -132,7 +132,7 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
     sampling = Sampling(temperature=recipe.temperature, max_tokens=collector.max_tokens(0))
     asked = known.share(requests(rows, prompts, 1, sampling, seed))
     began = time.perf_counter()
-    with trainer.accelerator.autocast():
+    with trainer.accelerator.autocast(), trainer.policy.gathered():
         completions = in_order(asked, answered(trainer.engine, asked))
     drawn = time.perf_counter()
     grader = Grader(
