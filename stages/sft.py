@@ -9,11 +9,13 @@ values (DeepSeek-R1, arXiv 2501.12948v2 B.4.2).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from stages.core.artifact import Adapter, Artifact, Conversations, Draft, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation
+from stages.core.data.surveyed import surveyed
 from stages.core.recipe.parts import Tuning, taken
 from stages.core.recipe.ranges import at_least, check, or_none
 from stages.core.templates import Asked
@@ -73,9 +75,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     limit = longest(recipe, contract)
     if recipe.max_tokens is not None and recipe.max_tokens > limit:
         work.emit("warning", text=f"max_tokens {recipe.max_tokens} is cut to {limit}: the model has no more positions")
-    left: list[imitation.LeftOut] = []
-    made = imitation.examples(rows, contract, imitation.read_tokenizer(inputs.model.path), left)
-    kept, dropped = imitation.fitting(made, limit)
+    fit = partial(imitation.fitting, limit=limit)
+    kept, dropped, left = surveyed(rows, contract, inputs.model.path, fit, limit=limit, runtime=work.runtime)
     if left:
         work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:

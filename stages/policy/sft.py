@@ -1,9 +1,9 @@
 """Supervised fine-tuning: a policy and examples enter; the policy leaves with other weights, and figures.
 
-transformers keeps the loop, the optimizer, the schedule and the file formats. Examples are token ids already
-(`stages.core.data.imitation`): nothing cuts them, renders them through a chat template that may strip reasoning, or
-shuffles them by a state that a resumed run does not have. Steps are a function of seed and epoch (`feed`), the common
-start of all prompts is computed once (`prefix`), and checkpoints hold everything (`resumable`).
+transformers keeps the loop, the optimizer, the schedule and the file formats. Examples are token ids, made when a step
+asks for them (`stages.core.data.surveyed`): nothing cuts them, renders them through a chat template that may strip
+reasoning, or shuffles them by a state that a resumed run does not have. Steps are a function of seed and epoch
+(`feed`), the common start of all prompts is computed once (`prefix`), and checkpoints hold everything (`resumable`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Trainer, TrainingArguments
 
 from stages.core.data.imitation import Example
+from stages.core.data.surveyed import Surveyed
 from stages.core.recipe.parts import Tuning
 from stages.policy.models.agreement import refuse_unlike_alone
 from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
@@ -73,7 +74,7 @@ def train(
     loss: Loss = completion_loss,
     after_step: Callable[[StepReport], None] | None = None,
 ) -> dict[str, Any]:
-    """Train `policy` in place on the completions of `examples` (see `imitation.examples` and `imitation.fitting`).
+    """Train `policy` in place on the completions of `examples` (see `imitation.examples` and `surveyed`).
 
     `policy`: float32 weights on their device. `work`: seed, runtime, events, and `scratch / "checkpoints"`, from which
     a killed run goes on; on a CPU it then ends in the same bits. `after_step` is called when a step was told.
@@ -84,11 +85,11 @@ def train(
     shared). Emits `note`, `step` and `progress`. Raises StageError when a gradient is no number. Saving the model is
     the caller's.
     """
-    lengths = [example.tokens for example in examples]
-    schedule = epochs.schedule_of(lengths, tuning, policy, work)
+    known = examples if isinstance(examples, Surveyed) else Surveyed.of(examples)
+    schedule = epochs.schedule_of(known.tokens, tuning, policy, work)
     trainer = SupervisedTrainer(
         policy,
-        examples,
+        known,
         loss=loss,
         schedule=schedule,
         args=epochs.configuration(tuning, schedule, policy, work),
@@ -99,9 +100,9 @@ def train(
     return {
         "rows": len(examples),
         "steps": schedule.steps,
-        "trained_tokens": sum(len(example.completion_ids) for example in examples) * tuning.epochs,
+        "trained_tokens": sum(known.trained) * tuning.epochs,
         **trainer.run_state.means(),
-        "flops": {"update": policy.update_flops * sum(lengths) * tuning.epochs},
+        "flops": {"update": policy.update_flops * sum(known.tokens) * tuning.epochs},
     }
 
 
@@ -111,7 +112,7 @@ class SupervisedTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
     def __init__(
         self,
         policy: Policy,
-        examples: Sequence[Example],
+        examples: Surveyed,
         *,
         loss: Loss,
         schedule: BatchSchedule,
@@ -121,13 +122,14 @@ class SupervisedTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
     ) -> None:
         self.examples = examples
         self.loss = loss
-        self.shared_prefix = shared_prefix_length([example.prompt_ids for example in examples])
+        self.shared_prefix = shared_prefix_length(examples.ends)
         super().__init__(policy, schedule=schedule, args=args, checkpoints=checkpoints, callback=callback)
 
     def batch(self, rows: list[int]) -> Batch:
         """Some examples as padded tensors on the trainer's device."""
-        prompts = [torch.tensor(self.examples[row].prompt_ids) for row in rows]
-        completions = [torch.tensor(self.examples[row].completion_ids) for row in rows]
+        own = [self.examples[row] for row in rows]
+        prompts = [torch.tensor(one.prompt_ids) for one in own]
+        completions = [torch.tensor(one.completion_ids) for one in own]
         sides = [*padded(prompts, left=True), *padded(completions)]
         prompt_ids, prompt_mask, completion_ids, completion_mask = (side.to(self.accelerator.device) for side in sides)
         return Batch(
@@ -150,7 +152,7 @@ class SupervisedTrainer(EpochTrainer, Trainer):  # type: ignore[misc]
 
     def weight(self, step: int) -> int:
         """Completion tokens."""
-        return sum(len(self.examples[row].completion_ids) for row in self.schedule.rows(step))
+        return sum(self.examples.trained[row] for row in self.schedule.rows(step))
 
     def counts(self, step: int) -> dict[str, int]:
         """Completion tokens and rows."""

@@ -17,11 +17,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from stages.core.contract import Contract
 from stages.core.data.messages import THINK_MARKS, unwrapped
-from stages.core.encoding import Reader
+from stages.core.encoding import Pieces, Reader
 from stages.core.errors import ContractError, InputError, MissingError, R1Error, StageError
 from stages.core.rendering import RefusedError
 from stages.core.rows import Conversation
@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 AT_ONCE = 512
 """Rows tokenised in one call: the tokenizer spreads a call over the cores."""
 _HINT = "choose a template that holds a response as it is: `r1 data show-mask` prints what trains"
+
+
+class Sized(Protocol):
+    """What has a length."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of context and completion together."""
+
+
+S = TypeVar("S", bound=Sized)
 
 
 class Example(NamedTuple):
@@ -103,12 +114,23 @@ def examples(
     are left out.
     """
     contract.check(needs_tags=False)
-    reader, waiting, made = Reader(tokenizer, contract), iter(rows), 0
+    made = 0
+    for _, example in placed(rows, Reader(tokenizer, contract), left):
+        made += 1
+        yield example
+    if left and not made:
+        raise none_left(left)
+
+
+def placed(
+    rows: Iterable[Conversation], reader: Reader, left: list[LeftOut] | None = None
+) -> Iterator[tuple[int, Example]]:
+    """Each row as an example with its place among the rows; `left` and errors as those of `examples`."""
+    waiting, first = iter(rows), 0
     while block := list(islice(waiting, AT_ONCE)):
-        for row, example in zip(block, _encoded(block, reader), strict=True):
+        for place, (row, example) in enumerate(zip(block, _encoded(block, reader), strict=True), start=first):
             if isinstance(example, Example):
-                made += 1
-                yield example
+                yield place, example
             elif left is None:
                 example.what = f"row {row.id}: {example.what}"
                 raise example
@@ -117,8 +139,18 @@ def examples(
                 left.append(
                     LeftOut(row.id, RefusedError.reason, example.what) if own else LeftOut(row.id, example.what)
                 )
-    if left and not made:
-        raise InputError(f"no row is left to train on: {told(left, len(left))}", hint=_HINT)
+        first += len(block)
+
+
+def none_left(left: Sequence[LeftOut]) -> InputError:
+    """The error of rows none of which can be trained on."""
+    return InputError(f"no row is left to train on: {told(left, len(left))}", hint=_HINT)
+
+
+def again(row: Conversation, reader: Reader) -> Example:
+    """A row that was an example already, as one; it is not checked anew."""
+    said = parts(row, reader.contract)
+    return next(_made([row], [(reader.text(row.problem, row.turns), said)], reader))
 
 
 def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
@@ -146,24 +178,20 @@ def parts(row: Conversation, contract: Contract) -> tuple[str, str]:
 
 def _encoded(block: Sequence[Conversation], reader: Reader) -> Iterator[Example | R1Error]:
     """The rows of a block as examples, checked, or why they cannot be trained on."""
-    contract, written = reader.contract, list[tuple[tuple[str, ...], tuple[str, str]] | R1Error]()
+    contract, written = reader.contract, list[tuple[Pieces, tuple[str, str]] | R1Error]()
     for row in block:
         try:
             said = parts(row, contract)
             written.append((reader.text(row.problem, row.turns), said))
         except ContractError as error:
             written.append(error)
-    good = [one for one in written if not isinstance(one, R1Error)]
-    prompts = iter(reader.ids([prompt for prompt, _ in good]))
-    whole = [reader.lead + contract.respond(*said) + contract.before_end for _, said in good]
-    responses = iter(reader.tokenizer.encode_batch(whole, add_special_tokens=False))
-    for row, one in zip(block, written, strict=True):
+    good = [(row, one) for row, one in zip(block, written, strict=True) if not isinstance(one, R1Error)]
+    made = _made([row for row, _ in good], [one for _, one in good], reader)
+    for one in written:
         if isinstance(one, R1Error):
             yield one
             continue
-        # Arrays of 4 bytes an id: R1's 805k rows are 4 billion tokens.
-        trained = array("i", [*next(responses).ids, contract.end_id])
-        example = Example(row.id, array("i", next(prompts)), trained)
+        example = next(made)
         try:
             check(example, one[1], contract, reader.tokenizer)
         except R1Error as error:
@@ -172,12 +200,25 @@ def _encoded(block: Sequence[Conversation], reader: Reader) -> Iterator[Example 
             yield example
 
 
-def fitting(made: Iterable[Example], limit: int) -> tuple[list[Example], int]:
+def _made(
+    rows: Sequence[Conversation], written: Sequence[tuple[Pieces, tuple[str, str]]], reader: Reader
+) -> Iterator[Example]:
+    """Rows as examples, from the texts of their prompts and their parts."""
+    contract = reader.contract
+    prompts = reader.ids([prompt for prompt, _ in written])
+    whole = [reader.lead + contract.respond(*said) + contract.before_end for _, said in written]
+    responses = reader.tokenizer.encode_batch(whole, add_special_tokens=False)
+    for row, prompt, response in zip(rows, prompts, responses, strict=True):
+        # Arrays of 4 bytes an id: R1's 805k rows are 4 billion tokens.
+        yield Example(row.id, array("i", prompt), array("i", [*response.ids, contract.end_id]))
+
+
+def fitting(made: Iterable[S], limit: int) -> tuple[list[S], int]:
     """The examples of at most `limit` tokens, and how many were longer: those are left out whole, never cut.
 
     Raises InputError when none is left.
     """
-    kept: list[Example] = []
+    kept: list[S] = []
     dropped, shortest = 0, 0
     for example in made:
         if example.tokens <= limit:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stages.core.artifact import Record
-from stages.core.data.imitation import Example
+from stages.core.data.imitation import S
 from stages.core.errors import InputError, MissingError, nearest
 
 
@@ -103,16 +103,14 @@ def called(text: str) -> Student | None:
     return next((one for one in STUDENTS.values() if one.source == source), None)
 
 
-def within(
-    made: Iterable[Example], limit: int, *, drop: bool, holder: str, knob: str = ""
-) -> tuple[list[Example], int]:
+def within(made: Iterable[S], limit: int, *, drop: bool, holder: str, knob: str = "") -> tuple[list[S], int]:
     """The traces of at most `limit` tokens, and how many were longer and left out, which `drop` must allow.
 
     A cut trace would teach a student to stop in mid-thought. Raises InputError, naming how many are longer and the
     longest, when they may not be dropped or nothing else is left; `holder` is who has room for `limit`, and `knob` the
     recipe key that gives it more.
     """
-    kept: list[Example] = []
+    kept: list[S] = []
     lengths: list[int] = []
     for example in made:
         lengths.append(example.tokens)

@@ -6,7 +6,7 @@ teacher's log-probabilities are given, and saved. What differs is three function
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,8 @@ import torch
 from stages.core.artifact import Model
 from stages.core.contract import Contract
 from stages.core.data import imitation, students
+from stages.core.data.imitation import S
+from stages.core.data.surveyed import surveyed
 from stages.core.encoding import Reader, naming
 from stages.core.errors import InputError
 from stages.core.recipe.parts import Tuning
@@ -110,13 +112,17 @@ class DistillationRun:
             with self.precision():
                 self.work.emit("eval", step=report.step, kl=self.heldout.kl(self.policy.module))
 
-    def within(self, made: Any) -> tuple[list[imitation.Example], int]:
+    @property
+    def room(self) -> int:
+        """The most tokens a trace may have."""
+        return min(self.contract.max_positions, self.recipe.max_tokens or self.contract.max_positions)
+
+    def within(self, made: Iterable[S]) -> tuple[list[S], int]:
         """The traces that the student has room for, and how many it had not; see `students.within`."""
-        positions, asked = self.contract.max_positions, self.recipe.max_tokens
-        short = asked is not None and asked < positions
+        short = self.room < self.contract.max_positions
         kept, dropped = students.within(
             made,
-            min(positions, asked or positions),
+            self.room,
             drop=self.recipe.too_long == "drop",
             holder="recipe (`max_tokens`)" if short else "student",
             knob="max_tokens" if short else "positions",
@@ -135,10 +141,11 @@ def on_traces(run: DistillationRun, tuning: Tuning) -> Training:
     conversations = run.inputs.conversations
     assert conversations is not None  # the stage refuses its absence
     held = {run.heldout.cache.examples[row].id for row in run.heldout.rows} if run.heldout else set()
-    rows = [row for row in conversations.rows() if row.id not in held]
-    left: list[imitation.LeftOut] = []
-    made = imitation.examples(rows, run.contract, imitation.read_tokenizer(run.inputs.student.path), left)
-    kept, dropped = run.within(made)
+    everything = conversations.rows()
+    rows = everything.picked(place for place, name in enumerate(everything.ids()) if name not in held)
+    kept, dropped, left = surveyed(
+        *(rows, run.contract, run.inputs.student.path, run.within), limit=run.room, runtime=run.work.runtime
+    )
     if left:
         run.work.emit("warning", text=imitation.told(left, len(rows)))
 
