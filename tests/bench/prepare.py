@@ -1,4 +1,4 @@
-"""`python -m tests.bench.prepare [--rows 200000] [--tree FOLDER]`: what `r1 prepare` costs.
+"""`python -m tests.bench.prepare [jsonl|parquet] [--rows 200000] [--tree FOLDER]`: what `r1 prepare` costs.
 
 Rows like GSM8K's (a few sentences, a solution that ends in `#### 72`) enter; a line leaves: the rows a second, the
 processor's time a row, and the most memory of the process that reads and writes and of one that works. `--tree` is the
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
-from tests.bench import trees
+from tests.bench.trees import Measured, compare
 
 _NAMES = ("Ana", "Ben", "Chen", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jun")
 _THINGS = ("apples", "books", "marbles", "stamps", "coins", "shells", "pencils", "cards")
@@ -39,22 +41,40 @@ if __name__ == "__main__":
 """
 
 
-def write(path: Path, rows: int) -> None:
-    """Write rows like GSM8K's, the same for every call."""
+def rows(count: int) -> Iterator[dict[str, str]]:
+    """Yield rows like GSM8K's, the same for every call."""
     drawn = random.Random(0)
+    for number in range(count):
+        who, what = drawn.choice(_NAMES), drawn.choice(_THINGS)
+        each, days, gone = (drawn.randint(2, 60) for _ in range(3))
+        question = (
+            f"{who} has {each} boxes, and in every box there are {days} {what}. On day {number} a friend comes by"
+            f" and takes {gone} of the {what} home, because they are needed at school. The others are counted"
+            f" twice and put on a shelf. How many {what} does {who} have now?"
+        )
+        answer = f"There are {each}*{days}=<<{each}*{days}={each * days}>>{each * days} {what}.\n"
+        answer += f"Then {each * days}-{gone}={each * days - gone} are left.\n#### {each * days - gone}"
+        yield {"question": question, "answer": answer}
+
+
+def as_lines(path: Path, count: int) -> None:
+    """Write rows as JSON lines."""
     with path.open("w", encoding="utf-8") as file:
-        for number in range(rows):
-            who, what = drawn.choice(_NAMES), drawn.choice(_THINGS)
-            each, days, gone = (drawn.randint(2, 60) for _ in range(3))
-            question = (
-                f"{who} has {each} boxes, and in every box there are {days} {what}. On day {number} a friend comes by"
-                f" and takes {gone} of the {what} home, because they are needed at school. The others are counted"
-                f" twice and put on a shelf. How many {what} does {who} have now?"
-            )
-            answer = f"There are {each}*{days}=<<{each}*{days}={each * days}>>{each * days} {what}.\n"
-            answer += f"Then {each * days}-{gone}={each * days - gone} are left.\n#### {each * days - gone}"
-            file.write(json.dumps({"question": question, "answer": answer}) + "\n")
+        file.writelines(json.dumps(row) + "\n" for row in rows(count))
+
+
+def as_table(path: Path, count: int) -> None:
+    """Write rows as Parquet, in row groups of 100,000."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([("question", pyarrow.string()), ("answer", pyarrow.string())])
+    waiting = rows(count)
+    with pyarrow.parquet.ParquetWriter(path, schema) as out:
+        while held := list(islice(waiting, 100_000)):
+            out.write_table(pyarrow.Table.from_pylist(held, schema))
 
 
 if __name__ == "__main__":
-    trees.compare(__doc__, _RUN, write, rows=200_000)
+    kinds = {"jsonl": Measured(_RUN, as_lines, ".jsonl"), "parquet": Measured(_RUN, as_table, ".parquet")}
+    compare(__doc__, kinds, rows=200_000)

@@ -9,25 +9,44 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.house.rooms import ROOT
 
 
-def compare(about: str | None, program: str, write: Callable[[Path, int], None], *, rows: int) -> None:
-    """Read `--rows` (default `rows`) and `--tree` off the command line, let `write` make the input once, and print for
-    each tree what `program` says, which gets the input's path as its one argument."""
+@dataclass(frozen=True)
+class Measured:
+    """What is measured."""
+
+    program: str
+    """Gets the path of its input as its one argument, and prints what it has to say."""
+    write: Callable[[Path, int], None]
+    """Writes an input of so many rows."""
+    ending: str = ""
+    """That of the input's name."""
+    few: int = 0
+    """So many rows are measured too, to be taken off; 0 = none."""
+
+
+def compare(about: str | None, kinds: Mapping[str, Measured], *, rows: int) -> None:
+    """Read what is measured (the first, where nothing is said), `--rows` (default `rows`) and `--tree` off the command
+    line, make the input once, and print for each tree what the program says."""
     parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("what", nargs="?", choices=[*kinds], default=next(iter(kinds)))
     parser.add_argument("--rows", type=int, default=rows)
     parser.add_argument("--tree", type=Path, help="the checkout of another commit, measured in turn")
     asked = parser.parse_args()
+    kind = kinds[asked.what]
     with tempfile.TemporaryDirectory() as folder:
-        source, script = Path(folder) / "rows.jsonl", Path(folder) / "run.py"
-        write(source, asked.rows)
-        script.write_text(program)  # a file: a process that it spawns imports it again
-        for tree in [ROOT, *([asked.tree] if asked.tree else [])]:
-            print(f"{tree}: {_said(script, source, tree)}", flush=True)
+        script = Path(folder) / "run.py"
+        script.write_text(kind.program)  # a file: a process that it spawns imports it again
+        for count in sorted({kind.few or asked.rows, asked.rows}):
+            source = Path(folder) / f"rows-{count}{kind.ending}"
+            kind.write(source, count)
+            for tree in [ROOT, *([asked.tree] if asked.tree else [])]:
+                print(f"{tree}: {count} rows: {_said(script, source, tree)}", flush=True)
 
 
 def _said(script: Path, source: Path, tree: Path) -> str:
