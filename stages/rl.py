@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Adapter, Artifact, Draft, Judge, Model, Prompts
 from stages.core.contract import Contract
-from stages.core.encoding import PromptIds, Reader
+from stages.core.encoding import Hear, PromptIds, Reader
 from stages.core.errors import InputError, RecipeError
 from stages.core.language.reflection import first_spike
 from stages.core.recipe.adaptation import still
@@ -96,10 +96,11 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     contract = policy_contract(recipe, inputs.model, work.note)
     tokenizer = folders.load_tokenizer(inputs.model.path)
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
-    reasoning, general = _practice(recipe, inputs, work)
     encoded = Reader(tokenizer.backend_tokenizer, contract)
-    rows = reasoning + general if general else reasoning
-    prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded)
+    given = [one.rows() for one in (inputs.prompts, inputs.general, inputs.safety) if one is not None]
+    rows, reasoning, asked = reduce(add, given), len(given[0]), _Verifiers(len(given[0]))
+    prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded, asked)
+    asked.tell_of_unjudged(recipe, work)
     judges = judge.load_judges(inputs, where)
     validation = _validation(recipe, inputs, work, tokenizer=tokenizer, encoded=encoded, judges=judges)
     policy = adapters.load(
@@ -118,7 +119,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             tokenizer=tokenizer,
             contract=contract,
             seed=work.seed,
-            general=len(general or ()),
+            general=len(rows) - reasoning,
             judges=judges,
         ),
         engine=engine,
@@ -254,39 +255,40 @@ def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
         )
 
 
-def _practice(recipe: Recipe, inputs: Inputs, work: Work) -> tuple[RowFile[Prompt], RowFile[Prompt] | None]:
-    """Return the reasoning and the general prompts. Raises InputError for one that belongs among the others."""
-    reasoning = inputs.prompts.rows()
-    given = [one.rows() for one in (inputs.general, inputs.safety) if one is not None]
-    general = reduce(add, given) if given else None
-    _verifiers(reasoning, JUDGES, "general")
-    asked = _verifiers(general, RULES, "prompts") if general else set()
-    for name in JUDGES:
-        if name not in recipe.rewards and name in asked:
-            text = f"no reward judges what `{name}` prompts ask for: add inputs.{name} and give `{name}` a weight"
-            work.emit("warning", text=text)
-    return reasoning, general
+class _Verifiers:
+    """Who judges the prompts: hears each of them, the reasoning prompts first."""
 
+    def __init__(self, reasoning: int) -> None:
+        self.reasoning, self.general = reasoning, set[str]()
 
-def _verifiers(rows: RowFile[Prompt], wrong: tuple[str, ...], right: str) -> set[str]:
-    """Return who judges some prompts. Raises InputError for one that another input is for."""
-    found = set()
-    for row in rows.plain():
-        if row["verifier"] in wrong:
-            what = f"prompt {row['id']} has the verifier `{row['verifier']}`"
+    def __call__(self, place: int, row: Mapping[str, Any]) -> None:
+        """Hear a prompt. Raises InputError for one that another input is for."""
+        verifier = row["verifier"]
+        wrong, right = (JUDGES, "general") if place < self.reasoning else (RULES, "prompts")
+        if verifier in wrong:
+            what = f"prompt {row['id']} has the verifier `{verifier}`"
             raise InputError(what, hint=f"such prompts go into inputs.{right}")
-        found.add(row["verifier"])
-    return found
+        if place >= self.reasoning:
+            self.general.add(verifier)
+
+    def tell_of_unjudged(self, recipe: Recipe, work: Work) -> None:
+        """Say which general prompts no reward judges."""
+        for name in JUDGES:
+            if name not in recipe.rewards and name in self.general:
+                text = f"no reward judges what `{name}` prompts ask for: add inputs.{name} and give `{name}` a weight"
+                work.emit("warning", text=text)
 
 
-def _prompt_ids(rows: RowFile[Prompt], recipe: Recipe, model: Model, encoded: Reader) -> tuple[PromptIds, int]:
-    """Return the prompts of rows as token ids, and the length of the longest. Raises InputError for a prompt that
-    leaves no room to answer, or holds a token that the model does not have."""
+def _prompt_ids(
+    rows: RowFile[Prompt], recipe: Recipe, model: Model, encoded: Reader, hear: Hear = lambda *_: None
+) -> tuple[PromptIds, int]:
+    """Return the prompts of rows as token ids, and the length of the longest; `hear` is told of each row. Raises
+    InputError for a prompt that leaves no room to answer, or holds a token that the model does not have."""
     from stages.policy.distill.vocab import embedding_rows
 
     contract, known, ids = encoded.contract, embedding_rows(model.path), PromptIds(rows, encoded)
     tokens = max(recipe.max_completion_tokens, recipe.length_switch.tokens if recipe.length_switch else 0)
-    longest = ids.longest(contract.max_positions - tokens)
+    longest = ids.longest(contract.max_positions - tokens, hear)
     room = contract.max_positions - len(ids[longest])
     if room < tokens:
         raise InputError(

@@ -8,7 +8,7 @@ of a control token within a problem or an earlier turn is read as text: who asks
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
@@ -28,6 +28,8 @@ LOOKED_AT = 4096
 REMEMBERED = 8192
 """Prompts whose ids are kept: more than a rollout asks, mostly."""
 
+Hear = Callable[[int, Mapping[str, Any]], None]
+"""Is told of a row, as its plain object, with its place."""
 Pieces = tuple[str, ...]
 """The text of a prompt; where it names control tokens cut there: every second piece is the text of one."""
 
@@ -142,13 +144,17 @@ class PromptIds(Sequence[list[int]]):
         with naming(row.id):
             return self.reader.prompt(row.problem, row.turns)
 
-    def longest(self, room: int) -> int:
-        """Return the place of a prompt than which none is longer that takes over `room` tokens.
+    def longest(self, room: int, hear: Hear = lambda *_: None) -> int:
+        """Return the place of a prompt than which none is longer that takes over `room` tokens; `hear` is told of each
+        row, so that all are gone through once.
 
         The longest in bytes are encoded, and all that could take over `room` tokens: a token is a byte or more, so
         what the template writes around a problem and the bytes of it are the most that a prompt can be.
         """
-        sizes = array("Q", map(self._bytes, self.rows.plain()))
+        sizes = array("Q")
+        for place, row in enumerate(self.rows.plain()):
+            hear(place, row)
+            sizes.append(self._bytes(row))
         order = sorted(range(len(sizes)), key=sizes.__getitem__, reverse=True)
         looked = {place: len(self[place]) for place in order[:LOOKED_AT]}
         around = max(tokens - sizes[place] for place, tokens in looked.items())
