@@ -1,11 +1,11 @@
-"""`python -m tests.bench.rows [curate|rl|sft] [--rows 1000000] [--tree FOLDER]`: what many rows cost.
+"""`python -m tests.bench.rows [curate|against|rl|sft] [--rows 1000000] [--tree FOLDER]`: what many rows cost.
 
 curate: four completions to each problem like GSM8K's, a quarter of them wrong, judged already, enter; a line leaves:
 the rows a second with and without the graders' time (taken in each process, around the rewards), the processor's time
-a row, and the most memory of the process that reads and writes and of one that works. rl, sft: the embedded base and
-so many prompts or conversations enter; the processor's time and the most memory up to the end of the first step leave,
-for a thousand rows and for all. `--tree` is the checkout of another commit, whose code then does the same with the same
-files.
+a row, and the most memory of the process that reads and writes and of one that works. against: so many evaluation
+problems, which nothing may share a run of ten words with. rl, sft: the embedded base and so many prompts or
+conversations; the processor's time and the most memory up to the end of the first step, for a thousand rows and for
+all. `--tree` is the checkout of another commit, whose code then does the same with the same files.
 """
 
 from __future__ import annotations
@@ -67,6 +67,25 @@ if __name__ == "__main__":
     main()
 else:
     Finalize(None, note, exitpriority=1)
+"""
+_AGAINST = """
+import itertools, resource, sys, tempfile, time
+from pathlib import Path
+from stages.core.data.contamination import grams_of
+from stages.core.rowfile import RowFile
+asked = RowFile(Path(sys.argv[1]) / "prompts.jsonl")
+with tempfile.TemporaryDirectory() as folder:
+    began = time.process_time()
+    grams = grams_of((row["problem"] for row in asked.plain()), 10, Path(folder) / "grams.npy")
+    made = time.process_time() - began
+    fresh = [row["problem"].replace("books", "pens") for row in itertools.islice(asked.plain(), 10000)]
+    began = time.process_time()
+    shared = sum(map(bool, map(grams.shared, fresh)))
+    took = 1e6 * (time.process_time() - began) / len(fresh)
+    size = grams.file.stat().st_size / 2**20
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f"{1e6 * made / len(asked):.0f} us of CPU a row, {size:.0f} MB on disk, {used:.0f} MB,", end=" ")
+print(f"{took:.0f} us to search a row ({shared} of {len(fresh)} share a run)")
 """
 _STEP = """
 import os, resource, sys, tempfile
@@ -163,6 +182,7 @@ def _thought(drawn: random.Random, each: int, days: int, gone: int, said: int) -
 if __name__ == "__main__":
     kinds = {
         "curate": Measured(_CURATE, rollouts),
+        "against": Measured(_AGAINST, prompts),
         "rl": Measured(_STEP, prompts, few=1000),
         "sft": Measured(_STEP, conversations, few=1000),
     }
