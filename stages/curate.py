@@ -17,7 +17,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,7 +39,7 @@ from stages.rewards.rejection import Candidate, Limits, Stretch
 if TYPE_CHECKING:
     from stages.core.run.events import Listener
     from stages.core.run.runner import Work
-    from stages.policy.engines.worker import Reply
+    from stages.policy.engines.worker import Asker, Reply
 
 VERSION = 8
 IN_PIECES = True
@@ -47,8 +47,8 @@ IN_PIECES = True
 STRETCH = 2000
 """Completions of a stretch where no model is asked."""
 ASKED, ASKED_BYTES = 20_000, 64 * 2**20
-"""A stretch for a model holds so many completions, and more until they fill so many bytes: it is opened again for each,
-and `ASKED` must stay, since a reply's seed depends on the stretch."""
+"""A stretch for a model holds so many completions, and more until they fill so many bytes. `ASKED` must stay, since a
+reply's seed depends on the stretch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,8 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
         count = 1 if models else beside.processes(work.runtime, len(asked), ASKED)
         own = desk if count == 1 else None
         curated = beside.in_order(partial(_alone, recipe, inputs, grams, own), stretches, count)
-    tally, rows, left = _gathered(curated, len(asked), work)
+    with desk:
+        tally, rows, left = _gathered(curated, len(asked), work)
     found = yields.counted(tally.faults.elements(), rejection.REASONS)
     if not found["kept"]:
         worst = max(found["discards"], key=lambda reason: found["discards"][reason])
@@ -151,7 +152,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     found |= {"prompts_kept": tally.prompts_kept}
     disk.write_atomically(work.path / yields.YIELD_FILE, json.dumps(found, ensure_ascii=False, indent=1))
     os.replace(left, work.path / "discarded.jsonl")
-    return Draft(Conversations, {**_figures(found, tally), **desk.costs()})
+    return Draft(Conversations, {**tally.figures(found), **desk.costs()})
 
 
 def _alone(
@@ -196,7 +197,8 @@ def _gathered(curated: Iterator[Curated], total: int, work: Work) -> tuple[Curat
 
 
 class RejectionPipeline:
-    """Where candidates lie while they are sifted, judged and rewritten; each step gives all of them back in order."""
+    """Where candidates lie while they are sifted, judged and rewritten; each step gives all of them back in order.
+    Models that it asks are closed when it is left as a context."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs, grams: Grams, work: Work | None) -> None:
         """`work` is needed where a model is asked."""
@@ -211,9 +213,23 @@ class RejectionPipeline:
             code_blocks=recipe.code_blocks,
         )
         self.source = inputs.rollouts.record.inputs.get("model", inputs.rollouts.address)
-        self.flops = 0.0
+        self.flops, self._stretches = 0.0, 0
         self.bills: dict[str, dict[str, Any]] = {}
-        self._stretches = 0
+
+    def __enter__(self) -> RejectionPipeline:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if "_asker" in self.__dict__:
+            self._asker.__exit__()
+
+    @cached_property
+    def _asker(self) -> Asker:
+        """What asks its models."""
+        from stages.policy.engines.worker import Asker
+
+        assert self.work is not None
+        return Asker(self.work)
 
     def curated(self, stretch: Stretch) -> Curated:
         """Return what is kept of a stretch, and why the rest is not."""
@@ -311,11 +327,8 @@ class RejectionPipeline:
     def _asked(
         self, model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, name: str
     ) -> list[Reply]:
-        from stages.policy.engines import worker
-
-        assert self.work is not None
         name += f"-{self._stretches}" if self._stretches > 1 else ""
-        answers = worker.ask(model, tasks, generation, self.work, name=name)
+        answers = self._asker.ask(model, tasks, generation, name=name)
         self.flops += answers.costs.get("flops", {}).get("sampling", 0.0)
         bill = answers.costs.get("endpoint")
         if bill:
@@ -374,25 +387,3 @@ def _clean(given: Conversations | None, grams: Grams) -> tuple[RowFile[Conversat
         return rows, 0
     clean = [place for place, row in enumerate(rows.plain()) if not grams.shared(row["problem"])]
     return rows.picked(clean), len(rows) - len(clean)
-
-
-def _figures(found: dict[str, Any], tally: Curated) -> dict[str, Any]:
-    """Return what travels in the artifact's record."""
-    families, languages, reasoned = Counter[str](), Counter[str](), 0
-    for (family, language, has_reasoning), count in tally.kinds.items():
-        families[family or "-"] += count
-        languages[language] += count
-        reasoned += count * has_reasoning
-    return {
-        "rows": tally.kinds.total(),
-        **{f"from_{name}": found["sources"][name] for name in ("rollouts", "general", "extra")},
-        "general_missing": found["sources"]["general_missing"],
-        "with_reasoning": reasoned,
-        "samples": found["samples"],
-        "kept": found["kept"],
-        "prompts": found["prompts"],
-        "prompts_kept": found["prompts_kept"],
-        "discards": {reason: count for reason, count in found["discards"].items() if count},
-        "families": dict(sorted(families.items())),
-        "languages": dict(sorted(languages.items())),
-    }

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -128,20 +129,23 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
             chunks=evaluator.chunks(rows),
             requests=evaluator.requests,
             rows=evaluator.rows,
-            tell=lambda done: _tell(evaluator, done, len(rows)),
             name=lambda _, chunk: f"{chunk.sampling.name}/{chunk.number:05d}",
         )
         given, sources = dict(vars(inputs)) | {"parent": None}, partial(identity, recipe)
-        drawn = sharded.gathered(spread.finished(sharded, client, asking, given, sources))
+        done: dict[str, dict[str, float]] = {one.name: defaultdict(float) for one in recipe.samplings}
+        for _, own in spread.finished(sharded, client, asking, given, sources):
+            _tell(evaluator, own, done, len(rows))
         bill = client.bill()
-    answers = {one.name: [row for row in drawn if row["sampling"] == one.name] for one in recipe.samplings}
+    answers: dict[str, list[Row]] = {one.name: [] for one in recipe.samplings}
+    for row in sharded.in_order():
+        answers[row["sampling"]].append(scores.without_text(row))
     lost = next((rows for rows in answers.values() if not scores.completed(rows)), None)
     if lost is not None:
         what = f"not one completion came under {lost[0]['sampling']}: {lost[0]['reason']}"
         shutil.rmtree(work.scratch / "shards")  # or the next run would find nothing but failures
         raise StageError(what, hint="`r1 doctor` says which engines can run here")
-    shards.write_lines(work.path / scores.COMPLETIONS_FILE, (row for found in answers.values() for row in found))
-    before = scores.read_completions(inputs.parent.path) if inputs.parent else None
+    shards.write_lines(work.path / scores.COMPLETIONS_FILE, sharded.in_order())
+    before = scores.read_completions(inputs.parent.path, texts=()) if inputs.parent else None
     found = summary(recipe, rows, answers, before)
     found |= {"max_tokens": evaluator.max_tokens, "template": contract.template_name}
     found |= bill
@@ -160,7 +164,7 @@ def summary(
     """Return scores.json without the sampler's facts: figures per sampling and family, and the problems that were
     asked.
 
-    `answers` and `before` (the parent's, or None) hold judged completions by sampling name.
+    `answers` and `before` (the parent's, or None) hold judged completions by sampling name, without their texts.
     """
     return {
         "samples": recipe.samples,
@@ -313,20 +317,26 @@ class Evaluator:
         ]
 
 
-def _tell(evaluator: Evaluator, done: Sequence[Row], problems: int) -> None:
-    recipe, sampling = evaluator.recipe, done[-1]["sampling"]
-    own = scores.completed(row for row in done if row["sampling"] == sampling)
-    ruled = [row for row in own if row["strict"] is not None]
-    figures = {
-        "format": sum(row["format"] for row in own) / max(1, len(own)),
-        "length": sum(row["tokens"] for row in own) / max(1, len(own)),
-        "temperature": next(one.temperature for one in recipe.samplings if one.name == sampling),
-    }
-    if ruled:
-        figures["strict"] = sum(row["strict"] for row in ruled) / len(ruled)
-        figures["pass@1"] = sum(row["correct"] or 0.0 for row in ruled) / len(ruled)
+def _tell(evaluator: Evaluator, own: Sequence[Row], done: dict[str, dict[str, float]], problems: int) -> None:
+    """Tell how far the work is; `done` holds the sums of each sampling over the shards that were told before."""
+    recipe, sampling = evaluator.recipe, own[-1]["sampling"]
+    sums = done[sampling]
+    sums["rows"] += len(own)
+    for row in scores.completed(own):
+        sums["completed"] += 1
+        sums["format"] += row["format"]
+        sums["length"] += row["tokens"]
+        if row["strict"] is not None:
+            sums["ruled"] += 1
+            sums["strict"] += row["strict"]
+            sums["correct"] += row["correct"] or 0.0
+    figures = {name: sums[name] / max(1, sums["completed"]) for name in ("format", "length")}
+    figures["temperature"] = next(one.temperature for one in recipe.samplings if one.name == sampling)
+    if sums["ruled"]:
+        figures |= {"strict": sums["strict"] / sums["ruled"], "pass@1": sums["correct"] / sums["ruled"]}
     total = len(recipe.samplings) * problems * recipe.samples
-    evaluator.work.emit("progress", done=len(done), total=total, unit="completions", figures=figures)
+    rows = int(sum(each["rows"] for each in done.values()))
+    evaluator.work.emit("progress", done=rows, total=total, unit="completions", figures=figures)
 
 
 def _summed_up(

@@ -14,6 +14,7 @@ its prompt and its number.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -32,7 +33,7 @@ from stages.core.storage import disk
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.core.sampling import Completion, Request
-    from stages.policy.engines.client import Client
+    from stages.policy.engines.client import Client, Prompted
 
 VERSION = 4
 CHUNK_ROWS = 128
@@ -87,14 +88,16 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     rows = inputs.prompts.rows().chosen(recipe.problems)
     total = len(rows) * recipe.samples
     with Client(inputs.policy, contract_for(recipe, inputs.policy, work.note), recipe.dtype, work) as client:
-        comparer = KlMeasurement(recipe, inputs, rows, client)
-        found = shards.Sharded(
+        comparer, done = KlMeasurement(recipe, inputs, rows, client), defaultdict[str, float](float)
+        drawn = shards.Sharded(
             folder=work.scratch / "shards",
             chunks=comparer.chunks(),
             requests=comparer.requests,
             rows=comparer.compared,
-            tell=lambda done: _tell(done, total, work),
-        ).done(client)
+        )
+        for _, own in drawn.finished(client):
+            _tell(own, done, total, work)
+    found = list(drawn.in_order())
     shards.write_lines(work.path / divergence.ROWS_FILE, found)
     table = divergence.summary(found, GRADIENTS, recipe.lambdas, recipe.seed)
     table |= {"temperature": recipe.temperature, "max_tokens": comparer.max_tokens}
@@ -109,6 +112,8 @@ class KlMeasurement:
     def __init__(self, recipe: Recipe, inputs: Inputs, rows: Sequence[Prompt], client: Client) -> None:
         self.recipe, self.inputs, self.rows, self.client = recipe, inputs, rows, client
         self.max_tokens = client.room(client.surveyed(rows), recipe.max_tokens)
+        self._prompts: dict[str, dict[str, Prompted]] = {}
+        """The prompts of chunks that are being answered, by the first one's id."""
 
     @cached_property
     def pair(self) -> tuple[Any, Any]:
@@ -130,18 +135,18 @@ class KlMeasurement:
 
         wanted = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens)
         seed = derive(self.client.work.seed, "kl")
-        return requests(chunk, self.client.prompts(chunk), self.recipe.samples, wanted, seed)
+        self._prompts[chunk[0].id] = prompts = self.client.prompts(chunk)
+        return requests(chunk, prompts, self.recipe.samples, wanted, seed)
 
     def compared(self, chunk: Sequence[Prompt], said: Sequence[Completion]) -> list[dict[str, Any]]:
         """Return a row for each completion of one shard that did not fail, problem by problem."""
         from stages.policy import divergence as exact
 
-        recipe = self.recipe
+        recipe, prompts = self.recipe, self._prompts.pop(chunk[0].id)
         asked = [(row, number) for row in chunk for number in range(recipe.samples)]
         kept = [(row, number, one) for (row, number), one in zip(asked, said, strict=True) if not one.failed]
         if not kept:
             return []
-        prompts = self.client.prompts(chunk)
         ids, drawn = [prompts[row.id].ids for row, _, _ in kept], [one for _, _, one in kept]
         sums = exact.completion_sums(self.pair, ids, drawn, self.client.contract.pad_id, recipe.temperature)
         return [
@@ -159,7 +164,10 @@ def _check_tokenizers(inputs: Inputs) -> None:
         )
 
 
-def _tell(done: Sequence[dict[str, Any]], total: int, work: Work) -> None:
-    tokens = sum(row["tokens"] for row in done)
-    figures = {name: sum(row[name] for row in done) / tokens for name in ("kl", "k1", "k2", "k3")}
-    work.emit("progress", done=len(done), total=total, unit="completions", figures=figures)
+def _tell(own: Sequence[dict[str, Any]], done: dict[str, float], total: int, work: Work) -> None:
+    """Tell how far the work is; `done` holds the sums over the shards that were told before."""
+    done["rows"] += len(own)
+    for name in ("tokens", "kl", "k1", "k2", "k3"):
+        done[name] += sum(row[name] for row in own)
+    figures = {name: done[name] / max(1, done["tokens"]) for name in ("kl", "k1", "k2", "k3")}
+    work.emit("progress", done=int(done["rows"]), total=total, unit="completions", figures=figures)

@@ -191,8 +191,8 @@ def _newest_by_prompts(kept: Sequence[Scores], model: str) -> dict[str, Scores]:
 def _evaluation(after: Scores, before: Scores | None) -> Evaluation:
     new = scores.read_scores(after.path)
     old = scores.read_scores(before.path) if before else None
-    rows = scores.read_completions(after.path)
-    old_rows = scores.read_completions(before.path) if before else {}
+    rows = scores.read_completions(after.path, texts=(0,))
+    old_rows = scores.read_completions(before.path, texts=(0,)) if before else {}
     earlier = {part["name"]: part for part in old["samplings"]} if old else {}
     # T = 1 first: it is the model's own distribution, and what the figures are stated in.
     ordered = sorted(new["samplings"], key=lambda part: (part["temperature"] != 1.0, part["temperature"]))

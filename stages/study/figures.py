@@ -64,7 +64,7 @@ class Shelf:
     def rows(self, artifact: Artifact, sampling: str) -> list[Row]:
         """Return the completions of an evaluation under one sampling; raises MissingError when there are none."""
         if artifact.address not in self._rows:
-            self._rows[artifact.address] = scores.read_completions(artifact.path)
+            self._rows[artifact.address] = scores.read_completions(artifact.path, texts=())
         found = self._rows[artifact.address]
         if sampling not in found:
             raise MissingError(f"{artifact.address} was not sampled at {sampling}", hint=f"it has {', '.join(found)}")

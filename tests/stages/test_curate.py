@@ -323,6 +323,8 @@ def test_a_model_that_is_asked_stretch_by_stretch_keeps_its_shards_apart(
     run(tmp_path / "parts", BY_MODEL, **inputs)
     workers = tmp_path / "parts" / "scratch" / "workers"
     assert {"rewriter-answer", "rewriter-answer-2"} <= {folder.name for folder in workers.iterdir()}
+    told = [json.loads(line)["event"] for line in (tmp_path / "parts" / "events.jsonl").read_text().splitlines()]
+    assert told.count("device") == 1, "the model is opened once for all stretches"
     for name in FILES:
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +37,9 @@ def sampling_name(temperature: float, top_p: float) -> str:
     return f"T{temperature:g}-p{top_p:g}"
 
 
-def read_completions(folder: Path) -> dict[str, list[Row]]:
-    """Return the completions of a Scores folder by sampling name, in file order. Raises MissingError when there are
-    none.
+def read_completions(folder: Path, texts: Container[int] | None = None) -> dict[str, list[Row]]:
+    """Return the completions of a Scores folder by sampling name, in file order; None: with all their texts, else with
+    those of these samples of each problem alone. Raises MissingError when there are none.
     """
     path = folder / COMPLETIONS_FILE
     if not path.is_file():
@@ -48,8 +48,13 @@ def read_completions(folder: Path) -> dict[str, list[Row]]:
         )
     by_sampling: dict[str, list[Row]] = defaultdict(list)
     for row in _lines(path):
-        by_sampling[row["sampling"]].append(row)
+        by_sampling[row["sampling"]].append(row if texts is None or row["sample"] in texts else without_text(row))
     return dict(by_sampling)
+
+
+def without_text(row: Row) -> Row:
+    """Return a completion without what it says: most of its bytes, of which no figure is made."""
+    return {name: value for name, value in row.items() if name != "completion"}
 
 
 def read_scores(folder: Path) -> dict[str, Any]:

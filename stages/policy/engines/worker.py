@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 from stages.core.artifact import Endpoint, Model
+from stages.core.contract import Contract
 from stages.core.fingerprint import fingerprint
 from stages.core.recipe.generation import GenerationSettings
 from stages.core.run import shards
@@ -27,7 +28,7 @@ from stages.policy.models.asking import contract_for, tokenizer_of
 from stages.policy.models.chat import chat_contract
 from stages.policy.seeding import derive
 
-__all__ = ["Answers", "GenerationSettings", "Reply", "ask"]
+__all__ = ["Answers", "Asker", "GenerationSettings", "Reply", "ask"]
 
 CHUNK = 256
 """Tasks a shard: small enough to lose little."""
@@ -60,30 +61,47 @@ class Answers:
 def ask(
     model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, work: Work, *, name: str
 ) -> Answers:
-    """Ask each task once and return the replies; repeat a task for several independent ones (at a temperature above 0).
+    """Ask each task once and return the replies, as `Asker.ask`."""
+    with Asker(work) as asker:
+        return asker.ask(model, tasks, generation, name=name)
 
-    Shards lie under `work.scratch/workers/NAME` and are found again after a kill, so `name` must differ between two
-    uses in one run; a task's seed is that of (seed, name, task, how often it came before). Raises ContractError for a
-    model that cannot be asked at all.
-    """
-    contract = model.contract
-    if generation.template:
-        contract = contract_for(generation, model, work.note)
-    elif not contract.template and isinstance(model, Model):
-        tokenizer = tokenizer_of(model)
-        if getattr(tokenizer, "chat_template", None):
-            contract = chat_contract(contract, tokenizer, tell=work.note)
-    numbered = [Task(text, count) for text, count in zip(tasks, _counted(tasks), strict=True)]
 
-    def tell(done: list[shards.Row]) -> None:
-        figures = {"length": sum(row["tokens"] for row in done) / len(done)}
-        work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
+class Asker:
+    """Asks models one after the other; the last that was asked stays open, until this is left as a context."""
 
-    with client_of(model, contract, generation.dtype, work) as client:
-        asking = partial(_Asking, generation, derive(work.seed, "worker", name))
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self._open: tuple[object, Client] | None = None
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._open is not None:
+            self._open[1].__exit__(*_)
+            self._open = None
+
+    def ask(
+        self, model: Model | Endpoint, tasks: Sequence[str], generation: GenerationSettings, *, name: str
+    ) -> Answers:
+        """Ask each task once and return the replies; repeat a task for several independent ones (at a temperature above
+        0).
+
+        Shards lie under `work.scratch/workers/NAME` and are found again after a kill, so `name` must differ between two
+        uses in one run; a task's seed is that of (seed, name, task, how often it came before). Raises ContractError for
+        a model that cannot be asked at all.
+        """
+        numbered = [Task(text, count) for text, count in zip(tasks, _counted(tasks), strict=True)]
+
+        def tell(done: list[shards.Row]) -> None:
+            figures = {"length": sum(row["tokens"] for row in done) / len(done)}
+            self.work.emit("progress", done=len(done), total=len(tasks), unit=f"{name} replies", figures=figures)
+
+        client = self._client(model, generation)
+        asking = partial(_Asking, generation, derive(self.work.seed, "worker", name))
         desk = asking(client)
         sharded = shards.Sharded(
-            folder=work.scratch / "workers" / name,
+            folder=self.work.scratch / "workers" / name,
             chunks=[numbered[start : start + CHUNK] for start in range(0, len(tasks), CHUNK)],
             requests=desk.requests,
             rows=desk.rows,
@@ -93,6 +111,26 @@ def ask(
         found = sharded.gathered(spread.finished(sharded, client, asking, {"model": model}))
         replies = [Reply(**row) for row in found]
         return Answers(replies, client.costs(sum(reply.tokens for reply in replies)))
+
+    def _client(self, model: Model | Endpoint, generation: GenerationSettings) -> Client:
+        """The model as it is asked, opened where it is not open yet."""
+        wanted = (model.address, generation.template, generation.dtype)
+        if self._open is None or self._open[0] != wanted:
+            self.__exit__()
+            contract = _contract(model, generation, self.work)
+            self._open = wanted, client_of(model, contract, generation.dtype, self.work).__enter__()
+        return self._open[1]
+
+
+def _contract(model: Model | Endpoint, generation: GenerationSettings, work: Work) -> Contract:
+    """The contract a model is asked under."""
+    if generation.template:
+        return contract_for(generation, model, work.note)
+    if not model.contract.template and isinstance(model, Model):
+        tokenizer = tokenizer_of(model)
+        if getattr(tokenizer, "chat_template", None):
+            return chat_contract(model.contract, tokenizer, tell=work.note)
+    return model.contract
 
 
 @dataclass(frozen=True)
