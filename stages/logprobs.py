@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Artifact, Conversations, Draft, Logprobs, Model
 from stages.core.contract import Contract
 from stages.core.data import imitation, students
-from stages.core.data.imitation import Example
+from stages.core.data.surveyed import Surveyed, surveyed
 from stages.core.recipe.ranges import at_least, check
 from stages.core.sampling import Engine
 from stages.core.storage import disk, lineage
@@ -99,10 +99,10 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     shutil.copyfile(ids / "tokenizer.json", work.path / "tokenizer.json")
     contract.write(work.path / "contract.json")
     facts = {"teacher": inputs.teacher.address, "rows": len(made), "dropped_too_long": dropped}
-    facts |= {"tokens": sum(len(one.completion_ids) for one in made), "top_k": recipe.top_k, "vocabulary": vocabulary}
+    facts |= {"tokens": sum(made.trained), "top_k": recipe.top_k, "vocabulary": vocabulary}
     disk.write_atomically(work.path / distill_cache.FACTS, json.dumps(facts, indent=1) + "\n")
     measured = _measured(inputs, where, work)
-    flops = 2.0 * parameters(inputs.teacher.path) * sum(one.tokens for one in made)
+    flops = 2.0 * parameters(inputs.teacher.path) * sum(made.tokens)
     variant = lineage.variant(inputs.teacher)
     if variant:
         work.emit("note", text=f"{inputs.teacher.address}: {variant}")
@@ -174,11 +174,10 @@ def _writer(recipe: Recipe, path: Path, vocabulary: int, *, contract: Contract, 
 
 def _traces(
     recipe: Recipe, inputs: Inputs, ids: Path, *, contract: Contract, work: Work
-) -> tuple[list[Example], int, list[imitation.LeftOut]]:
-    tokenizer = imitation.read_tokenizer(ids)
-    rows, left = inputs.conversations.rows(), list[imitation.LeftOut]()
-    made = imitation.examples(rows, contract, tokenizer, left)
-    kept, dropped = students.within(made, contract.max_positions, drop=recipe.too_long == "drop", holder="teacher")
+) -> tuple[Surveyed, int, list[imitation.LeftOut]]:
+    rows, room = inputs.conversations.rows(), contract.max_positions
+    fit = partial(students.within, limit=room, drop=recipe.too_long == "drop", holder="teacher")
+    kept, dropped, left = surveyed(rows, contract, ids, fit, limit=room, runtime=work.runtime)
     if left:
         work.emit("warning", text=imitation.told(left, len(rows)))
     if dropped:
@@ -186,12 +185,12 @@ def _traces(
     return kept, dropped, left
 
 
-def _write(writer: Writer, made: Sequence[Example], recipe: Recipe, work: Work) -> None:
+def _write(writer: Writer, made: Surveyed, recipe: Recipe, work: Work) -> None:
     """Write every shard that is not there; each tells how many traces the teacher has read."""
     from stages.policy.distill import cache as distill_cache
 
-    whole = distill_cache.kept_whole(made, recipe.whole_tokens, work.seed)
-    for number, rows in enumerate(distill_cache.shards(made)):
+    whole = distill_cache.kept_whole(made.trained, recipe.whole_tokens, work.seed)
+    for number, rows in enumerate(distill_cache.shards(made.trained)):
         own = [(row - rows.start, place) for row, place in whole if row in rows]
         writer.write(number, made[rows.start : rows.stop], own)
         work.emit("progress", done=rows.stop, total=len(made), unit="traces", figures={})

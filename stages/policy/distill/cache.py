@@ -229,25 +229,28 @@ class Cache:
         return found
 
 
-def shards(examples: Sequence[Example]) -> list[range]:
-    """Cut examples, in order, into shards of about SHARD_TOKENS completion tokens."""
+def shards(trained: Sequence[int]) -> list[range]:
+    """Cut examples of so many completion tokens each, in order, into shards of about SHARD_TOKENS."""
     borders, tokens = [0], 0
-    for row, example in enumerate(examples):
-        if tokens and tokens + len(example.completion_ids) > SHARD_TOKENS:
+    for row, own in enumerate(trained):
+        if tokens and tokens + own > SHARD_TOKENS:
             borders.append(row)
             tokens = 0
-        tokens += len(example.completion_ids)
-    return [range(*pair) for pair in pairwise([*borders, len(examples)])]
+        tokens += own
+    return [range(*pair) for pair in pairwise([*borders, len(trained)])]
 
 
-def kept_whole(examples: Sequence[Example], count: int, seed: int) -> list[tuple[int, int]]:
-    """(example, completion token) of `count` positions chosen by the seed, or of all when there are fewer; sorted."""
-    total = sum(len(example.completion_ids) for example in examples)
+def kept_whole(trained: Sequence[int], count: int, seed: int) -> list[tuple[int, int]]:
+    """(example, completion token) of `count` positions chosen by the seed, or of all when there are fewer; sorted.
+
+    `trained` holds the completion tokens of each example.
+    """
+    total = sum(trained)
     chosen = sorted(random.Random(derive(seed, "whole")).sample(range(total), min(count, total)))
     found: list[tuple[int, int]] = []
     start = 0
-    for row, example in enumerate(examples):
-        end = start + len(example.completion_ids)
+    for row, own in enumerate(trained):
+        end = start + own
         while chosen and chosen[0] < end:
             found.append((row, chosen.pop(0) - start))
         start = end

@@ -122,8 +122,9 @@ def written(home: Path, folder: Path, k: int = 8, whole: int = 5) -> distill_cac
     examples, teacher = made(home), folders.load_model(home / "teacher")
     writer = distill_cache.Writer(lambda: teacher, folder, k=k, vocabulary=262, rows=4)
     folder.mkdir()
-    chosen = distill_cache.kept_whole(examples, whole, 0)
-    for number, rows in enumerate(distill_cache.shards(examples)):
+    trained = [len(one.completion_ids) for one in examples]
+    chosen = distill_cache.kept_whole(trained, whole, 0)
+    for number, rows in enumerate(distill_cache.shards(trained)):
         own = [(row - rows.start, place) for row, place in chosen if row in rows]
         writer.write(number, examples[rows.start : rows.stop], own)
     (folder / "cache.json").write_text(json.dumps({"top_k": k, "vocabulary": 262}))

@@ -29,7 +29,7 @@ def examples(teacher: Model, folder: Path) -> list[Example]:
 
 def written(writer: cache.Writer, made: list[Example], whole: int) -> cache.Cache:
     writer.folder.mkdir()
-    writer.write(0, made, cache.kept_whole(made, whole, 0))
+    writer.write(0, made, cache.kept_whole([len(one.completion_ids) for one in made], whole, 0))
     (writer.folder / "cache.json").write_text(f'{{"top_k": {K}, "vocabulary": {VOCABULARY}}}')
     Contract(template="", template_name="", eos_ids=[1], pad_id=0, tokenizer_sha256="", max_positions=128).write(
         writer.folder
