@@ -26,7 +26,7 @@ DONE, FAILED, ASKED_WRONGLY, OUR_BUG, INTERRUPTED = 0, 1, 2, 70, 130
 _EPILOG = "Example: r1 pipeline --recipe recipes/pipeline.yaml"
 
 
-COMMANDS = ("pipeline", "plan", "claims", "report", "doctor")
+COMMANDS = ("pipeline", "plan", "claims", "report", "chat", "serve", "doctor")
 """The commands that are no stage, each a module of r1cli.commands."""
 GROUPS = ("recipes", "artifacts", "launch", "rewards", "data", "world")
 """The commands that have commands below them."""
