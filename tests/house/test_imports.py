@@ -145,6 +145,7 @@ def test_every_stage_reward_and_foundation_module_loads_without_torch() -> None:
 
 LAUNCHED = (
     "stages/core/run/beside.py",
+    "stages/core/run/cluster.py",
     "stages/policy/ranks/process.py",
     *(f"stages/rewards/programs/sandbox_{name}.py" for name in ("runner", "server")),
 )
