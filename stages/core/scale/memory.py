@@ -20,9 +20,11 @@ SHARE = {"cpu": 1 / 6, "cuda": 1 / 2}
 """Part of the memory that activations may take: on a CPU others live there too."""
 FULL = 0.95
 """Part of a device's memory that may be planned away."""
-CPU_ROWS = 32
-"""Most rows at once on a CPU: rows lie in order of their lengths, and more at once only adds padding (measured on the
-embedded model: a quarter less time a step than with 128).
+SMALL_MODEL = 2**24
+"""Parameters below which a model is a small one on a CPU, whose time goes into single operations, not into products."""
+CPU_ROWS = {"small": 128, "real": 32}
+"""Most rows at once on a CPU: prompts and the common start are read once a pass, and a pass has its price. Beyond that
+rows at once only take memory (the embedded model, 128 against 32 rows: a sixth less time a step).
 """
 KERNELS = {"cpu": 70 * 10**6, "cuda": 6 * 10**8}
 """What a device's libraries take for themselves once they have computed something."""
@@ -217,9 +219,16 @@ def fitted(way: Training, total: int, asked: int | None, step_rows: int) -> Trai
     room = budget(way.kind, total, bare.peak - bare.activations)
     if not asked and not way.checkpointing and not rows_that_fit(way, room):
         way = replace(way, checkpointing=True)
-    most = asked or min(max(1, rows_that_fit(way, room)), CPU_ROWS if way.kind == "cpu" else step_rows)
+    most = asked or min(
+        max(1, rows_that_fit(way, room)), cpu_rows(way.shapes.parameters) if way.kind == "cpu" else step_rows
+    )
     rows = micro_rows(step_rows, most)
     return replace(way, rows=rows, accumulated=rows < step_rows)
+
+
+def cpu_rows(parameters: int) -> int:
+    """Most rows at once of a model of so many parameters on a CPU."""
+    return CPU_ROWS["small" if parameters < SMALL_MODEL else "real"]
 
 
 def micro_rows(rows: int, limit: int) -> int:

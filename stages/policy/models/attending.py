@@ -16,6 +16,7 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from stages.core.errors import StageError
+from stages.policy.models.tree import Tree, tree_attention
 
 ATTENTION = "r1_shared_prefix"
 
@@ -34,8 +35,11 @@ def shared_prefix_attention(
 
     query [B, H, T, D]; key and value [B, K, S, D] of the row's own tokens; `attention_mask` [B, 1, T, S], True = may
     look, None only when T is 1 and every own key is real; `shared_prefix` among the keywords. Returns [B, T, H, D].
-    The prefix is always visible.
+    The prefix is always visible. With a `tree` among the keywords the rows are one, and it says who looks at whom.
     """
+    tree: Tree | None = kwargs.pop("tree", None)
+    if tree is not None:
+        return tree_attention(query, key, value, tree, kwargs["scaling"]), None
     prefix: Prefix | None = kwargs.pop("shared_prefix", None)
     layer = None if prefix is None else prefix.layers[module.layer_idx]
     if query.shape[2] == 1 and not torch.is_grad_enabled():

@@ -14,7 +14,7 @@ import torch
 from stages.core.errors import StageError
 from stages.core.run.runtime import Runtime
 from stages.core.scale import devices, shapes
-from stages.core.scale.memory import CPU_ROWS, SHARE, Training, budget, kept
+from stages.core.scale.memory import SHARE, Training, budget, cpu_rows, kept
 from stages.policy.models import device, families
 from stages.policy.models.attending import compute_twice
 from stages.policy.ranks.world import world
@@ -28,7 +28,7 @@ def rows_that_fit(model: Any, tokens: int, *, beside: int = 0) -> int:
     what else a training holds. The output layer is bounded on its own, in `selected_logprobs`.
     """
     fit = max(1, int(_rows(model, tokens, beside)))
-    return min(fit, CPU_ROWS) if model.device.type == "cpu" else fit
+    return min(fit, cpu_rows(_parameters(model))) if model.device.type == "cpu" else fit
 
 
 def row_fits(model: Any, tokens: int, *, beside: int = 0) -> bool:
@@ -135,6 +135,10 @@ def _rows(model: Any, tokens: int, beside: int) -> float:
     total = memory(model.device.type)
     room = budget(kind, total, beside) if beside else SHARE[kind] * total
     return room / (_row_bytes(model, tokens))
+
+
+def _parameters(model: Any) -> int:
+    return sum(one.numel() for one in model.parameters())
 
 
 def _row_bytes(model: Any, tokens: int, *, checkpointing: bool = False) -> int:

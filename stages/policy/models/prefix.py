@@ -14,14 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Required, TypedDict, Unpack
+from typing import Any, NamedTuple, Required, TypedDict, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 
-from stages.core.scale.memory import LOGITS_AT_ONCE
 from stages.policy.models import families
 from stages.policy.models.attending import (
     ATTENTION,
@@ -31,6 +30,8 @@ from stages.policy.models.attending import (
     shared_attention,
     shared_prefix_attention,
 )
+from stages.policy.models.head import at_once, config_of, inner, plain_head, selected
+from stages.policy.models.tree import Tree, grow
 from stages.policy.ranks.sharding import apart, rest, sharded
 
 MASK_AT_ONCE = 1 << 24
@@ -38,8 +39,31 @@ MASK_AT_ONCE = 1 << 24
 __all__ = ["ATTENTION", "Prefix", "shared_attention", "shared_prefix_attention"]
 
 
-_Pass = tuple[dict[str, Any], Tensor, AbstractContextManager[None]]
-"""What a forward pass takes, which of its last T columns are real completion tokens, and the attention to run it in."""
+class _Pass(NamedTuple):
+    """A forward pass."""
+
+    inputs: dict[str, Any]
+    """What it takes."""
+    mask_BT: Tensor
+    """Which of its last T columns are real completion tokens; of no meaning for a tree."""
+    attention: AbstractContextManager[None]
+    """What it runs in."""
+    tree: Tree | None = None
+    """How its rows are laid out, where they are one row."""
+
+    @property
+    def targets_N(self) -> Tensor:
+        """The real completion tokens, row after row."""
+        if self.tree is not None:
+            return self.tree.targets_M
+        targets: Tensor = self.inputs["input_ids"][:, -self.mask_BT.shape[1] :][self.mask_BT]
+        return targets
+
+    def before(self, hidden_BTD: Tensor) -> Tensor:
+        """What stands before each of them, [N, D], in what a layer gave."""
+        if self.tree is not None:
+            return hidden_BTD[0].index_select(0, self.tree.read_M)
+        return hidden_BTD[:, -self.mask_BT.shape[1] - 1 : -1][self.mask_BT]
 
 
 def shared_prefix_length(ids: Sequence[Sequence[int]] | Tensor, mask: Tensor | None = None) -> int:
@@ -71,7 +95,7 @@ def why_not_shared(model: Any, tokens: int, rows: int = 1) -> str:
         return "a layer's weights are let go before the gradients of the prefix's keys and values come to it"
     if rows * tokens**2 > MASK_AT_ONCE:
         return f"the mask of {rows} rows of {tokens} tokens would be larger than what sharing saves"
-    return families.why_not_fast(_config(model), tokens)
+    return families.why_not_fast(config_of(model), tokens)
 
 
 def run_prefix(model: Any, prefix_ids_P: Tensor) -> Prefix:
@@ -139,9 +163,9 @@ def selected_logprobs(
     temperature, with_entropy = scoring["temperature"], scoring.get("with_entropy", False)
     rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
     parts = []
-    for inputs, mask, attention in _passes(model, *rows, shared_prefix=scoring.get("shared_prefix", 0)):
-        with attention:
-            parts.append(_token_logprobs(model, inputs, mask, temperature, with_entropy))
+    for one in _passes(model, *rows, shared_prefix=scoring.get("shared_prefix", 0)):
+        with one.attention:
+            parts.append(_token_logprobs(model, one, temperature, with_entropy))
     rest(model)
     values = torch.cat([part[0] for part in parts])
     entropies = torch.cat([part[1] for part in parts]) if with_entropy else None
@@ -167,9 +191,9 @@ def selected_logits(
     """
     rows = (prompt_ids_BP, prompt_mask_BP.bool(), completion_ids_BT, completion_mask_BT.bool())
     parts = []
-    for inputs, mask, attention in _passes(model, *rows, shared_prefix=shared_prefix):
-        with attention:
-            parts.append(_logits(model, inputs, mask))
+    for one in _passes(model, *rows, shared_prefix=shared_prefix):
+        with one.attention:
+            parts.append(_logits(model, one))
     rest(model)
     return torch.cat(parts)
 
@@ -189,22 +213,20 @@ def mapped_logits(
     prompt_ids, prompt_mask, completion_ids, completion_mask = rows
     sides = (prompt_ids, prompt_mask.bool(), completion_ids, completion_mask.bool())
     found, before = [], 0
-    for inputs, mask, attention in _passes(model, *sides, shared_prefix=shared_prefix):
-        with attention:
-            found.append(_mapped(model, inputs, mask, value, before))
-        before += int(mask.sum())
+    for one in _passes(model, *sides, shared_prefix=shared_prefix):
+        with one.attention:
+            found.append(_mapped(model, one, value, before))
+        before += len(one.targets_N)
     rest(model)
     return torch.cat(found)
 
 
-def _mapped(
-    model: Any, inputs: dict[str, Any], mask_BT: Tensor, value: Callable[[Tensor, int], Tensor], before: int
-) -> Tensor:
+def _mapped(model: Any, one: _Pass, value: Callable[[Tensor, int], Tensor], before: int) -> Tensor:
     """`value` of one pass, whose first token has the number `before`."""
-    if not _head_is_plain(model):
-        return value(_logits(model, inputs, mask_BT), before)
-    head, hidden = _inner(model).get_output_embeddings(), _hidden(model, inputs, mask_BT)
-    step = _at_once(head)
+    if not plain_head(model):
+        return value(_logits(model, one), before)
+    head, hidden = inner(model).get_output_embeddings(), _hidden(model, one)
+    step = at_once(head)
     if len(hidden) <= step:
         return value(head(hidden), before)
 
@@ -222,22 +244,24 @@ def _passes(
 
     Those that count padding (`families.pads`), and those whose longest row decides on everybody's rotary frequencies.
     """
-    config = _config(model)
+    config = config_of(model)
     pads, border = families.pads(config), families.rope_border(config)
     lengths = (real_P.sum(1) + real_T.sum(1)).tolist() if border < float("inf") else [0]
     whole = pads and not min(lengths) <= border < max(lengths)
     longest = int((real_P.sum(1) + real_T.sum(1)).max())
     if whole and len(prompt_ids) > 1 and len(prompt_ids) * longest**2 > MASK_AT_ONCE:
         return [_behind_each_other(prompt_ids, real_P, completion_ids, real_T)]
+    if whole and (tree := _tree(model, prompt_ids, real_P, completion_ids, real_T, shared_prefix=shared_prefix)):
+        return [tree]
     if whole:
         return [_laid_out(model, prompt_ids, real_P, completion_ids, real_T, shared_prefix=shared_prefix)]
     alone: list[_Pass] = []
     for row in range(len(prompt_ids)):
         sides = (side[row : row + 1] for side in (prompt_ids, real_P, completion_ids, real_T))
-        inputs, mask, attention = _laid_out(model, *sides, shared_prefix=0)
+        one = _laid_out(model, *sides, shared_prefix=0)
         # Nothing is padded now: positions are the model's own affair.
-        few = inputs if pads else {"input_ids": inputs["input_ids"], "use_cache": False}
-        alone.append((few, mask, attention))
+        few = one.inputs if pads else {"input_ids": one.inputs["input_ids"], "use_cache": False}
+        alone.append(one._replace(inputs=few))
     return alone
 
 
@@ -248,7 +272,27 @@ def _behind_each_other(prompt_ids: Tensor, real_P: Tensor, completion_ids: Tenso
     order = (~real).long().sort(dim=1, stable=True).indices[:, : int(real.sum(1).max())]
     places = _positions(real.gather(1, order))
     inputs = {"input_ids": ids.gather(1, order), "position_ids": places, "use_cache": False}
-    return inputs, said.gather(1, order)[:, 1:], nullcontext()
+    return _Pass(inputs, said.gather(1, order)[:, 1:], nullcontext())
+
+
+def _tree(
+    model: Any, prompt_ids: Tensor, real_P: Tensor, completion_ids: Tensor, real_T: Tensor, *, shared_prefix: int
+) -> _Pass | None:
+    """The rows as one row, where the model can be given them so: on a CPU, whose fused attention does it."""
+    own, lengths = inner(model), real_P.sum(1)
+    if own is None or prompt_ids.device.type != "cpu" or not plain_head(model) or not bool(real_T.any()):
+        return None
+    dropping = own.training and getattr(own.config.get_text_config(), "attention_dropout", 0)
+    if dropping or why_not_shared(model, int((lengths + real_T.sum(1)).max())):
+        return None
+    shared = max(0, min(shared_prefix, int(lengths.min()) - 1))
+    dtype = torch.promote_types(torch.float32, own.get_input_embeddings().weight.dtype)
+    tree = grow(prompt_ids, real_P, completion_ids, real_T, shared, dtype)
+    if tree is None:
+        return None
+    no_mask = torch.zeros(1, 1, 1, 1)  # of four axes, so that transformers makes none of its own
+    inputs = {"input_ids": tree.ids_1N, "position_ids": tree.places_1N, "attention_mask": no_mask, "use_cache": False}
+    return _Pass(inputs | {"tree": tree}, real_T, shared_attention(model), tree)
 
 
 def _laid_out(
@@ -273,51 +317,47 @@ def _laid_out(
     mask = torch.cat([prompt_real, real_T[:, :tokens]], dim=1)
     if shared:
         inputs = _suffix_inputs(model, prompt_ids[0, columns - int(lengths[0]) :][:shared], ids, mask)
-        return inputs, mask[:, -tokens:], shared_attention(model)
+        return _Pass(inputs, mask[:, -tokens:], shared_attention(model))
     inputs = {"input_ids": ids, "attention_mask": mask.long(), "position_ids": _positions(mask), "use_cache": False}
-    return inputs, mask[:, -tokens:], nullcontext()
+    return _Pass(inputs, mask[:, -tokens:], nullcontext())
 
 
-def _logits(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
-    """Logits before the tokens that mask_BT keeps among the last T columns, in row-major order."""
-    if _head_is_plain(model):
-        logits: Tensor = _inner(model).get_output_embeddings()(_hidden(model, inputs, mask_BT))
+def _logits(model: Any, one: _Pass) -> Tensor:
+    """Logits before the real completion tokens of a pass, in row-major order."""
+    if plain_head(model):
+        logits: Tensor = inner(model).get_output_embeddings()(_hidden(model, one))
         return logits
-    kept = mask_BT.shape[1] + 1
-    few = {"logits_to_keep": kept} if families.pads(_config(model)) else {}
-    logits = model(**inputs, **few).logits[:, -kept:-1][mask_BT]
+    kept = one.mask_BT.shape[1] + 1
+    few = {"logits_to_keep": kept} if families.pads(config_of(model)) else {}
+    logits = model(**one.inputs, **few).logits[:, -kept:-1][one.mask_BT]
     return logits
 
 
-def _hidden(model: Any, inputs: dict[str, Any], mask_BT: Tensor) -> Tensor:
-    tokens, own = mask_BT.shape[1], _inner(model)
+def _hidden(model: Any, one: _Pass) -> Tensor:
+    own = inner(model)
     if own is model and not sharded(own):
-        hidden: Tensor = model.get_decoder()(**inputs).last_hidden_state
-    else:  # what a wrapper does around the forward pass must happen, and its logits of every token must not
-        heard: list[Tensor] = []
-        hook = own.get_decoder().register_forward_hook(lambda _, __, output: heard.append(output.last_hidden_state))
-        try:
-            model(**inputs, logits_to_keep=1)
-        finally:
-            hook.remove()
-        hidden = heard[-1]
-    return hidden[:, -tokens - 1 : -1][mask_BT]
+        return one.before(model.get_decoder()(**one.inputs).last_hidden_state)
+    # What a wrapper does around the forward pass must happen, and its logits of every token must not.
+    heard: list[Tensor] = []
+    hook = own.get_decoder().register_forward_hook(lambda _, __, output: heard.append(output.last_hidden_state))
+    try:
+        model(**one.inputs, logits_to_keep=1)
+    finally:
+        hook.remove()
+    return one.before(heard[-1])
 
 
-def _token_logprobs(
-    model: Any, inputs: dict[str, Any], mask_BT: Tensor, temperature: float, with_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Values of the tokens that mask_BT keeps among the last T columns, in row-major order."""
-    tokens = mask_BT.shape[1]
-    targets = inputs["input_ids"][:, -tokens:][mask_BT]
-    if not _head_is_plain(model):
-        return _select(_logits(model, inputs, mask_BT), targets, temperature, with_entropy)
-    head, hidden = _inner(model).get_output_embeddings(), _hidden(model, inputs, mask_BT)
+def _token_logprobs(model: Any, one: _Pass, temperature: float, with_entropy: bool) -> tuple[Tensor, Tensor | None]:
+    """Values of the real completion tokens of a pass, in row-major order."""
+    targets = one.targets_N
+    if not plain_head(model):
+        return selected(_logits(model, one), targets, temperature, with_entropy)
+    head, hidden = inner(model).get_output_embeddings(), _hidden(model, one)
 
     def part(hidden_NH: Tensor, targets_N: Tensor) -> tuple[Tensor, Tensor | None]:
-        return _select(head(hidden_NH), targets_N, temperature, with_entropy)
+        return selected(head(hidden_NH), targets_N, temperature, with_entropy)
 
-    step = _at_once(head)
+    step = at_once(head)
     if len(targets) <= step:
         return part(hidden, targets)
     # Checkpointing per part keeps one part's logits for the backward pass too, at the price of one more output-layer
@@ -325,18 +365,6 @@ def _token_logprobs(
     pieces = zip(hidden.split(step), targets.split(step), strict=True)
     parts = [checkpoint(part, piece, wanted, use_reentrant=False) for piece, wanted in pieces]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]) if with_entropy else None
-
-
-def _select(
-    logits_NV: Tensor, targets_N: Tensor, temperature: float, with_entropy: bool
-) -> tuple[Tensor, Tensor | None]:
-    logits = logits_NV.to(torch.promote_types(torch.float32, logits_NV.dtype)) / temperature
-    logprobs = -nn.functional.cross_entropy(logits, targets_N, reduction="none")
-    if not with_entropy:
-        return logprobs, None
-    with torch.no_grad():
-        every = logits.log_softmax(-1)
-        return logprobs, -(every.exp() * every).sum(-1)
 
 
 def _suffix_inputs(model: Any, prefix_ids_P: Tensor, ids_BT: Tensor, mask_BT: Tensor) -> dict[str, Any]:
@@ -352,29 +380,3 @@ def _suffix_inputs(model: Any, prefix_ids_P: Tensor, ids_BT: Tensor, mask_BT: Te
 
 def _positions(mask_BT: Tensor) -> Tensor:
     return (mask_BT.long().cumsum(1) - 1).clamp_min(0)
-
-
-def _config(model: Any) -> Any:
-    return getattr(model, "module", model).config
-
-
-def _inner(model: Any) -> Any:
-    """The model inside what wraps it (DDP, PEFT); None where there is no transformers model."""
-    while model is not None and not isinstance(model, PreTrainedModel):
-        base = getattr(model, "get_base_model", None)
-        model = base() if base is not None else getattr(model, "module", None)
-    return model
-
-
-def _at_once(head: Any) -> int:
-    """How many tokens may meet the output layer at a time."""
-    return max(1, LOGITS_AT_ONCE["cpu" if head.weight.device.type == "cpu" else "cuda"] // head.weight.shape[0])
-
-
-def _head_is_plain(model: Any) -> bool:
-    """Whether logits are just the output layer of the decoder's last hidden state."""
-    own = _inner(model)
-    if own is None or own.get_output_embeddings() is None:
-        return False
-    decoder = own.get_decoder()
-    return decoder is not own and isinstance(decoder, PreTrainedModel) and families.plain_head(own.config)

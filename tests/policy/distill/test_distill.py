@@ -20,7 +20,7 @@ from stages.core.rows import Conversation, read_rows
 from stages.policy.distill import cache as distill_cache
 from stages.policy.distill import exam, vocab
 from stages.policy.distill.losses import Top, bucketed_kl, full_kl, likeliest, logprobs
-from stages.policy.models import folders, prefix
+from stages.policy.models import folders, head
 from tests.policy import pairs
 
 TRL_VERSION = "1.16.0"
@@ -192,7 +192,7 @@ def test_logits_looked_at_in_parts_give_the_same_values_and_gradients(
         return value.item(), [one.grad for one in student.parameters()]
 
     whole = gradients()
-    monkeypatch.setitem(prefix.LOGITS_AT_ONCE, "cpu", 265 * 7)
+    monkeypatch.setitem(head.LOGITS_AT_ONCE, "cpu", 265 * 7)
     parts = gradients()
     assert parts[0] == pytest.approx(whole[0], rel=1e-5)
     assert all(a.allclose(b, atol=1e-5) for a, b in zip(parts[1], whole[1], strict=True))

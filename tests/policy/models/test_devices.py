@@ -116,7 +116,7 @@ def test_as_many_rows_as_the_planner_allows_stay_within_their_share_of_the_memor
     """A machine of 256 MiB; what the backward pass needs is counted as autograd keeps it, each storage once."""
     machine = 256 * 2**20
     monkeypatch.setattr(memory, "memory", lambda _: machine)
-    monkeypatch.setattr(memory, "CPU_ROWS", 10**6)
+    monkeypatch.setattr(memory, "cpu_rows", lambda _: 10**6)
     config = Qwen2Config(
         vocab_size=32,
         hidden_size=64,

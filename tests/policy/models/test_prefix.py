@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from stages.policy.models import attending, prefix
+from stages.policy.models import attending, head, prefix, tree
 from stages.policy.models.prefix import selected_logprobs, shared_prefix_length, suffix_logits, why_not_shared
 
 VOCABULARY = 61
@@ -114,9 +114,14 @@ def test_logits_after_a_prefix_are_those_of_the_whole_row(kind: str) -> None:
     torch.testing.assert_close(last, plain[:, -2:], rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("layout", ["tree", "padded"])
 @pytest.mark.parametrize("shared", [0, 1, 9])
 @pytest.mark.parametrize("kind", ["qwen2", "llama"])
-def test_logprobs_entropies_and_gradients_of_ragged_rows_are_those_of_each_row_alone(kind: str, shared: int) -> None:
+def test_logprobs_entropies_and_gradients_of_ragged_rows_are_those_of_each_row_alone(
+    kind: str, shared: int, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if layout == "padded":  # as on a GPU
+        monkeypatch.setattr(prefix, "_tree", lambda *_, **__: None)
     model, rows = policy(kind), ragged()
     weights = torch.randn(3, 6, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     expected, entropies = by_hand(model, rows, 0.7)
@@ -127,6 +132,46 @@ def test_logprobs_entropies_and_gradients_of_ragged_rows_are_those_of_each_row_a
     torch.testing.assert_close(found, entropies, rtol=0, atol=1e-9)
     for one, other in zip(gradients(model, (logprobs * weights).sum()), wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+
+
+def test_a_prompt_is_read_once_for_all_its_completions_and_nothing_changes() -> None:
+    model, rows = policy("qwen2"), ragged()
+    for name in ("prompt_ids_BP", "prompt_mask_BP"):
+        rows[name][1] = rows[name][0]  # one prompt, asked twice
+    rows["completion_mask_BT"][2] = False  # and another of which nothing came
+    read: list[int] = []
+    handle = model.model.register_forward_pre_hook(
+        lambda _, __, inputs: read.append(inputs["input_ids"].numel()), with_kwargs=True
+    )
+    logprobs, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    handle.remove()
+    assert read == [9 + (1 + 7) + (5 - 1) + (1 - 1)]  # start, two prompts, completions without their last tokens
+    logprobs[:2].sum().backward()
+    found = [one.grad for one in model.parameters()]
+    expected, _ = by_hand(model, rows, 1.0)
+    torch.testing.assert_close(logprobs, expected, rtol=0, atol=1e-9)
+    for one, other in zip(found, gradients(model, expected[:2].sum()), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+
+
+def test_rows_in_several_blocks_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = policy("qwen2"), ragged()
+    whole, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    wanted = gradients(model, whole.sum())
+    monkeypatch.setattr(tree, "BLOCK_ROWS", 1)
+    alone, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    torch.testing.assert_close(alone, whole, rtol=0, atol=1e-9)
+    for one, other in zip(gradients(model, alone.sum()), wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-8)
+
+
+def test_a_row_whose_mask_would_be_too_large_is_laid_out_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rows = policy("qwen2"), ragged()
+    whole, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    monkeypatch.setattr(tree, "MASK_AT_ONCE", 9 * 9)  # the start alone has 9 tokens, and prompts 7 more
+    assert tree.grow(*rows.values(), 9, torch.float64) is None
+    padded, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
+    torch.testing.assert_close(padded, whole, rtol=0, atol=1e-9)
 
 
 def test_float32_agrees_to_five_digits() -> None:
@@ -148,7 +193,7 @@ def test_logits_in_small_parts_give_the_same_gradients(monkeypatch: pytest.Monke
     model, rows = policy("llama"), ragged()
     whole, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
     wanted = gradients(model, whole.sum())
-    monkeypatch.setitem(prefix.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)  # two tokens at a time, of nine
+    monkeypatch.setitem(head.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)  # two tokens at a time, of nine
     parts, entropies = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9, with_entropy=True)
     assert entropies is not None
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
@@ -171,7 +216,7 @@ def test_a_wrapped_model_is_called_through_its_own_forward() -> None:
     expected, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
     found, _ = selected_logprobs(wrapped, **rows, temperature=1.0, shared_prefix=9)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
-    assert wrapped.calls == 2  # the prefix, then the rows
+    assert wrapped.calls == 1  # all rows at once
 
 
 def test_gradient_checkpointing_runs_the_prefix_per_row_and_says_so() -> None:
@@ -288,7 +333,7 @@ def test_a_wrapped_model_meets_its_output_layer_in_parts_too(monkeypatch: pytest
     model, rows = policy("llama"), ragged()
     expected, _ = selected_logprobs(model, **rows, temperature=1.0, shared_prefix=9)
     wanted = gradients(model, expected.sum())
-    monkeypatch.setitem(prefix.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)
+    monkeypatch.setitem(head.LOGITS_AT_ONCE, "cpu", 2 * VOCABULARY)
     widest: list[int] = []
     model.lm_head.register_forward_hook(lambda _, __, logits: widest.append(logits.numel() // VOCABULARY))
     found, _ = selected_logprobs(Wrapped(model), **rows, temperature=1.0, shared_prefix=9)

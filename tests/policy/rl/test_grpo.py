@@ -299,7 +299,7 @@ def test_micro_batches_divide_a_step_evenly(rows: int, limit: int) -> None:
 def test_a_row_fits_whatever_its_length_and_short_rows_fit_in_numbers(home: Path) -> None:
     model = folders.load_model(home / "model")
     assert memory.rows_that_fit(model, 10**12) == 1
-    assert memory.rows_that_fit(model, 100) == memory.CPU_ROWS
+    assert memory.rows_that_fit(model, 100) == memory.cpu_rows(model.num_parameters()) == 128
 
 
 def test_nothing_is_printed_while_training(home: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
