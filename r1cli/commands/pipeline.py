@@ -31,8 +31,9 @@ def run(
     ],
     overrides: Overrides = None,
     jobs: Annotated[
-        int, typer.Option("--jobs", min=1, help="Nodes built side by side, each on its share of the cores.")
-    ] = 1,
+        int | None,
+        typer.Option("--jobs", min=1, help="Nodes built side by side; two or one, as pays, where nothing is said."),
+    ] = None,
     *,
     launcher: Launcher = None,
     dry_run: DryRun = False,
@@ -63,7 +64,7 @@ def launched(nodes: Sequence[Loaded], launcher: str | None) -> list[Loaded]:
     """The nodes, with the launcher for those that several processes build. Raises RecipeError where none is one."""
     from stages.core.errors import RecipeError
 
-    several = [node for node in nodes if node.runtime.processes > 1]
+    several = [node for node in nodes if (node.runtime.processes or 1) > 1]
     if launcher and not several:
         key = "runtime.processes=2" if len(nodes) == 1 else f"{nodes[-1].name}.runtime.processes=2"
         raise RecipeError("a launcher is given, and no node asks for several processes", hint=f"add e.g. {key}")
@@ -81,11 +82,12 @@ def build(nodes: Sequence[Loaded], screen: Screen, dry_run: bool) -> None:
 
 
 def carry_out(
-    nodes: Sequence[Loaded], screen: Screen, dry_run: bool, jobs: int = 1
+    nodes: Sequence[Loaded], screen: Screen, dry_run: bool, jobs: int | None = 1
 ) -> tuple[dict[str, Any], dict[str, Artifact]]:
     """Show the plan of some nodes with the time it should take, look at what they need from outside and, unless it is
-    a dry run, carry it out; the figures of each node follow it. Returns the plan as values ("plan": its rows;
-    "outside": what was looked at, where there was anything), and the artifacts by node name.
+    a dry run, carry it out with so many `jobs` (None = as many as pay); the figures of each node follow it. Returns the
+    plan as values ("plan": its rows; "outside": what was looked at, where there was anything), and the artifacts by
+    node name.
 
     A node that cannot be built stops only what needs it; the first such error is raised when all else is done.
     """
@@ -95,6 +97,7 @@ def carry_out(
 
     store = Store()
     steps = plan(nodes, store)
+    jobs = jobs or schedule.jobs_that_pay(steps, store)
     looks = _outlooks(steps, store) if dry_run else []
     rows = show_steps(steps, store, jobs, screen, looks)
     found = preflight.check(steps, store, strict=not dry_run)

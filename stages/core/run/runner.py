@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.core.contract import Contract
 from stages.core.errors import AskedWrongly, InputError, RecipeError, StageError, UnreachableError
 from stages.core.fingerprint import fingerprint, node_payload, plain
 from stages.core.recipe.loading import Loaded, input_kinds, resolved, shown_path, stage_module
-from stages.core.run import launch, opened, provenance, sources
+from stages.core.run import launch, opened, provenance, sharing, sources
 from stages.core.run.events import Events, Listener
 from stages.core.run.runtime import Runtime
 from stages.core.run.sources import Identity
@@ -116,11 +116,16 @@ def given(resolved: Resolved) -> dict[str, Artifact]:
 
 
 def run_node(
-    node: Loaded, store: Store, listener: Listener | None = None, built: Mapping[str, Artifact] | None = None
+    node: Loaded,
+    store: Store,
+    listener: Listener | None = None,
+    built: Mapping[str, Artifact] | None = None,
+    cores: int | None = None,
 ) -> Artifact:
     """The artifact of one node, reused when its fingerprint is already sealed and built otherwise.
 
-    `built` holds the artifacts of earlier nodes by name. The listener gets every event, and at the end `reused` or
+    `built` holds the artifacts of earlier nodes by name; `cores`: how many of the machine's it may use, None = all. The
+    listener gets every event, and at the end `reused` or
     `sealed` with the address. Raises TamperedError when an artifact it would use is not what was sealed, DiskError when
     the disk is full, LockedError when another process builds the same; after each the same call resumes.
     """
@@ -134,6 +139,7 @@ def run_node(
         with store.workspace(node.name, print_) as folder:
             found = store.find(print_, node.name)  # sealed by another process before the lock was ours
             if found is None:
+                node = replace(node, runtime=sharing.decided(node, given(known), cores))
                 sealed = _build(node, store, known, folder=folder, listener=listener)
                 _tell(listener, "sealed", sealed)
                 return sealed
@@ -154,7 +160,7 @@ def _build(node: Loaded, store: Store, known: Resolved, *, folder: Path, listene
             events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
             whole = {key: opened.opened(one, store, scratch / "opened" / key) for key, one in inputs.items()}
             work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
-            if node.runtime.processes > 1:
+            if (node.runtime.processes or 1) > 1:
                 draft = launch.build(node, folder, store.home, listener)
             else:
                 draft = module.run(node.recipe, module.Inputs(**whole), work)

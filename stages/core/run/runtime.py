@@ -36,7 +36,7 @@ class Runtime:
     """Longest wait for one answer of that server, or for it to take new weights, in seconds, above 0: one that hangs is
     given up then, and the request asked again or told as lost."""
     threads: int | None = None
-    """CPU threads for torch, 1 or more; None = all cores."""
+    """CPU threads for torch, 1 or more; None = one for a small model, all cores for others."""
     micro_batch: int | None = None
     """Rows per forward pass, 1 or more; None = derived from the recipe and the memory."""
     micro_tokens: int | None = None
@@ -51,9 +51,10 @@ class Runtime:
     """Whether RL looks before its first step at what it would meet (docs/rl.md), for a hundredth of its completions."""
     checkpoint_every: int | None = None
     """Optimizer steps between resumable checkpoints, 1 or more; None = once per rollout of RL, ten times in SFT."""
-    processes: int = 1
+    processes: int | None = None
     """Processes that train together, on one machine or several, 1 or more: each holds the whole model and draws its
-    share of every rollout. On one machine with GPUs: as many as it has."""
+    share of every rollout. On one machine with GPUs: as many as it has. None = two for long RL of a small model on a
+    CPU, else one."""
     shard: bool = False
     """Whether they hold weights, gradients and the optimizer's states together, each one part of every layer (FSDP2,
     which is ZeRO stage 3), instead of all of them each. `accelerate launch` with fsdp2.yaml says the same."""
@@ -86,11 +87,11 @@ class Runtime:
         if self.ray and self.ray != "auto" and not _ADDRESS.fullmatch(self.ray):
             what = f"`ray` is `auto` or HOST:PORT of a Ray cluster, not `{self.ray}`"
             raise RecipeError(what, hint="`ray start --head` prints it; start r1 on a machine of the cluster")
-        if self.launcher and self.processes == 1:
-            what = "a launcher is given, and `processes` is 1: say how many it starts"
+        if self.launcher and self.processes in (None, 1):
+            what = "a launcher is given, and `processes` does not say how many it starts"
             raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")
-        if self.shard and self.processes == 1:
-            what = "`shard` splits the weights among processes, and `processes` is 1"
+        if self.shard and self.processes in (None, 1):
+            what = "`shard` splits the weights among processes, and `processes` does not say how many"
             raise RecipeError(what, hint="add runtime.processes=2, or leave `shard` out")
         if self.price is not None and not self.price >= 0:
             what = f"`price` must be 0 or more, not {self.price}"

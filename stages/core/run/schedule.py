@@ -17,12 +17,18 @@ from typing import Any, Protocol
 
 from stages.core.artifact import Artifact
 from stages.core.errors import DiskError, R1Error, StageError
-from stages.core.run import worker
+from stages.core.run import sharing, timing, worker
 from stages.core.run.events import Listener
 from stages.core.run.plan import Step
 from stages.core.run.runner import run_node
 from stages.core.run.runtime import available_cores
+from stages.core.scale import devices
 from stages.core.storage.store import Store
+
+START_S = 15.0
+"""What a process that builds nodes costs before it does."""
+JOB_BYTES = 3 * 10**9
+"""Memory of one node of a small model, all its processes."""
 
 
 class Watcher(Protocol):
@@ -86,6 +92,30 @@ def makespan(steps: Sequence[Step], seconds: Mapping[str, float], jobs: int) -> 
     return now
 
 
+def jobs_that_pay(steps: Sequence[Step], store: Store) -> int:
+    """Return how many nodes of a plan are best built side by side: two where they are of small models on a CPU with
+    several cores and memory for both, and end sooner by more than a process costs; else 1."""
+    if len(available_cores()) < 2 or devices.ram() < 2 * JOB_BYTES:
+        return 1
+    known = store.all()
+    if not all(_small_inputs(step, steps, known) and devices.present(step.node.runtime).cpu for step in steps):
+        return 1
+    seconds = {name: one.seconds for name, one in timing.expected(steps, store).items()}
+    return 2 if makespan(steps, seconds, 2) + START_S < makespan(steps, seconds, 1) else 1
+
+
+def _small_inputs(step: Step, steps: Sequence[Step], known: Sequence[Artifact]) -> bool:
+    """Whether each model that a step takes from outside its plan is known to be small."""
+    names = {one.node.name for one in steps}
+    for text in step.node.inputs.values():
+        if text in names or text.startswith("world:"):
+            continue
+        found = [one for one in known if text in (one.address, one.name)]
+        if not found or ((found[-1].path / "config.json").is_file() and not sharing.small(found[-1:])):
+            return False
+    return True
+
+
 def _needs(steps: Sequence[Step]) -> dict[str, set[str]]:
     """Node name -> the nodes that must be there first: its inputs, and the one that is the same thing."""
     names: set[str] = set()
@@ -106,7 +136,6 @@ class _Jobs:
 
     def __init__(self, jobs: int, store: Store, watcher: Watcher, outcome: Outcome) -> None:
         self._jobs, self._store, self._watcher, self._outcome = jobs, store, watcher, outcome
-        self._places = list(range(jobs))
         self._idle: list[_Process] = []
         self._running: dict[Any, tuple[_Process, Step, Listener]] = {}
 
@@ -130,7 +159,7 @@ class _Jobs:
         if step.action == "reuse" or self._jobs == 1:
             self._here(step)
             return
-        process = self._idle.pop() if self._idle else _Process(self._places.pop(0), self._jobs, self._store)
+        process = self._idle.pop() if self._idle else _Process(self._jobs, self._store)
         built = self._outcome.built
         process.pipe.send((step.node, {text: built[text] for text in step.node.inputs.values() if text in built}))
         self._running[process.pipe] = (process, step, self._watcher.begins(step))
@@ -143,7 +172,6 @@ class _Jobs:
                 kind, value = process.pipe.recv()
             except EOFError:
                 process.end()
-                self._places.append(process.place)
                 hint = "was memory short? the same command resumes; a smaller --jobs needs less"
                 self._over(pipe, StageError(f"the process that built `{step.node.name}` was killed", hint=hint))
                 continue
@@ -178,13 +206,11 @@ class _Jobs:
 
 
 class _Process:
-    """A process that builds one node after another, on the cores of its place."""
+    """A process that builds one node after another, with its share of the cores."""
 
-    def __init__(self, place: int, jobs: int, store: Store) -> None:
-        cores = available_cores()
-        share = cores[place * len(cores) // jobs : (place + 1) * len(cores) // jobs] or [cores[place % len(cores)]]
+    def __init__(self, jobs: int, store: Store) -> None:
+        share = max(1, len(available_cores()) // jobs)
         context = get_context("spawn")
-        self.place = place
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=worker.serve, args=(theirs, store.home, share))
         self._process.start()

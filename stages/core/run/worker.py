@@ -10,7 +10,6 @@ import signal
 import threading
 import time
 import traceback
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +24,24 @@ from stages.core.storage.store import Store
 PATIENCE_S = 60.0  # for a workspace that somebody else holds
 
 
-def serve(pipe: Any, home: Path, cores: list[int]) -> None:
-    """Build what comes through the pipe on these cores, until the pipe or the parent ends.
+def serve(pipe: Any, home: Path, cores: int) -> None:
+    """Build what comes through the pipe on so many cores, until the pipe or the parent ends.
 
     In: (node, built), as `run_node` takes them. Out: ("event", line) and at the end ("done", artifact or exception).
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all of them; the parent ends its processes
     threading.Thread(target=end_with_the_parent, daemon=True).start()
     os.dup2(2, 1)  # what a library prints while it works is no result of ours
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
     store = Store(home)
     with contextlib.suppress(EOFError):
         while True:
             node, built = pipe.recv()
-            node = replace(node, runtime=replace(node.runtime, threads=node.runtime.threads or len(cores)))
-            pipe.send(("done", _found(node, store, built, lambda line: pipe.send(("event", line)))))
+            pipe.send(("done", _found(node, store, built, cores, lambda line: pipe.send(("event", line)))))
 
 
-def _found(node: Loaded, store: Store, built: dict[str, Artifact], listener: Listener) -> Artifact | Exception:
+def _found(
+    node: Loaded, store: Store, built: dict[str, Artifact], cores: int, listener: Listener
+) -> Artifact | Exception:
     """The node's artifact, or what went wrong in a form that passes through a pipe.
 
     What two nodes fetch from the same source one of them imports, while the other waits.
@@ -52,7 +50,7 @@ def _found(node: Loaded, store: Store, built: dict[str, Artifact], listener: Lis
     try:
         while True:
             try:
-                return run_node(node, store, listener, built)
+                return run_node(node, store, listener, built, cores)
             except LockedError:
                 if time.monotonic() - began > PATIENCE_S:
                     raise
