@@ -99,7 +99,8 @@ def likely(model: Any, tokens: int, dtype: str) -> str:
 def refuse_unlike_alone(
     model: Any, sides: tuple[Tensor, Tensor, Tensor, Tensor], shared_prefix: int, dtype: str
 ) -> float:
-    """Compare the longest row of a batch, as it is computed among the others, with a plain forward pass of it alone.
+    """Compare the longest row of a batch and the shortest, as they are computed among the others, with a plain forward
+    pass of each alone.
 
     `sides` are prompt ids and mask, completion ids and mask as in `selected_logprobs`. Returns the mean gap in nats a
     token; raises StageError above the bound. Runs in evaluation mode, and moves no random state.
@@ -108,19 +109,26 @@ def refuse_unlike_alone(
     order_B = lengths_B.argsort(descending=True)
     some = order_B[[0, *range(len(order_B) - 1, 0, -1)][:BESIDE]]  # the longest, and those that are padded most
     prompt_ids, prompt_mask, completion_ids, completion_mask = few = tuple(side[some] for side in sides)
-    prompt, said = prompt_ids[0][prompt_mask[0].bool()], completion_ids[0][completion_mask[0].bool()]
-    if not len(said) or not len(prompt):
-        return 0.0
+    rows: list[Row] = []
+    tokens = 0
     training = model.training
     model.eval()
     try:
         among_BT, _ = selected_logprobs(model, *few, temperature=1.0, shared_prefix=shared_prefix)
-        alone_T = _alone(model, prompt, said)
+        for place in range(min(2, len(some))):
+            real_P, real_T = prompt_mask[place].bool(), completion_mask[place].bool()
+            if not real_P.any() or not real_T.any():
+                continue
+            alone_T = _alone(model, prompt_ids[place][real_P], completion_ids[place][real_T])
+            own = int(real_P.sum() + real_T.sum())
+            rows.append(Row(f"a row of {own}", among_BT[place][real_T][-len(alone_T) :], alone_T))
+            tokens = max(tokens, own)
     finally:
         model.train(training)
-    tokens = len(prompt) + len(said)
+    if not rows:
+        return 0.0
     return refuse_apart(
-        [Row(f"a row of {tokens}", among_BT[0][completion_mask[0].bool()][-len(alone_T) :], alone_T)],
+        rows,
         dtype,
         places=("a row among others", "the same row alone"),
         reasons=likely(model, tokens, dtype),

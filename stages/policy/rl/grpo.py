@@ -157,9 +157,11 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     ) -> Tensor:
         """Return the loss of a micro-batch as its part of the minibatch's; nothing downstream divides it again."""
         logprobs_BT, entropy_BT = self._token_logprobs(model, inputs, with_entropy=True)
-        old_BT, drawn_BT = inputs["old_logprobs"], inputs["old_logprobs"]
+        old_BT, drawn_BT, ref_BT = inputs["old_logprobs"], inputs["old_logprobs"], inputs.get("ref_logprobs")
         if inputs.get("fresh"):
             old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
+            if ref_BT is not None and self._rollout_in_progress().own_reference:
+                ref_BT = old_BT
             self.totals.log_ratios.append((old_BT - drawn_BT)[inputs["completion_mask"]].cpu())
             lengths = inputs["completion_mask"].sum(1).tolist()
             sides = [_unpadded(side_BT, lengths) for side_BT in (drawn_BT, old_BT)]
@@ -168,7 +170,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             logprobs_BT=logprobs_BT,
             old_logprobs_BT=old_BT,
             sampler_logprobs_BT=inputs.get("sampler_logprobs"),
-            ref_logprobs_BT=inputs.get("ref_logprobs"),
+            ref_logprobs_BT=ref_BT,
             advantages=inputs["advantages"],
             mask_BT=inputs["completion_mask"],
             normaliser=inputs["normaliser"],
@@ -204,19 +206,22 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         the weights they were drawn with, so its ratios are 1. Of another (vLLM, or bfloat16) they are taken again, in
         the very micro-batches that will be trained on, for the last bits of a matrix product depend on its shape; the
         sampler's then go into the loss beside them (`importance`). Each of several processes takes those of its own
-        micro-batches.
+        micro-batches. No pass is made where it would say what is known: the reference that was the policy at this very
+        step has the old log-probabilities, and without a weight of the KL there is none.
         """
         old: list[Tensor] = []
         ref: list[Tensor] = []
-        for rows in self.micro_batches():
+        rollout.own_reference = reference_step(rollout.reference) == self.state.global_step
+        asked = None if rollout.own_reference or self.reference is None else self.reference.module
+        for rows in self.micro_batches() if asked is not None or not self.engine.exact else ():
             batch = self._batch(rollout, rows)
             lengths = [len(rollout.completion_ids[row]) for row in rows]
             if not self.engine.exact:
                 old += _unpadded(self._token_logprobs(self.model, batch)[0], lengths)
-            if self.reference is not None:
-                ref += _unpadded(self._token_logprobs(self.reference.module, batch)[0], lengths)
+            if asked is not None:
+                ref += _unpadded(self._token_logprobs(asked, batch)[0], lengths)
         old = rollout.old_logprobs if self.engine.exact else self.of_all_rows(old)
-        ref = self.of_all_rows(ref)
+        ref = self.of_all_rows(ref) if asked is not None else old if self.reference is not None else []
         if not self.engine.exact:
             rollout.sampler_logprobs = rollout.old_logprobs
             if not self.compared:

@@ -71,6 +71,8 @@ class Rollout:
     old_logprobs: list[Tensor]
     ref_logprobs: list[Tensor]
     """One [T] tensor a row; empty when no KL is taken."""
+    own_reference: bool = False
+    """Whether the reference was the policy that drew the rows: `ref_logprobs` are then the sampler's too."""
     facts: dict[str, float]
     """What a step reports about the rollout: rewards, lengths, shares, how far the sampler is from the trainer."""
     sampler_logprobs: list[Tensor] = field(default_factory=list)

@@ -100,5 +100,5 @@ def test_a_border_of_rotary_frequencies_that_nobody_knows_of_is_found(monkeypatc
     phi = building.model("Phi-4-mini (longrope)")
     assert refuse_unlike_alone(phi, padded(3, 140), 40, "float32") < 1e-6
     monkeypatch.setattr(families, "rope_border", lambda config: float("inf"))
-    with pytest.raises(StageError, match="a row of 182"):
+    with pytest.raises(StageError, match="a row of 45"):
         refuse_unlike_alone(phi, padded(3, 140), 40, "float32")

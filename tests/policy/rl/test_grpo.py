@@ -120,6 +120,26 @@ def test_the_reference_is_replaced_whole_every_n_steps_and_its_age_is_told(home:
     assert witness.steps[4]["kl"] == 0 < witness.steps[6]["kl"]
 
 
+def test_a_reference_that_is_the_policy_is_not_asked(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    found = grpo.selected_logprobs
+
+    def counted(model: Any, *rows: Any, **how: Any) -> Any:
+        asked.append(model)
+        return found(model, *rows, **how)
+
+    monkeypatch.setattr(grpo, "selected_logprobs", counted)
+    witness = train(home, tmp_path, steps=8, minibatches=2, reference_steps=4)
+    assert witness.trainer is not None and witness.trainer.reference is not None
+    assert [one.own_reference for one in witness.rollouts] == [True, False, True, False]
+    passes = sum(model is witness.trainer.reference.module for model in asked)
+    assert passes == 2 * 2  # of two rollouts, each of two micro-batches
+    for made in witness.rollouts[::2]:
+        assert made.ref_logprobs is made.old_logprobs
+
+
 def test_a_reference_that_falls_due_inside_a_block_is_replaced_at_the_next_rollout(home: Path, tmp_path: Path) -> None:
     witness = train(home, tmp_path, steps=6, minibatches=2, reference_steps=3)
     assert [made.reference for made in witness.rollouts] == ["init", "init", "step-4"]
