@@ -145,6 +145,44 @@ def test_a_reference_that_falls_due_inside_a_block_is_replaced_at_the_next_rollo
     assert [made.reference for made in witness.rollouts] == ["init", "init", "step-4"]
 
 
+@pytest.mark.parametrize("flat", ["some", "all"])
+def test_rows_without_an_advantage_are_read_without_a_gradient_and_nothing_changes(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flat: str
+) -> None:
+    given = rollout.group_advantages
+
+    def flattened(rewards_PG: torch.Tensor, **how: Any) -> torch.Tensor:
+        advantages_PG = given(rewards_PG + torch.arange(rewards_PG.shape[1]), **how)  # no group is flat by chance
+        advantages_PG[: 1 if flat == "some" else None] = 0
+        return advantages_PG
+
+    monkeypatch.setattr(rollout, "group_advantages", flattened)
+    differentiated: list[int] = []
+    found = grpo.selected_logprobs
+
+    def counted(model: Any, prompts: Any, *rows: Any, **how: Any) -> Any:
+        logprobs_BT, entropy_BT = found(model, prompts, *rows, **how)
+        differentiated.append(len(prompts) if logprobs_BT.requires_grad else 0)
+        return logprobs_BT, entropy_BT
+
+    monkeypatch.setattr(grpo, "selected_logprobs", counted)
+    skipped = train(home, tmp_path / "skipped", steps=3, kl_weight=0.0)
+    few, differentiated[:] = sum(differentiated), []
+
+    def read_all(self: Any, *given: Any) -> Any:
+        return self._token_logprobs(*given, with_entropy=True)
+
+    monkeypatch.setattr(grpo.PolicyTrainer, "_trained_logprobs", read_all)
+    whole = train(home, tmp_path / "whole", steps=3, kl_weight=0.0)
+    assert few < sum(differentiated) and bool(few) == (flat == "some")
+    assert skipped.trainer is not None and whole.trainer is not None
+    for left, right in zip(skipped.trainer.model.parameters(), whole.trainer.model.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=0, atol=2e-5)
+    for left, right in zip(skipped.steps, whole.steps, strict=True):
+        assert left["entropy"] == pytest.approx(right["entropy"], rel=1e-5)
+        assert left["grad_norm"] == pytest.approx(right["grad_norm"], rel=1e-4)
+
+
 def test_without_a_kl_there_is_no_reference_and_no_kl_is_told(home: Path, tmp_path: Path) -> None:
     witness = train(home, tmp_path, steps=2, kl_weight=0.0)
     assert witness.trainer is not None and witness.trainer.reference is None
