@@ -102,7 +102,29 @@ def main() -> NoReturn:
     """The `r1` script."""
     if sys.argv[1:2] == ["plan"]:
         gc.disable()  # a short life, in which looking for garbage would be a tenth of the work
+    begin_with_large_pages(sys.argv[1:])
     sys.exit(run(sys.argv[1:]))
+
+
+def begin_with_large_pages(words: Sequence[str]) -> None:
+    """Begin again with glibc's memory in pages of 2 MiB, before a command that computes, where Linux gives them to who
+    asks; whoever sets GLIBC_TUNABLES is left alone.
+
+    glibc reads its tunables when a process begins, and those that it starts inherit them. Tensors of a small model are
+    many and short-lived, and each page of 4 KiB that is met costs a virtual machine a walk through two tables: see
+    docs/performance.md.
+    """
+    if "GLIBC_TUNABLES" in os.environ or {"-h", "--help", "--dry-run"} & set(words):
+        return
+    with contextlib.suppress(ImportError, OSError, ValueError, AttributeError):
+        from stages import STAGES
+
+        told = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        fits = "[madvise]" in told and name == "glibc" and tuple(map(int, version.split("."))) >= (2, 35)
+        if fits and words and words[0] in (*STAGES, "pipeline"):
+            os.environ["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def refuse_a_shadowed_stages() -> None:
