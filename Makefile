@@ -7,6 +7,7 @@
 #   ARGS="..."         added to the command of zero, pipeline, test, fuzz, bench and study: `make test ARGS="-k recipe"`
 #   JOBS=2             how many nodes of the study are built side by side
 #   WORKERS=2          how many processes share the tests
+#   BEFORE=path        the checkout of another commit, with which `make bench` compares RL's seconds a step
 #   SECONDS=60         how long atheris fuzzes the rewards
 #   SCALE=name         which pipeline: recipes/name/pipeline.yaml; empty is the embedded world
 VENV ?= .venv
@@ -15,6 +16,7 @@ TORCH_INDEX ?= auto
 VLLM ?= yes
 ARGS ?=
 SCALE ?=
+BEFORE ?=
 JOBS ?= 2
 WORKERS ?= 2
 SECONDS ?= 60
@@ -57,6 +59,7 @@ check: $(READY) ## lint and type check
 bench: $(READY) ## our sampling and log-probabilities against the plain ones, paired; RL by phase with each engine
 	$(BIN)/python -m tests.bench $(ARGS)
 	$(BIN)/python -m tests.bench.rl
+	$(if $(BEFORE),$(BIN)/python -m tests.bench.speed $(BEFORE))
 
 study: $(READY) ## three seeds, controls, ablations and sweeps: about two hours
 	$(R1) pipeline --recipe recipes/study.yaml --jobs $(JOBS) $(ARGS)

@@ -8,8 +8,10 @@ of a pair run in turn, each first every other time, so that both meet the same m
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 
 from stages.core.contract import R1_ZERO_TEMPLATE, Contract
 from stages.core.sampling import Sampling
+from stages.policy.models import prefix
 from stages.policy.models.prefix import selected_logprobs, shared_prefix_length
 from tests.bench import engines, rewards
 from tests.bench.pairs import Pair, paired
@@ -112,6 +115,34 @@ def logprobs_pair(repeats: int, rows: int) -> Pair:
     return paired(f"log-probabilities, {rows} rows", repeats, lambda: step(shared), lambda: step(0))
 
 
+def tree_pair(repeats: int, rows: int) -> Pair:
+    """The same with each prompt and completion read once and without padding, against padded rows behind the prefix,
+    32 at a time as they were; completions of unlike lengths. The clock is the processor's."""
+    model, prompts = model_and_prompts(rows // 4, 4)
+    model.train()
+    chance = torch.Generator().manual_seed(0)
+    lengths = torch.randint(3, LONGEST // 2, (rows,), generator=chance).sort().values
+    prompt_ids, completions = torch.tensor(prompts), torch.randint(14, VOCABULARY, (rows, int(lengths[-1])))
+    real = torch.arange(completions.shape[1]) < lengths[:, None]
+    everywhere, shared = torch.ones_like(prompt_ids, dtype=torch.bool), shared_prefix_length(prompts)
+    laid_out = prefix._tree
+
+    def step(way: Any, at_once: int) -> int:
+        vars(prefix)["_tree"] = way
+        model.zero_grad()
+        for start in range(0, rows, at_once):
+            part = slice(start, start + at_once)
+            sides = (prompt_ids[part], everywhere[part], completions[part], real[part])
+            values, _ = selected_logprobs(model, *sides, temperature=1.0, shared_prefix=shared, with_entropy=True)
+            values.sum().backward()
+        vars(prefix)["_tree"] = laid_out
+        return int(lengths.sum())
+
+    what = f"log-probabilities as a tree, {rows} rows"
+    padded = functools.partial(step, lambda *_, **__: None, 32)
+    return paired(what, repeats, functools.partial(step, laid_out, rows), padded, clock=time.process_time)
+
+
 def main() -> None:
     """Run both pairs and print a line for each, or JSON."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").split("\n\n")[0])
@@ -120,7 +151,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    found = [sampling_pair(asked.repeats, 256), logprobs_pair(asked.repeats, 64), *engines.pairs(asked.repeats, 512)]
+    found = [sampling_pair(asked.repeats, 256), logprobs_pair(asked.repeats, 64), tree_pair(asked.repeats, 128)]
+    found += [*engines.pairs(asked.repeats, 512)]
     if asked.json:
         pairs = [{**asdict(pair), "ratio": statistics.median(pair.ratios)} for pair in found]
         print(json.dumps({"torch": torch.__version__, "threads": asked.threads, "pairs": pairs}, indent=2))
