@@ -139,7 +139,7 @@ def test_a_launcher_that_starts_nothing_is_told_and_nothing_is_sealed(
 
 
 def test_a_launcher_without_a_number_of_processes_is_refused() -> None:
-    with pytest.raises(RecipeError, match="a launcher is given, and `processes` is 1"):
+    with pytest.raises(RecipeError, match="a launcher is given, and `processes` does not say"):
         Runtime(launcher="torchrun")
 
 
