@@ -27,6 +27,8 @@ from stages.core.storage.store import Store
 
 START_S = 15.0
 """What a process that builds nodes costs before it does."""
+ENOUGH_S = 120.0
+"""What a plan takes at least that is worth them."""
 JOB_BYTES = 3 * 10**9
 """Memory of one node of a small model, all its processes."""
 
@@ -101,7 +103,8 @@ def jobs_that_pay(steps: Sequence[Step], store: Store) -> int:
     if not all(_small_inputs(step, steps, known) and devices.present(step.node.runtime).cpu for step in steps):
         return 1
     seconds = {name: one.seconds for name, one in timing.expected(steps, store).items()}
-    return 2 if makespan(steps, seconds, 2) + START_S < makespan(steps, seconds, 1) else 1
+    alone = makespan(steps, seconds, 1)
+    return 2 if alone >= ENOUGH_S and makespan(steps, seconds, 2) + START_S < alone else 1
 
 
 def _small_inputs(step: Step, steps: Sequence[Step], known: Sequence[Artifact]) -> bool:

@@ -132,6 +132,18 @@ def test_the_time_side_by_side_counts_what_waits_for_what(steps: list[Step]) -> 
     assert schedule.makespan([], {}, jobs=2) == 0.0
 
 
+def test_two_nodes_are_built_at_once_where_that_ends_sooner(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "available_cores", lambda: [0, 1])
+    monkeypatch.setattr(schedule.devices, "ram", lambda: 10**11)
+    whole = plan(load_pipeline("pipeline", ["runtime.device=cpu"]), store)
+    assert schedule.jobs_that_pay(whole, store) == 2
+    assert schedule.jobs_that_pay(whole[:1], store) == 1  # nothing to build beside it
+    monkeypatch.setattr(schedule.devices, "ram", lambda: 10**9)
+    assert schedule.jobs_that_pay(whole, store) == 1
+    monkeypatch.setattr(schedule, "available_cores", lambda: [0])
+    assert schedule.jobs_that_pay(whole, store) == 1
+
+
 @given(st.lists(st.floats(0, 100), min_size=5, max_size=5), st.integers(1, 6))
 def test_no_number_of_jobs_beats_the_longest_chain_or_the_cores(lengths: list[float], jobs: int) -> None:
     names = ["one", "broken", "other", "same", "two"]
