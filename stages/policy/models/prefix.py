@@ -55,15 +55,15 @@ class _Pass(NamedTuple):
     def targets_N(self) -> Tensor:
         """The real completion tokens, row after row."""
         if self.tree is not None:
-            return self.tree.targets_M
+            return self.tree.targets
         targets: Tensor = self.inputs["input_ids"][:, -self.mask_BT.shape[1] :][self.mask_BT]
         return targets
 
-    def before(self, hidden_BTD: Tensor) -> Tensor:
+    def before(self, hidden_BTH: Tensor) -> Tensor:
         """What stands before each of them, [N, D], in what a layer gave."""
         if self.tree is not None:
-            return hidden_BTD[0].index_select(0, self.tree.read_M)
-        return hidden_BTD[:, -self.mask_BT.shape[1] - 1 : -1][self.mask_BT]
+            return hidden_BTH[0].index_select(0, self.tree.read)
+        return hidden_BTH[:, -self.mask_BT.shape[1] - 1 : -1][self.mask_BT]
 
 
 def shared_prefix_length(ids: Sequence[Sequence[int]] | Tensor, mask: Tensor | None = None) -> int:

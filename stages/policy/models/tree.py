@@ -36,12 +36,12 @@ class Block:
     """[b * T] -> its place among the N tokens; any at padding."""
     shape: tuple[int, int]
     """(b, T)."""
-    padding_B1T: Tensor
-    """True at padding."""
+    padding: Tensor
+    """[b, 1, T], True at padding."""
     prompt_B: Tensor | None
     """Each row's prompt by number; None for what stands behind no prompt."""
-    mask_B1TS: Tensor
-    """0 where a token may look, -inf elsewhere; S = P + T."""
+    bias: Tensor
+    """[b, 1, T, S]: 0 where a token may look, -inf elsewhere; S = P + T."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class Tree:
     ids_1N: Tensor
     places_1N: Tensor
     """Position of each token in its own row."""
-    read_M: Tensor
+    read: Tensor
     """Where the tokens stand that the M real completion tokens are predicted from, row after row."""
-    targets_M: Tensor
+    targets: Tensor
     """Those M tokens."""
     trunk: int
     """Tokens of the start that all share."""
@@ -99,16 +99,16 @@ def grow(
     device = prompt_ids.device
     own = _blocks(spans[first:], prompt_of, spans[1:first], dtype)
     blocks = [*_blocks(spans[:1], None, [], dtype), *_blocks(spans[1:first], None, [], dtype), *own]
-    order = torch.cat([block.index[~block.padding_B1T.flatten()] for block in blocks])
-    at = torch.cat([~block.padding_B1T.flatten() for block in blocks]).nonzero()[:, 0]
+    order = torch.cat([block.index[~block.padding.flatten()] for block in blocks])
+    at = torch.cat([~block.padding.flatten() for block in blocks]).nonzero()[:, 0]
     inverse_N = torch.empty(len(ids), dtype=torch.long)
     inverse_N[order] = at
     prompt_index, real = _padded(spans[1:first])
     return Tree(
         ids_1N=torch.tensor([ids], device=device),
         places_1N=torch.tensor([places], device=device),
-        read_M=torch.tensor(read, dtype=torch.long, device=device),
-        targets_M=torch.tensor([token for row in said for token in row], dtype=torch.long, device=device),
+        read=torch.tensor(read, dtype=torch.long, device=device),
+        targets=torch.tensor([token for row in said for token in row], dtype=torch.long, device=device),
         trunk=shared,
         blocks=blocks,
         inverse_N=inverse_N,
@@ -133,7 +133,7 @@ class _Attend(torch.autograd.Function):
         prompts = [_rows(side, tree.prompts, tree.prompt_shape) for side in (k, v)]
         for block in tree.blocks:
             keys, values = (_behind(side, block, own, share) for side, own in zip((k, v), prompts, strict=True))
-            out, lse = _forward(_asked(q, block), keys, values, 0.0, False, attn_mask=block.mask_B1TS, scale=scale)
+            out, lse = _forward(_asked(q, block), keys, values, 0.0, False, attn_mask=block.bias, scale=scale)
             outs.append(out.transpose(1, 2).flatten(0, 1))
             sums.append(lse.transpose(1, 2).flatten(0, 1))
         out, lse = torch.cat(outs).index_select(0, tree.inverse_N), torch.cat(sums).index_select(0, tree.inverse_N)
@@ -160,9 +160,9 @@ class _Attend(torch.autograd.Function):
         for block in tree.blocks:
             keys, values = (_behind(side, block, own, share) for side, own in zip((k, v), prompts, strict=True))
             sums = _rows(lse, block.index, block.shape).transpose(1, 2)
-            sums = sums.masked_fill(block.padding_B1T, float("inf"))  # no padding gives a gradient
+            sums = sums.masked_fill(block.padding, float("inf"))  # no padding gives a gradient
             asked = [_asked(side, block) for side in (d_out, q, out)]
-            few = {"attn_mask": block.mask_B1TS, "scale": ctx.scale}
+            few = {"attn_mask": block.bias, "scale": ctx.scale}
             d_q, *d_sides = _backward(asked[0], asked[1], keys, values, asked[2], sums, 0.0, False, **few)
             parts[0].append(d_q.transpose(1, 2).flatten(0, 1))
             for part, d_prompt, d_side in zip(parts[1:], d_prompts, d_sides, strict=True):
@@ -185,20 +185,20 @@ class _Attend(torch.autograd.Function):
         return d_q, d_k, d_v, None, None
 
 
-def _rows(side_NXD: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
+def _rows(side: Tensor, index: Tensor, shape: tuple[int, int]) -> Tensor:
     """[b, T, …] of the tokens at `index`."""
-    return side_NXD.index_select(0, index).view(*shape, *side_NXD.shape[1:])
+    return side.index_select(0, index).view(*shape, *side.shape[1:])
 
 
-def _asked(side_NHD: Tensor, block: Block | None = None) -> Tensor:
+def _asked(side: Tensor, block: Block | None = None) -> Tensor:
     """[b, H, T, D] of a block, or [1, H, N, D] of all tokens."""
-    rows = side_NHD[None] if block is None else _rows(side_NHD, block.index, block.shape)
+    rows = side[None] if block is None else _rows(side, block.index, block.shape)
     return rows.transpose(1, 2)
 
 
-def _behind(side_NKD: Tensor, block: Block, prompts: Tensor, share: int) -> Tensor:
+def _behind(side: Tensor, block: Block, prompts: Tensor, share: int) -> Tensor:
     """[b, H, S, D]: the keys or values of each row's prompt and of the row itself, for each head that asks."""
-    own = _rows(side_NKD, block.index, block.shape)
+    own = _rows(side, block.index, block.shape)
     if block.prompt_B is not None:
         own = torch.cat([prompts.index_select(0, block.prompt_B), own], dim=1)
     return _for_heads(own, share)
@@ -208,14 +208,15 @@ def _trunk(k: Tensor, v: Tensor, trunk: int, share: int) -> tuple[Tensor, Tensor
     return _for_heads(k[None, :trunk], share), _for_heads(v[None, :trunk], share)
 
 
-def _for_heads(side_BSKD: Tensor, share: int) -> Tensor:
-    return (side_BSKD if share == 1 else side_BSKD.repeat_interleave(share, dim=2)).transpose(1, 2)
+def _for_heads(side: Tensor, share: int) -> Tensor:
+    """[b, H, S, D] from [b, S, K, D]: each key for all heads that share it."""
+    return (side if share == 1 else side.repeat_interleave(share, dim=2)).transpose(1, 2)
 
 
-def _summed(side_BHSD: Tensor, share: int) -> Tensor:
+def _summed(side: Tensor, share: int) -> Tensor:
     """[b, S, K, D] of what the heads that share a key give it."""
-    rows, heads, length, width = side_BHSD.shape
-    grouped = side_BHSD.view(rows, heads // share, share, length, width)
+    rows, heads, length, width = side.shape
+    grouped = side.view(rows, heads // share, share, length, width)
     return (grouped[:, :, 0] if share == 1 else grouped.sum(2)).transpose(1, 2)
 
 
