@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,9 +27,10 @@ from stages.policy.models.prefix import selected_logprobs
 from stages.policy.models.weights import Policy
 from stages.policy.rl.guarding import Guard
 from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
-from stages.policy.rl.losses import LOSSES, LossInputs, LossNormaliser, policy_loss
+from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
 from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout, refuse_nothing_said
+from stages.policy.rl.taught import no_gradient, taught_logprobs
 from stages.policy.rl.totals import StepTotals
 from stages.policy.rl.validation import ValidationPlan
 from stages.policy.training import costs
@@ -156,7 +158,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Tensor:
         """Return the loss of a micro-batch as its part of the minibatch's; nothing downstream divides it again."""
-        logprobs_BT, entropy_BT = self._trained_logprobs(model, inputs)
+        logprobs_BT, entropy_BT = taught_logprobs(partial(self._token_logprobs, model), inputs, self.objective)
         old_BT, drawn_BT, ref_BT = inputs["old_logprobs"], inputs["old_logprobs"], inputs.get("ref_logprobs")
         if inputs.get("fresh"):
             old_BT = logprobs_BT.detach()  # the weights have not moved since: the ratio is exactly 1
@@ -177,7 +179,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         )
         loss, sums = policy_loss(self.loss, given, self.objective)
         self.totals.add(sums | {"entropy": entropy_BT.sum()})
-        return loss if loss.requires_grad else loss + _no_gradient(model)
+        return loss if loss.requires_grad else loss + no_gradient(model)
 
     # ---- rollouts ----
 
@@ -270,26 +272,6 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
                 shared_prefix=batch["shared_prefix"],
                 with_entropy=with_entropy,
             )
-
-    def _trained_logprobs(self, model: Any, inputs: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and entropies of a micro-batch; without a gradient for rows that have none, as those of a
-        flat group where no KL is taken."""
-        advantages = inputs["advantages"]
-        taught_B = (advantages != 0).view(len(advantages), -1).any(1)
-        if self.objective.kl_weight or self.objective.loss not in LOSSES or bool(taught_B.all()):
-            return self._token_logprobs(model, inputs, with_entropy=True)
-        logprobs_BT = torch.zeros(inputs["completion_mask"].shape, device=advantages.device)
-        entropy_BT = torch.zeros_like(logprobs_BT)
-        sides = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
-        for rows_B, learns in ((taught_B, True), (~taught_B, False)):
-            if not bool(rows_B.any()):
-                continue
-            few = {name: inputs[name][rows_B] for name in sides} | {"shared_prefix": inputs["shared_prefix"]}
-            with torch.set_grad_enabled(learns):
-                found_BT, entropies_BT = self._token_logprobs(model, few, with_entropy=True)
-            logprobs_BT = logprobs_BT.index_put((rows_B,), found_BT.to(logprobs_BT.dtype))
-            entropy_BT[rows_B] = entropies_BT.to(entropy_BT.dtype)
-        return logprobs_BT, entropy_BT
 
     # ---- the reference policy ----
 
@@ -391,16 +373,6 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         super().load_state_files(folder)
         if (folder / ROLLOUT_FILE).exists():
             self.rollout = Rollout(**torch.load(folder / ROLLOUT_FILE, weights_only=True))
-
-
-def _no_gradient(model: Any) -> Tensor:
-    """A 0 that can be differentiated, where a micro-batch teaches nothing; every weight has a gradient all the same,
-    for an optimizer leaves alone what has none, and its moments go on."""
-    trained = [one for one in model.parameters() if one.requires_grad]
-    for one in trained:
-        if one.grad is None:
-            one.grad = torch.zeros_like(one)
-    return trained[0].flatten()[0] * 0.0
 
 
 def reference_name(step: int) -> str:

@@ -168,11 +168,7 @@ def test_rows_without_an_advantage_are_read_without_a_gradient_and_nothing_chang
     monkeypatch.setattr(grpo, "selected_logprobs", counted)
     skipped = train(home, tmp_path / "skipped", steps=3, kl_weight=0.0)
     few, differentiated[:] = sum(differentiated), []
-
-    def read_all(self: Any, *given: Any) -> Any:
-        return self._token_logprobs(*given, with_entropy=True)
-
-    monkeypatch.setattr(grpo.PolicyTrainer, "_trained_logprobs", read_all)
+    monkeypatch.setattr(grpo, "taught_logprobs", lambda read, inputs, _: read(inputs, with_entropy=True))
     whole = train(home, tmp_path / "whole", steps=3, kl_weight=0.0)
     assert few < sum(differentiated) and bool(few) == (flat == "some")
     assert skipped.trainer is not None and whole.trainer is not None
