@@ -26,7 +26,7 @@ from typing import Any
 from tests.house.rooms import ROOT
 
 STEPS_A_ROLLOUT = 4
-OFF = ["inputs.validation=null", "runtime.device=cpu", "runtime.checkpoint_every=1000"]
+OFF = ["eval_every=0", "runtime.device=cpu", "runtime.checkpoint_every=1000"]
 """No validation and no checkpoints: what is compared is steps."""
 NOW = ["runtime.processes=2", "runtime.threads=1"]
 """What a run of all 240 steps is decided to have."""
