@@ -14,10 +14,11 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
-from stages.core.artifact import Adapter, Artifact, Draft, Judge, Model, Prompts
+from stages.core.artifact import Adapter, Artifact, Draft, Judge, Model, Prompts, Rollouts
 from stages.core.contract import Contract
 from stages.core.encoding import Hear, PromptIds, Reader
 from stages.core.errors import InputError, RecipeError
+from stages.core.guard import difficulty
 from stages.core.language.reflection import first_spike
 from stages.core.recipe.adaptation import still
 from stages.core.recipe.parts import LOSSES, TOKEN_LOSSES, Objective, Reinforcement, taken
@@ -63,6 +64,8 @@ class Inputs:
     """General prompts, each for the judge its verifier names; practised on from `general_from_step` on."""
     safety: Prompts | None = None
     """More of them, where those for the judge `safe` lie in a file of their own."""
+    difficulty: Rollouts | None = None
+    """A sampling of those problems (`r1 sample`): only such as are solved as often as `pass_rates` says are kept."""
     helpful: Judge | None = None
     """Gives the reward `helpful`."""
     safe: Judge | None = None
@@ -98,6 +101,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     tokenizer.pad_token = tokenizer.convert_ids_to_tokens(contract.pad_id)  # whatever the tokenizer says
     encoded = Reader(tokenizer.backend_tokenizer, contract)
     given = [one.rows() for one in (inputs.prompts, inputs.general, inputs.safety) if one is not None]
+    given[0] = _of_difficulty(given[0], recipe, inputs, work)
     rows, reasoning, asked = reduce(add, given), len(given[0]), _Verifiers(len(given[0]))
     prompt_ids, longest = _prompt_ids(rows, recipe, inputs.model, encoded, asked)
     asked.tell_of_unjudged(recipe, work)
@@ -242,6 +246,11 @@ def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
 
     way = "give `{name}` a weight in `rewards` (0 = only measure), or leave the judge out"
     check_judges(recipe.rewards, inputs, way)
+    if (inputs.difficulty is None) != (recipe.pass_rates == (0.0, 1.0)):
+        raise RecipeError(
+            "inputs.difficulty and `pass_rates` are given together or not at all",
+            hint="add inputs.difficulty=ADDRESS of a sampling of these prompts, and `pass_rates=[0.1,0.9]`",
+        )
     general = inputs.general or inputs.safety
     if general is not None and recipe.general_from_step is None:
         raise RecipeError(
@@ -253,6 +262,21 @@ def _check_inputs(recipe: Recipe, inputs: Inputs) -> None:
             "`general_from_step` and the judges are for general prompts, and none are given",
             hint="add inputs.general=ADDRESS, or set `general_from_step=null` and leave the judges out of `rewards`",
         )
+
+
+def _of_difficulty(rows: RowFile[Prompt], recipe: Recipe, inputs: Inputs, work: Work) -> RowFile[Prompt]:
+    """Return the prompts that are solved as often as the recipe wants. Raises InputError where none is."""
+    if inputs.difficulty is None:
+        return rows
+    low, high = recipe.pass_rates
+    rates = difficulty.pass_rates(inputs.difficulty.samples().plain())
+    kept, unknown = difficulty.within(rows.ids(), rates, low, high)
+    if not kept:
+        what = f"none of {len(rows)} prompts is solved in {low:g} to {high:g} of its samples ({unknown} have none)"
+        raise InputError(what, hint="widen `pass_rates`, or sample these very prompts: `r1 sample inputs.prompts=…`")
+    text = f"{len(kept)} of {len(rows)} prompts are solved in {low:g} to {high:g} of their samples and practised on"
+    work.note(f"{text}; {unknown} have no sample" if unknown else text)
+    return rows.picked(kept)
 
 
 class _Verifiers:
@@ -352,4 +376,5 @@ def _check(recipe: Recipe) -> None:
     if recipe.algorithm == "ppo":
         rules.append(Rule("normalise_rewards", not recipe.normalise_rewards, "false under `ppo`"))
         rules.append(Rule("loss", recipe.loss in TOKEN_LOSSES, f"{', '.join(TOKEN_LOSSES)} under `ppo`"))
+        rules += idle(recipe, "under `ppo`", "refill", "mask_truncated", "kl_placement")
     check(recipe, "rl", rules, idle(recipe, "under `grpo`", *values))

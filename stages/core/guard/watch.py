@@ -150,7 +150,7 @@ def flat_groups(memory: Memory, asked: Asked, ease: float) -> Alarm | None:
         )
     else:
         cause = "most groups hold no better and worse answers, and teach nothing"
-        change = f"ask prompts that are solved now and then, or more often: `group_size={2 * asked.group_size}`"
+        change = f"`refill=3`, leave such prompts out (inputs.difficulty), or `group_size={2 * asked.group_size}`"
     return _above(memory, "flat_groups", 0.8, ease, cause, change, whole=asked.window)
 
 
@@ -183,7 +183,7 @@ def kl(memory: Memory, asked: Asked, ease: float) -> Alarm | None:
 def truncated(memory: Memory, asked: Asked, ease: float) -> Alarm | None:
     """Completions are cut."""
     cause = "completions are cut before their answer"
-    change = f"raise the limit: `max_completion_tokens={2 * asked.max_tokens}`"
+    change = f"raise the limit, `max_completion_tokens={2 * asked.max_tokens}`, or `mask_truncated=true`"
     return _above(memory, "truncated", 0.3, ease, cause, change)
 
 

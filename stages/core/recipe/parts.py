@@ -249,6 +249,11 @@ class Objective:
     kl_correction: bool = False
     """Multiply the KL by the ratio to the sampling policy (DeepSeek-V3.2), which makes its gradient exact; R1 did not.
     """
+    kl_placement: Literal["loss", "reward"] = later("loss")
+    """`loss`: the estimate is differentiated, as R1 did; `reward`: each token is charged, without a gradient through
+    it, what it and those after it cost, so that k1 gives the exact gradient of the whole completion's KL; not for ppo,
+    which always does, nor for a loss of your own.
+    """
     importance: Literal["truncate", "mask", "none"] = later("truncate")
     """What a token counts where the sampler's probability is not the trainer's, k = trainer / sampler: `truncate`
     min(k, cap) (Yao et al. 2025); `mask` k, and 0 outside 1/cap to cap (IcePop); `none` 1. An exact sampler has k = 1.
@@ -263,6 +268,7 @@ class Objective:
         rules = at_least(self, 0, "kl_weight", "clip_epsilon") + or_none(at_least(self, 0, "clip_epsilon_high"))
         rules += at_least(self, 1, "importance_cap")
         rules += idle(self, "under `importance` none", *(("importance_cap",) if self.importance == "none" else ()))
+        rules += idle(self, "under a loss of your own", *(("kl_placement",) if ":" in self.loss else ()))
         return [*rules, Rule("loss", self.loss in LOSSES or ":" in self.loss, known, nearest(self.loss, LOSSES))]
 
 

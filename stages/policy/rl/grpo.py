@@ -8,8 +8,8 @@ depend on their number alone, checkpoints that hold everything. A test pins the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from transformers import Trainer, TrainingArguments
 
 from stages.core.errors import StageError
 from stages.core.guard.watch import Alarm
+from stages.core.judged import Judged
 from stages.core.recipe.parts import Objective
 from stages.core.sampling import Engine
 from stages.policy.engines.renewal import Renewal
@@ -29,7 +30,9 @@ from stages.policy.rl.guarding import Guard
 from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
 from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
+from stages.policy.rl.refill import refilled
 from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout, refuse_nothing_said
+from stages.policy.rl.state import PolicyState
 from stages.policy.rl.taught import no_gradient, taught_logprobs
 from stages.policy.rl.totals import StepTotals
 from stages.policy.rl.validation import ValidationPlan
@@ -37,7 +40,7 @@ from stages.policy.training import costs
 from stages.policy.training.checkpoint import Checkpoints
 from stages.policy.training.resumable import ResumableTrainer, hold
 from stages.policy.training.settings import BatchSizes
-from stages.policy.training.steps import RunState, StepCallback
+from stages.policy.training.steps import StepCallback
 
 REFERENCE_FILE = "reference.safetensors"
 ROLLOUT_FILE = "rollout.pt"
@@ -57,38 +60,6 @@ class RolloutCallback(StepCallback, Protocol):
 
     def on_alarm(self, step: int, alarm: Alarm) -> None:
         """The step `step` came to something that is not healthy."""
-
-
-@dataclass(kw_only=True)
-class PolicyState(RunState):
-    """What a run remembers besides its policy."""
-
-    reference_step: int = 0
-    """Updates after which the reference was the policy."""
-    seconds: float = 0.0
-    """Of all steps so far."""
-    peak_memory_mb: float = 0.0
-    sampling_flops: int = 0
-    """2 N D (arXiv 2001.08361, §2.1): N parameters, D tokens that were read."""
-    update_flops: int = 0
-    """6 N D. Taking log-probabilities again, the reference's and validation are not in it."""
-    reflective: list[tuple[int, float]] = field(default_factory=list)
-    """(first step, reflective words a completion) of each rollout."""
-    last: dict[str, Any] = field(default_factory=dict)
-    """Figures of the last step."""
-    base_validation: dict[str, float] = field(default_factory=dict)
-    """Of the policy before its first step."""
-    best_validation: dict[str, float] = field(default_factory=dict)
-    best_step: int | None = None
-    watch: dict[str, Any] = field(default_factory=dict)
-    """What the guard remembers: a `Memory` as plain values."""
-    stopped_by: str | None = None
-    """The alarm that ended the run before its last step."""
-    good_step: int | None = None
-    """Updates after which that run was last known to be healthy."""
-
-    def __post_init__(self) -> None:
-        self.reflective = [(step, count) for step, count in self.reflective]  # JSON knows no tuples
 
 
 class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[misc]
@@ -149,7 +120,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         whole = range(minibatch * self.sizes.step, (minibatch + 1) * self.sizes.step)
         place = part * self.sizes.ranks + self.world.rank
         rows = whole[place * self.sizes.micro : (place + 1) * self.sizes.micro]
-        tokens, limit = self.rollout.tokens(whole), self.rollout.max_tokens
+        tokens, limit = self.rollout.trained_tokens(whole), self.rollout.max_tokens
         normaliser = LossNormaliser(rows=len(whole), tokens=tokens, max_tokens=limit)
         batch = self._batch(self.rollout, rows)
         return {**batch, "normaliser": normaliser, "fresh": minibatch == 0 and self.engine.exact, "rows": rows}
@@ -168,17 +139,18 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             lengths = inputs["completion_mask"].sum(1).tolist()
             sides = [_unpadded(side_BT, lengths) for side_BT in (drawn_BT, old_BT)]
             refuse_far_sampler(self, self._rollout_in_progress(), inputs["rows"], *sides)
+        mask_BT = inputs.get("trained", inputs["completion_mask"])
         given = LossInputs(
             logprobs_BT=logprobs_BT,
             old_logprobs_BT=old_BT,
             sampler_logprobs_BT=inputs.get("sampler_logprobs"),
             ref_logprobs_BT=ref_BT,
             advantages=inputs["advantages"],
-            mask_BT=inputs["completion_mask"],
+            mask_BT=mask_BT,
             normaliser=inputs["normaliser"],
         )
         loss, sums = policy_loss(self.loss, given, self.objective)
-        self.totals.add(sums | {"entropy": entropy_BT.sum()})
+        self.totals.add(sums | {"entropy": (entropy_BT * mask_BT).sum()})
         return loss if loss.requires_grad else loss + no_gradient(model)
 
     # ---- rollouts ----
@@ -186,19 +158,38 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
     def _roll_out(self, number: int, step: int) -> Rollout:
         self._renew_reference(step)
         engine = self.renewed_engine(step)
-        with self.totals.timed("rollout"), self.accelerator.autocast(), self.policy.gathered():
-            completions = self.collector.collect(
-                engine, number, step, lambda done, asked: self.callback.on_sampling(step, done, asked)
-            )
+        answers = self._answers(engine, number, step)
+        refuse_nothing_said(answers, number, engine.name)
+        drawn = refilled(
+            self.collector,
+            number,
+            answers,
+            ask=lambda further: self._answers(engine, number, step, further),
+            processes=self.world.size,
+        )
         with self.totals.timed("reward"):
-            answers = self.world.joined(self.collector.judge(number, completions))
-            refuse_nothing_said(answers, number, engine.name)
-            rollout, kept = self.collector.lay_out(answers, number, step, reference_name(self.run_state.reference_step))
+            reference = reference_name(self.run_state.reference_step)
+            rollout, kept = self.collector.lay_out(
+                drawn.answers, number, step, reference, places=drawn.places, drawn=drawn.everything
+            )
         with self.totals.timed("logprobs"):
             self.take_logprobs(rollout)
             kept = self.assign_advantages(rollout, kept)
         self.callback.on_rollout(rollout, kept)
         return rollout
+
+    def _answers(self, engine: Engine, number: int, step: int, further: Sequence[int] = ()) -> list[Judged]:
+        """The judged groups of a rollout, or of `further` rows, of all processes."""
+        with self.totals.timed("rollout"), self.accelerator.autocast(), self.policy.gathered():
+            completions = self.collector.collect(
+                engine,
+                number,
+                step,
+                lambda done, asked: self.callback.on_sampling(step, done, asked),
+                further=further,
+            )
+        with self.totals.timed("reward"):
+            return self.world.joined(self.collector.judge(number, completions, further=further))
 
     @torch.no_grad()
     def take_logprobs(self, rollout: Rollout) -> None:
@@ -329,7 +320,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         rollout, place = self._rollout_in_progress(), (step - 1) % self.sizes.minibatches
         self.totals.merge(self.world)
         rows = range(place * self.sizes.step, (place + 1) * self.sizes.step)
-        figures: dict[str, Any] = rollout.facts | self.totals.figures(rollout.tokens(rows))
+        figures: dict[str, Any] = rollout.facts | self.totals.figures(rollout.trained_tokens(rows))
         # Of its first minibatch, for the others too.
         rollout.facts |= {name: figures[name] for name in MISMATCH if name in figures}
         figures |= {"learning_rate": logs["learning_rate"], "grad_norm": logs["grad_norm"]}
@@ -338,6 +329,8 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
             figures |= {"reference": rollout.reference, "reference_age": age}
         state = self.run_state
         state.seconds += sum(value for name, value in figures.items() if name.startswith("seconds_"))
+        state.useful += rollout.useful(rows)
+        figures["useful_per_second"] = state.useful / max(state.seconds, 1e-9)
         state.peak_memory_mb = max(state.peak_memory_mb, costs.peak_memory_mb(self.accelerator.device))
         if place == 0:
             state.sampling_flops += 2 * self.policy.parameters * rollout.processed(range(self.sizes.rollout))

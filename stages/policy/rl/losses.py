@@ -194,6 +194,20 @@ def token_kl(inputs: LossInputs, objective: Objective, ratio: Tensor) -> Tensor 
     return kl_BT * ratio if objective.kl_correction else kl_BT
 
 
+def charged_kl(inputs: LossInputs, ref_BT: Tensor, objective: Objective, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """The KL as a reward: what each token adds to the loss, and the estimate of each token, both B x T.
+
+    A token is charged the estimates from itself on, held constant, times log π, or with `kl_correction` times the ratio
+    to the sampling policy: the gradient is Σ_t (Σ_{s≥t} k_s) ∇ log π_t, which for k1 is that of the whole completion's
+    reverse KL, the effect of early tokens on later ones included (arXiv 2506.09477, 2510.01555); the gradient of an
+    estimate in the loss leaves that effect out.
+    """
+    logprobs_BT = inputs.logprobs_BT
+    kl_BT = KL_ESTIMATORS[objective.kl_estimator](logprobs_BT.detach(), ref_BT) * inputs.mask_BT
+    to_come_BT = kl_BT.flip(1).cumsum(1).flip(1)
+    return to_come_BT * (ratio if objective.kl_correction else logprobs_BT), kl_BT
+
+
 def sampler_log_ratio(inputs: LossInputs) -> Tensor:
     """log π_old - log π_sampler of each token, shape B x T: exactly 0 where the sampler is exact."""
     if inputs.sampler_logprobs_BT is None:
@@ -278,8 +292,12 @@ def grpo_sequence(inputs: LossInputs, objective: Objective) -> tuple[Tensor, dic
         to_reference_B1 = (inputs.ref_logprobs_BT - inputs.logprobs_BT).sum(dim=1, keepdim=True)
         held_B1 = to_reference_B1.clamp(max=LOG_RATIO_CAP)
         kl_B1 = KL_ESTIMATORS[objective.kl_estimator](torch.zeros_like(held_B1), held_B1)
-        kl_B1 = kl_B1 * ratio_B1 if objective.kl_correction else kl_B1
-        loss_B1 = loss_B1 + objective.kl_weight * kl_B1
+        if objective.kl_placement == "reward":
+            kl_B1 = kl_B1.detach()
+            charge_B1 = kl_B1 * (ratio_B1 if objective.kl_correction else inputs.logprobs_BT.sum(dim=1, keepdim=True))
+        else:
+            charge_B1 = kl_B1 = kl_B1 * ratio_B1 if objective.kl_correction else kl_B1
+        loss_B1 = loss_B1 + objective.kl_weight * charge_B1
         overflow_B1 = overflow_B1 | (to_reference_B1 > LOG_RATIO_CAP)
         sums["kl"] = kl_B1.detach().sum()
     shares = {"clipped": clipped_tokens(ratio_B1, inputs.advantages, low, high), "overflow": overflow_B1}
@@ -349,6 +367,9 @@ def _with_kl(
     """Return -w gain + β KL for each token, and the sum of the KL where one is taken."""
     weights_BT = importance_weights(sampler_log_ratio(inputs), objective.importance, objective.importance_cap)
     loss_BT = -gain_BT * weights_BT
+    if inputs.ref_logprobs_BT is not None and objective.kl_placement == "reward":
+        charge_BT, kl_BT = charged_kl(inputs, inputs.ref_logprobs_BT, objective, ratio)
+        return loss_BT + objective.kl_weight * charge_BT, {"kl": kl_BT.sum()}
     kl_BT = token_kl(inputs, objective, ratio)
     if kl_BT is None:
         return loss_BT, {}

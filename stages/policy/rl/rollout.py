@@ -110,6 +110,15 @@ class Rollout:
         """Return how many completion tokens these rows hold."""
         return sum(len(self.completion_ids[row]) for row in rows)
 
+    def trained_tokens(self, rows: range) -> int:
+        """Return how many of them are trained on: all, but for completions that were cut, under `mask_truncated`."""
+        trained = self.traces.get("trained")
+        return self.tokens(rows) if trained is None else sum(int(trained[row].sum()) for row in rows)
+
+    def useful(self, rows: range) -> int:
+        """Return how many of these rows have an advantage, and so teach something."""
+        return int((self.advantages_B[rows.start : rows.stop] != 0).sum())
+
     def processed(self, rows: range) -> int:
         """Return how many tokens a model reads to take these rows: prompts and completions, the shared start once."""
         prompts = sum(len(self.prompt_ids[row]) - self.shared_prefix for row in rows)
@@ -142,44 +151,68 @@ class Collector:
         return self.recipe.max_completion_tokens if switch is None or step < switch.step else switch.tokens
 
     def collect(
-        self, engine: Engine, number: int, step: int, on_progress: Callable[[int, int], None]
+        self,
+        engine: Engine,
+        number: int,
+        step: int,
+        on_progress: Callable[[int, int], None],
+        *,
+        further: Sequence[int] = (),
     ) -> list[Completion]:
         """Sample the groups of rollout `number`, which starts after `step` updates; the rows of a group follow each
         other. Each completion has a seed of its own, from (seed, rollout, prompt, number). Of several processes each
-        asks for whole groups of its own; `on_progress` hears how many of those are there.
+        asks for whole groups of its own; `on_progress` hears how many of those are there. `further`: rows whose prompts
+        are asked instead (see `refill`).
         """
-        asked = world().share(self.requests(number, step))
+        asked = world().share(self.requests(number, step, further=further))
         return in_order(asked, answered(engine, asked), on_progress)
 
-    def requests(self, number: int, step: int) -> list[Request]:
-        """Return the requests of rollout `number`, group by group."""
-        chosen = self._chosen(number)
+    def requests(self, number: int, step: int, *, further: Sequence[int] = ()) -> list[Request]:
+        """Return the requests of rollout `number`, group by group, or those of `further` rows."""
+        chosen = self._each(further) or self._chosen(number)
         rows = [self.rows[index] for index in chosen]
         prompts = {self.rows[index].id: Prompted.of(self.prompt_ids[index]) for index in set(chosen)}
         sampling = Sampling(temperature=self.recipe.temperature, max_tokens=self.max_tokens(step))
-        return requests(rows, prompts, 1, sampling, derive(self.seed, "rollout", number))
+        return requests(rows, prompts, 1, sampling, derive(self.seed, "refill" if further else "rollout", number))
 
-    def judge(self, number: int, completions: Sequence[Completion]) -> list[Judged]:
-        """Return this process's completions of rollout `number` with their prompts and verdicts, in order."""
+    def judge(self, number: int, completions: Sequence[Completion], *, further: Sequence[int] = ()) -> list[Judged]:
+        """Return this process's completions of rollout `number`, or of `further` rows, with their prompts and verdicts,
+        in order."""
         recipe = self.recipe
         grader = Grader(
             contract=self.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=self.judges
         )
-        rows = [self.rows[index] for index in world().share(self._chosen(number))]
+        rows = [self.rows[index] for index in world().share(self._each(further) or self._chosen(number))]
         return grader.grade(completions, rows, self.tokenizer)
 
+    def places(self, number: int) -> list[int]:
+        """Return the row of each group of rollout `number`."""
+        return self._chosen(number)[:: self.recipe.group_size]
+
+    def earned(self, answers: Sequence[Judged]) -> Tensor:
+        """Return what each answer earned, NaN where it could not be judged."""
+        earned = [None if one.failed else total(one.verdicts, self.recipe.rewards) for one in answers]
+        return torch.tensor([float("nan") if value is None else value for value in earned])
+
     def lay_out(
-        self, answers: Sequence[Judged], number: int, step: int, reference: str
+        self,
+        answers: Sequence[Judged],
+        number: int,
+        step: int,
+        reference: str,
+        *,
+        places: Sequence[int] | None = None,
+        drawn: Sequence[Judged] | None = None,
     ) -> tuple[Rollout, list[LoggedCompletion]]:
         """Turn judged groups into a rollout whose `old_logprobs` are still the sampler's, and its first two groups to
         keep.
 
         With `shuffle_rewards` the rewards change places across all rows before they become advantages: a control under
-        which nothing can be learned. What is reported of them stays as it was earned.
+        which nothing can be learned. What is reported of them stays as it was earned. `places`: the row of each group,
+        where some are not the rollout's own; `drawn`: all that was drawn, which is then what is reported.
         """
-        prompt_ids = [self.prompt_ids[index] for index in self._chosen(number)]
-        earned = [None if one.failed else total(one.verdicts, self.recipe.rewards) for one in answers]
-        earned_B = torch.tensor([float("nan") if value is None else value for value in earned])
+        prompt_ids = [self.prompt_ids[index] for index in self._each(places or self.places(number))]
+        earned_B = self.earned(answers)
         given = list(range(len(answers)))
         if self.recipe.shuffle_rewards:
             given = permutation(len(answers), seed=derive(self.seed, "shuffle", number))
@@ -205,6 +238,15 @@ class Collector:
             ref_logprobs=[],
             facts=self._facts(answers, earned_B) | {"flat_groups": flat_groups(given_PG).float().mean().item()},
         )
+        if drawn is not None and len(drawn) > len(answers):
+            all_B = self.earned(drawn)
+            flat = flat_groups(all_B.view(-1, self.recipe.group_size)).float().mean().item()
+            rollout.facts |= {"flat_trained": rollout.facts["flat_groups"], **self._facts(drawn, all_B)}
+            rollout.facts |= {"flat_groups": flat, "drawn": float(len(drawn))}
+        if self.recipe.mask_truncated:
+            whole = [not answers[row].completion.truncated for row in order]
+            ids = rollout.completion_ids
+            rollout.traces["trained"] = [torch.full((len(ids[row]),), one) for row, one in enumerate(whole)]
         kept = [
             LoggedCompletion(answers[row], advantages_B[row].item())
             for row in range(min(2 * self.recipe.group_size, len(answers)))
@@ -221,7 +263,11 @@ class Collector:
             share=recipe.general_share,
             seed=self.seed,
         )
-        return [index for index in order.rollout(number) for _ in range(recipe.group_size)]
+        return self._each(order.rollout(number))
+
+    def _each(self, places: Sequence[int]) -> list[int]:
+        """Each row as often as a group has completions."""
+        return [place for place in places for _ in range(self.recipe.group_size)]
 
     def _normalised(self, answers: Sequence[Judged]) -> Tensor:
         """Return the advantages of groups whose rewards are normalised one by one; what could not be judged has 0."""

@@ -59,7 +59,10 @@ def test_a_run_that_leaves_its_reference_stops_and_seals_the_weights_of_before(
 def test_a_run_that_was_never_healthy_is_refused_and_nothing_is_sealed(tmp_path: Path, inputs: rl.Inputs) -> None:
     with pytest.raises(StageError, match="stopped at step 1, before any step that was healthy: completions are") as e:
         tiny.run(tmp_path, inputs, {**CALM, "max_completion_tokens": 1, "stop_on_alarm": True})
-    assert e.value.hint == "raise the limit: `max_completion_tokens=2`; `stop_on_alarm=false` only tells"
+    assert (
+        e.value.hint
+        == "raise the limit, `max_completion_tokens=2`, or `mask_truncated=true`; `stop_on_alarm=false` only tells"
+    )
     assert not list(tmp_path.glob("*.safetensors"))
 
 
