@@ -31,7 +31,7 @@ from stages.policy.rl.importance import MISMATCH, mismatch, refuse_far_sampler
 from stages.policy.rl.losses import LossInputs, LossNormaliser, policy_loss
 from stages.policy.rl.own_loss import load_loss
 from stages.policy.rl.refill import refilled
-from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout, refuse_nothing_said
+from stages.policy.rl.rollout import Collector, LoggedCompletion, Rollout, refuse_nothing_said, refuse_unjudged
 from stages.policy.rl.state import PolicyState
 from stages.policy.rl.taught import no_gradient, taught_logprobs
 from stages.policy.rl.totals import StepTotals
@@ -160,6 +160,7 @@ class PolicyTrainer(ResumableTrainer[PolicyState], Trainer):  # type: ignore[mis
         engine = self.renewed_engine(step)
         answers = self._answers(engine, number, step)
         refuse_nothing_said(answers, number, engine.name)
+        refuse_unjudged(answers, self.collector.recipe.rewards)
         drawn = refilled(
             self.collector,
             number,

@@ -26,7 +26,7 @@ from stages.core.storage import disk
 from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.models.prefix import shared_prefix_length
 from stages.policy.rl.losses import flat_groups
-from stages.policy.rl.rollout import Rollout, measured
+from stages.policy.rl.rollout import Rollout, measured, refuse_unjudged
 from stages.policy.seeding import derive, permutation
 from stages.rewards.grading import Grader
 from stages.rewards.scoring import Counted, applies, needs, score, total
@@ -140,7 +140,7 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
     )
     answers = known.joined(grader.grade(completions, known.share(rows), collector.tokenizer))
     judged = time.perf_counter()
-    _refuse_unjudged(answers, recipe.rewards)
+    refuse_unjudged(answers, recipe.rewards)
     asked_ids = [collector.prompt_ids[place] for place in places for _ in range(recipe.group_size)]
     reading = _reading(trainer, answers[: trainer.sizes.micro], asked_ids[: trainer.sizes.micro])
     rewards_B = torch.tensor([_earned(one, recipe.rewards) for one in answers])
@@ -163,19 +163,6 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
 def _earned(one: Judged, rewards: Mapping[str, float]) -> float:
     value = None if one.failed else total(one.verdicts, rewards)
     return float("nan") if value is None else value
-
-
-def _refuse_unjudged(answers: Sequence[Judged], rewards: Mapping[str, float]) -> None:
-    """Raise RecipeError where the rewards could judge none of the completions that came."""
-    came = [one for one in answers if not one.failed]
-    if came and all(total(one.verdicts, rewards) is None for one in came):
-        name, verdict = next(
-            (name, verdict) for name, verdict in came[0].verdicts.items() if rewards.get(name) and verdict.value is None
-        )
-        raise RecipeError(
-            f"the reward `{name}` could judge none of {len(came)} completions ({verdict.reason})",
-            hint=f"mend it, or take `{name}` out of `rewards`",
-        )
 
 
 @torch.no_grad()

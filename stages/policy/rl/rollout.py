@@ -19,7 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from stages.core import text
 from stages.core.contract import Contract
-from stages.core.errors import EngineError
+from stages.core.errors import EngineError, RecipeError
 from stages.core.guard.endings import endings
 from stages.core.judged import Judged
 from stages.core.language import scripts
@@ -312,6 +312,20 @@ def refuse_nothing_said(answers: Sequence[Judged], number: int, engine: str) -> 
             f"({done.finish}: {done.fault})",
             hint="mend that and run the same command again, which goes on from the last checkpoint",
         )
+
+
+def refuse_unjudged(answers: Sequence[Judged], rewards: Mapping[str, float]) -> None:
+    """Raise RecipeError when rewards could judge none of the completions that came, where some came: each raised, say,
+    or returned no number."""
+    came = [one for one in answers if not one.failed]
+    if not came or any(total(one.verdicts, rewards) is not None for one in came):
+        return
+    said = came[0].verdicts
+    name = next(name for name, weight in rewards.items() if weight and name in said and said[name].value is None)
+    raise RecipeError(
+        f"the reward `{name}` could judge none of {len(came)} completions ({said[name].reason})",
+        hint=f"mend it, or take `{name}` out of `rewards`; what was trained lies in the last checkpoint",
+    )
 
 
 def measured(answers: Sequence[Judged], contract: Contract) -> dict[str, float]:
