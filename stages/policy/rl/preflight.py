@@ -65,11 +65,16 @@ def look(trainer: PolicyTrainer, work: Work) -> None:
         work.emit("warning", text=f"before the first step: {text}")
     work.emit("preflight", figures=figures, findings=said)
     if known.first:
-        folder = work.path / "completions"
-        folder.mkdir(exist_ok=True)
-        lines = [json.dumps({"id": one.prompt.id, **one.row(recipe.rewards)}, ensure_ascii=False) for one in judged]
-        (folder / SAMPLES).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        if judged:
+            _keep(judged, recipe.rewards, work)
         disk.write_atomically(file, json.dumps({"figures": figures, "findings": said}, indent=1) + "\n")
+
+
+def _keep(judged: Sequence[Judged], rewards: Mapping[str, float], work: Work) -> None:
+    folder = work.path / "completions"
+    folder.mkdir(exist_ok=True)
+    lines = [json.dumps({"id": one.prompt.id, **one.row(rewards)}, ensure_ascii=False) for one in judged]
+    (folder / SAMPLES).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def found(work: Work) -> dict[str, Any]:
