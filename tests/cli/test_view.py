@@ -159,3 +159,14 @@ def test_a_table_fits_80_columns_and_loses_no_word(capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert out.count("1e-05") == 6 and "rl[red]" in out
+
+
+def test_an_alarm_is_shown_as_one_and_what_samples_foretell_as_a_table() -> None:
+    shown = Progress("zero", Clock())
+    assert shown.take({"event": "alarm", "text": "step 8: kl is 2"}) == "alarm: step 8: kl is 2"
+    figures = {"samples": 304.0, "reward": 0.412, "truncated": 0.25, "tokens_a_second": 12_300.0, "run_seconds": 290.0}
+    assert shown.take({"event": "preflight", "figures": figures}).splitlines() == [
+        "samples  reward  cut  tokens/s          run",
+        "    304   0.412  25%       12k  about 5 min",
+    ]
+    assert shown.take({"event": "preflight", "figures": {}}) == "", "a short run draws none"

@@ -175,6 +175,7 @@ def test_only_prompts_that_are_solved_as_often_as_asked_are_practised_on(tmp_pat
     )
     with pytest.raises(InputError, match=r"none of 8 prompts is solved in 0\.3 to 0\.4"):
         rl._of_difficulty(given.prompts.rows(), replace(recipe, pass_rates=(0.3, 0.4)), given, work)
+    work.events.close()
 
 
 def test_a_sampling_without_a_range_or_a_range_without_a_sampling_is_refused(tmp_path: Path, inputs: rl.Inputs) -> None:
