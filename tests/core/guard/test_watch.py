@@ -73,7 +73,9 @@ def test_a_run_that_is_sampled_too_hot() -> None:
 
 
 def test_a_healthy_run_raises_nothing() -> None:
+    """By hand, and the first 40 steps of `r1_zero` as it is."""
     assert kinds([HEALTHY] * 40) == []
+    assert kinds(recorded("healthy"), replace(ASKED, learning_rate=2e-4, max_tokens=128)) == []
 
 
 @pytest.mark.parametrize(
