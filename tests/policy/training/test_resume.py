@@ -47,7 +47,7 @@ def set_trap(place: str) -> Callable[[dict[str, Any]], None]:
 
     kind, _, number = place.partition(" ")
     if kind == "sampling":
-        dies_after(rollout.Collector, "collect", lambda self, model, rollout, step, progress: rollout == int(number))
+        dies_after(rollout.Collector, "collect", lambda self, model, rollout, *_, **__: rollout == int(number))
     elif kind == "reference":
         dies_after(grpo.PolicyTrainer, "_renew_reference", lambda self, step: step == int(number))
     elif kind == "gradient":
@@ -81,10 +81,14 @@ def train(folder: Path, settings: dict[str, Any], place: str) -> None:
     (folder / "metrics.json").write_text(json.dumps(draft.metrics))
 
 
+TIMED = ("time", "seconds", "useful_per_second")
+"""How the names of figures begin that a clock decides."""
+
+
 def outcome(folder: Path) -> dict[str, Any]:
     """Everything a run leaves that must not depend on whether it was killed."""
     untimed = [
-        {name: value for name, value in line.items() if name != "time" and not name.startswith("seconds")}
+        {name: value for name, value in line.items() if not name.startswith(TIMED)}
         for line in [*events.curve(folder / "events.jsonl", "step"), *events.curve(folder / "events.jsonl", "eval")]
     ]
     metrics = json.loads((folder / "metrics.json").read_text())
