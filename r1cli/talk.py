@@ -31,11 +31,13 @@ class Spoke:
         if kind == "said" or not self._fold:
             print(text, end="", flush=True)
 
-    def end(self) -> None:
-        """Close the answer's last line."""
+    def end(self, *, cut: bool) -> None:
+        """Close the answer's last line, and say so where it was cut."""
         if not self._quiet:
             self._turn("")
-            print(flush=True)
+            print(" …" if cut else "", flush=True)
+        if cut:
+            print("(cut off before it ended; such an answer is not kept)", file=sys.stderr, flush=True)
 
     def _turn(self, kind: str) -> None:
         """Begin a thought, or end it."""

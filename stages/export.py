@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any, Literal
 
 from stages.core.artifact import Artifact, Draft, Model, Release
@@ -22,8 +23,12 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
 VERSION = 1
-LEFT = ("completions", "chapters", "recipe.yaml", "events.jsonl", "artifact.json")
-"""What a sealed model has beside what others need."""
+RELEASED = (
+    *("*.gguf", "model*.safetensors", "model.safetensors.index.json", "config.json", "generation_config.json"),
+    *("tokenizer*", "special_tokens_map.json", "vocab.*", "merges.txt", "added_tokens.json", "chat_template.jinja"),
+    "contract.json",
+)
+"""Names of files that others need; what a sealed model has beside them stays."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
     if (inputs.model.path / "judge.json").is_file():
         raise InputError(f"`{inputs.model.address}` is a judge and writes nothing", hint="export the model it judges")
     figures = _folder(recipe, inputs.model, work) if recipe.format == "folder" else _gguf(recipe, inputs.model, work)
-    size = sum(file.stat().st_size for file in work.path.iterdir() if file.name not in LEFT and file.is_file())
+    size = sum(file.stat().st_size for file in released(work.path))
     return Draft(Release, {"format": recipe.format, **figures, "bytes": size})
 
 
@@ -108,7 +113,8 @@ def _gguf(recipe: Recipe, model: Model, work: Work) -> dict[str, Any]:
 
 def released(folder: Path) -> list[Path]:
     """The files of a model's folder that others need, in order."""
-    return [file for file in sorted(folder.iterdir()) if file.is_file() and file.name not in LEFT]
+    known = [file for file in sorted(folder.iterdir()) if any(fnmatch(file.name, name) for name in RELEASED)]
+    return [file for file in known if file.is_file()]
 
 
 def _template(folder: Path) -> str:

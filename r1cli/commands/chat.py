@@ -14,6 +14,7 @@ import typer
 
 from r1cli.options import Debug, stored_artifacts
 from r1cli.talk import Spoke, side_by_side
+from r1cli.view import print_error
 
 if TYPE_CHECKING:
     from stages.core.spoken import Spoken
@@ -38,7 +39,7 @@ def run(
     ] = 0.95,
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", min=1, help="Tokens of an answer.")] = None,
     fold: Annotated[bool, typer.Option("--fold", help="Hide what is thought; only its length is told.")] = False,
-    save: Annotated[str, typer.Option("--save", help="Add what is said to this .jsonl, as rows for r1 curate.")] = "",
+    save: Annotated[str, typer.Option("--save", help="Add whole answers to this .jsonl: rows for r1 curate.")] = "",
     seed: Annotated[int, typer.Option("--seed", min=0, help="The same draws the same answers.")] = 0,
     debug: Debug = False,
 ) -> None:
@@ -46,6 +47,7 @@ def run(
 
     /new begins anew, /quit or Ctrl-D ends. Lines that are piped in are asked one by one.
     """
+    from stages.core.errors import R1Error
     from stages.policy.talking import Manner
 
     refuse_transcript(save)
@@ -59,17 +61,24 @@ def run(
             if question == NEW:
                 turns = [[] for _ in talkers]
                 continue
-            answered = _ask(talkers, question, turns, manner=manner, seed=seed + number, fold=fold)
-            for place, ((address, _), said) in enumerate(zip(talkers, answered, strict=True)):
-                if save:
+            try:
+                answered = _ask(talkers, question, turns, manner=manner, seed=seed + number, fold=fold)
+            except R1Error as error:  # no room left, or what the template refuses: the next question may be answered
+                print_error(error.what, error.hint)
+                continue
+            for place, ((address, talker), said) in enumerate(zip(talkers, answered, strict=True)):
+                if save and not talker.cut:
                     _keep(Path(save).expanduser(), address, question, said, turns[place])
-                turns[place] = _after(talkers[place][1], turns[place], question, said)
+                turns[place] = _after(talker, turns[place], question, said)
 
 
 def refuse_transcript(save: str) -> None:
-    """Raise InputError for a transcript that is none, before a model is loaded."""
+    """Raise InputError for a transcript that is none or has no folder, before a model is loaded."""
     from stages.core.errors import InputError
 
+    folder = Path(save).expanduser().parent
+    if save and not folder.is_dir():
+        raise InputError(f"there is no folder `{folder}`", hint=f"make it first: mkdir -p {folder}")
     if save and not save.endswith(".jsonl"):
         raise InputError(f"`{save}` is no .jsonl", hint="e.g. --save talks.jsonl")
 
@@ -123,7 +132,7 @@ def _ask(
                 shown.add(kind, text)
         for kind, text in said.take("", last=True):
             shown.add(kind, text)
-        shown.end()
+        shown.end(cut=talker.cut)
         answered.append(said)
     if len(talkers) > 1:
         names = [address for address, _ in talkers]

@@ -73,10 +73,15 @@ def refuse_taken(host: str, port: int) -> None:
     """Raise InputError where somebody listens already."""
     from stages.core.errors import InputError
 
-    with socket.socket() as probe:
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        what = f"this machine has no address `{host}` ({error.strerror})"
+        raise InputError(what, hint="leave --host out, or name 0.0.0.0 for all who reach this machine") from error
+    with socket.socket(family, kind) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
             what = f"port {port} of {host} cannot be used ({error.strerror})"
             raise InputError(what, hint=f"choose another: --port {port + 1 if port < 65535 else 8000}") from error
@@ -101,7 +106,8 @@ def command(folder: Path, name: str, contract: Contract, host: str, port: int) -
 def curl(name: str, host: str, port: int) -> str:
     """The line that asks it something."""
     asked = {"model": name, "messages": [{"role": "user", "content": "What is 7 + 5?"}]}
+    there = f"[{host}]" if ":" in host else host
     return (
-        f"curl http://{host}:{port}/v1/chat/completions -H 'Content-Type: application/json' "
+        f"curl http://{there}:{port}/v1/chat/completions -H 'Content-Type: application/json' "
         f"-d {shlex.quote(json.dumps(asked))}"
     )

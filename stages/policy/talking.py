@@ -45,6 +45,8 @@ class Talker:
         self.reader = Reader(self.tokenizer.backend_tokenizer, contract)
         dtype = "float32" if self.device == "cpu" else "bfloat16"
         self.model = folders.load_model(folder, dtype, self.device)
+        self.cut = False
+        """Whether the last answer had no room to end."""
 
     def say(self, problem: str, turns: Sequence[Message], manner: Manner, seed: int) -> Iterator[str]:
         """Pieces of the answer as they are drawn, without the end token; the same seed draws the same.
@@ -79,7 +81,8 @@ class Talker:
         try:
             torch.manual_seed(seed)
             row = torch.tensor([ids], device=self.device)
-            self.model.generate(row, attention_mask=torch.ones_like(row), **told)
+            found = self.model.generate(row, attention_mask=torch.ones_like(row), **told)
+            self.cut = int(found[0, -1]) not in self.contract.eos_ids
         except BaseException as error:  # noqa: BLE001 (raised again by who listens)
             failed.append(error)
             told["streamer"].end()

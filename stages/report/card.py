@@ -39,6 +39,8 @@ class Card:
     scores: Sequence[Scores]
     """Evaluations of this very model."""
     title: str
+    place: str
+    """How a reader names it: a folder, a file, a repository."""
     licence: str = ""
     """As the hub spells it (apache-2.0, mit); empty where nobody said."""
     notes: Sequence[str] = field(default_factory=tuple)
@@ -89,7 +91,7 @@ def _opening(card: Card) -> str:
     model = card.family[-1]
     made = [one.record.stage for one in card.family if one.kind in ("model", "adapter")]
     return (
-        f"`{model.address}`, made by r1 in {len(made)} steps on its weights ({', '.join(made)}), released as "
+        f"`{model.address}`, made by r1 in these stages ({', '.join(made)}), released as "
         f"`{card.release.address}`. Every figure below stands in a sealed record of that store; its fingerprint is "
         f"`{model.fingerprint[:16]}`."
     )
@@ -98,22 +100,21 @@ def _opening(card: Card) -> str:
 def _use(card: Card) -> str:
     metrics = card.release.metrics
     if metrics["format"] == "gguf":
-        name = next(name for name in card.release.record.files if name.endswith(".gguf"))
         lost = (
             f"Against the weights it was made from, over one text: largest difference of a logit "
             f"{metrics['logit_difference']:.3g}, mean {metrics['logit_difference_mean']:.3g}; the likeliest token is "
             f"the same at {metrics['top1_same']:.1%} of the positions; {metrics['kl']:.2g} nats a token."
         )
-        return f"```bash\nllama-cli -m {name} --jinja\n```\n\n{lost}"
+        return f"```bash\nllama-cli -m {card.place} --jinja\n```\n\n{lost}"
     return (
         "```python\nfrom transformers import AutoModelForCausalLM, AutoTokenizer\n\n"
-        'tokenizer = AutoTokenizer.from_pretrained("FOLDER")\n'
-        'model = AutoModelForCausalLM.from_pretrained("FOLDER", dtype="auto")\n'
+        f'tokenizer = AutoTokenizer.from_pretrained("{card.place}")\n'
+        f'model = AutoModelForCausalLM.from_pretrained("{card.place}", dtype="auto")\n'
         'asked = [{"role": "user", "content": "What is 7 + 5?"}]\n'
         'ids = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)'
         "\n"
         "print(tokenizer.decode(model.generate(**ids, max_new_tokens=512, do_sample=True)[0]))\n```\n\n"
-        "Or `vllm serve FOLDER`. Template, end tokens and padding are those that it was trained with. Sample at the "
+        f"Or `vllm serve {card.place}`. Template, end tokens and padding are those it was trained with. Sample at the "
         "temperature of the scores below; greedy answers of reasoning models repeat themselves."
     )
 
@@ -135,6 +136,8 @@ def _settings(artifact: Artifact) -> str:
 
 
 def _words(value: Any) -> str:
+    if isinstance(value, Mapping) and len(value) == 1 and isinstance(inner := next(iter(value.values())), Mapping):
+        return _words(inner)
     if isinstance(value, Mapping):
         return " ".join(f"{key}={_words(each)}" for key, each in value.items())
     return (
@@ -190,10 +193,9 @@ def _limits(card: Card) -> str:
 def _licence(card: Card) -> str:
     bases = [f"`{one.address}`" for one in card.family if one.record.stage == "import" and one.kind == "model"]
     own = f"Released under `{card.licence}`." if card.licence else "Not stated by who released it."
-    outside = [one for one in card.family if one.record.stage in ("import", "prepare")]
     return (
         f"{own} It descends from {', '.join(bases) or 'no imported model'}, and from the data above: the licences of "
-        f"these {len(outside)} sources bind whoever uses it, and no record here holds their texts."
+        "these bind whoever uses it, and no record here holds their texts."
     )
 
 

@@ -62,3 +62,23 @@ def test_the_hub_gets_every_file_and_the_card(
 def test_what_is_no_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "world:heldout", str(tmp_path / "x")]) == ASKED_WRONGLY
     assert "model" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_what_is_there_stays_and_is_told_before_anything_is_built(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("mine")
+    (tmp_path / "nano.md").write_text("my notes")
+    for target, more, why in (
+        ("full", [], "`{}` is there already"),
+        ("nano.gguf", [], "is there already, and is no card"),
+        ("other.gguf", ["format=folder"], "is to be a GGUF, and `format` says folder"),
+        ("new", ["--private"], "`--private` is for the hub"),
+    ):
+        place = tmp_path / target
+        assert run(["export", "world:qwen-nano", str(place), *more, "--dry-run"]) == ASKED_WRONGLY
+        assert why.format(place) in capsys.readouterr().err
+    assert run(["export", "world:qwen-nano", "hf:owner/nano@v2"]) == ASKED_WRONGLY
+    assert "names a revision" in capsys.readouterr().err
+    assert (tmp_path / "nano.md").read_text() == "my notes" and not list(Store().all())

@@ -31,12 +31,19 @@ def test_what_is_piped_in_is_answered_and_kept_as_rows_that_curate_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "talks.jsonl"
-    assert run(["chat", "world:base", *ASKED, "--save", str(file)]) == DONE
+    assert run(["chat", "world:base", "--template", "r1_zero", "--save", str(file)]) == DONE
     kept = list(sources.resolve(str(file), Conversations, Store()).rows())  # type: ignore[attr-defined]
     assert [row.problem for row in kept] == ["What is 7 + 5?", "set 7; add 5"]
     shown = capsys.readouterr().out
     assert all(row.summary in shown and row.source == "base@1" for row in kept) and "<|end|>" not in shown
     assert any(row.summary or row.reasoning for row in kept)
+
+
+@pytest.mark.usefixtures("asks")
+def test_an_answer_that_was_cut_is_shown_and_not_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "talks.jsonl"
+    assert run(["chat", "world:base", "--template", "r1_zero", "--max-tokens", "2", "--save", str(file)]) == DONE
+    assert "cut off before it ended" in capsys.readouterr().err and not file.exists()
 
 
 def test_the_same_seed_says_the_same_and_two_models_stand_side_by_side(
@@ -51,9 +58,21 @@ def test_the_same_seed_says_the_same_and_two_models_stand_side_by_side(
     assert max(map(len, said[2].splitlines())) <= 80
 
 
-def test_a_transcript_that_is_none_is_refused_before_a_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["chat", "world:base", "--save", "talks.txt"]) == ASKED_WRONGLY
-    assert "`talks.txt` is no .jsonl" in capsys.readouterr().err
+def test_a_question_without_room_is_told_and_the_next_one_answered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("1 + " * 4000 + "1\nWhat is 7 + 5?\n"))
+    assert run(["chat", "world:base", *ASKED]) == DONE
+    shown = capsys.readouterr()
+    assert "and the model holds" in shown.err and shown.out.strip()
+
+
+@pytest.mark.parametrize(("file", "why"), [("talks.txt", "is no .jsonl"), ("none/talks.jsonl", "there is no folder")])
+def test_a_transcript_that_cannot_be_is_refused_before_a_model_is_loaded(
+    file: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["chat", "world:base", "--save", file]) == ASKED_WRONGLY
+    assert why in capsys.readouterr().err
 
 
 def test_a_server_is_told_the_model_s_name_and_the_line_to_ask_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,11 +8,31 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from stages.core.errors import InputError
 from stages.core.storage import disk
+
+CARD = "released as `"
+"""Words that each card holds, and no other text: what lacks them is somebody's own, and stays."""
+
+
+def refuse_taken(target: Path, texts: Collection[str]) -> None:
+    """Raise InputError where nothing could be put at `target`: it is a file or a folder with something in it, or a text
+    (by path) beside it is not a card; also where it cannot be made."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir())):
+        raise InputError(f"`{target}` is there already", hint="name one that is not there yet")
+    for text in texts:
+        _refuse_own(Path(text))
+    above = next(one for one in target.absolute().parents if one.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise InputError(f"`{target}` cannot be made: `{above}` is not open to us", hint="name another place")
+
+
+def _refuse_own(text: Path) -> None:
+    if text.exists() and CARD not in text.read_text(encoding="utf-8", errors="replace"):
+        raise InputError(f"`{text}` is there already, and is no card", hint="move it, or name another target")
 
 
 def place(files: Sequence[Path], texts: Mapping[str, str], target: Path) -> bool:
@@ -25,11 +45,10 @@ def place(files: Sequence[Path], texts: Mapping[str, str], target: Path) -> bool
         raise InputError(f"`{target}` is a file", hint="name a folder that is not there yet")
     if target.is_dir() and any(target.iterdir()):
         _refuse_others(files, texts, target)
-        stale = [
-            n for n, text in texts.items() if not (target / n).is_file() or (target / n).read_text("utf-8") != text
-        ]
-        for name in stale:
-            disk.write_atomically(target / name, texts[name])
+        there = {target / name: text for name, text in texts.items()}
+        stale = [file for file in there if not file.is_file() or file.read_text("utf-8") != there[file]]
+        for file in stale:
+            place_card(there[file], file)
         return bool(stale)
     draft = target.with_name(f".{target.name}.{os.getpid()}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +83,12 @@ def place_file(file: Path, target: Path) -> None:
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
+
+
+def place_card(text: str, target: Path) -> None:
+    """Write a card to `target`, over an earlier one. Raises InputError where another text is there."""
+    _refuse_own(target)
+    disk.write_atomically(target, text)
 
 
 def _refuse_others(files: Sequence[Path], texts: Mapping[str, str], target: Path) -> None:
