@@ -32,12 +32,16 @@ def legend() -> set[str]:
     }
 
 
+THEIRS = ("lora_A", "lora_B")
+"""Names that peft gave."""
+
+
 def used() -> dict[str, str]:
     """Axis letter -> a name that ends in it and its file."""
     found: dict[str, str] = {}
     for path in sources("stages", "tests", "examples"):
         for name in names(path):
-            axes = AXES.fullmatch(name)
+            axes = AXES.fullmatch(name) if name not in THEIRS else None
             found |= dict.fromkeys(axes[1], f"{name} in {path}") if axes else {}
     return found
 
