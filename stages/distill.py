@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stages.core.run.preflight import Foreseen
     from stages.core.run.runner import Work
 
-VERSION = 5
+VERSION = 6
 NEEDS = {"traces": ("conversations",), "logprobs": ("logprobs",), "on-policy": ("teacher", "prompts")}
 """Mode -> the inputs it cannot do without."""
 _OF_TRACES = ("max_tokens", "too_long")

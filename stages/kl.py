@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from stages.core.sampling import Completion, Request
     from stages.policy.engines.client import Client, Prompted
 
-VERSION = 4
+VERSION = 5
 CHUNK_ROWS = 128
 """Completions of a shard: small enough to lose little."""
 

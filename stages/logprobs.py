@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from stages.core.run.runner import Work
     from stages.policy.distill.cache import Writer
 
-VERSION = 5
+VERSION = 6
 
 
 @dataclass(frozen=True, kw_only=True)

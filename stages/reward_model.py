@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from stages.policy.judges.judge import JudgeConfig, JudgeScorer
     from stages.policy.judges.judge_training import Example
 
-VERSION = 4
+VERSION = 5
 HELDOUT_FILE = "heldout.jsonl"
 """Each held-out row with the judge's raw scores and the lengths of what it read."""
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from stages.policy.rl.validation import ValidationPlan
     from stages.rewards.scoring import Scorer
 
-VERSION = 9
+VERSION = 10
 
 
 @dataclass(frozen=True, kw_only=True)

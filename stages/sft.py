@@ -23,7 +23,7 @@ from stages.core.templates import Asked
 if TYPE_CHECKING:
     from stages.core.run.runner import Work
 
-VERSION = 4
+VERSION = 5
 LONGEST = 32768
 """Tokens of a row where the recipe names none and the model has room: R1's context."""
 

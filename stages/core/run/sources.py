@@ -32,7 +32,7 @@ from stages.core.run.runtime import Runtime
 from stages.core.storage import disk
 from stages.core.storage.store import Store
 
-VERSION = 4
+VERSION = 5
 """Raise when importing the same bytes gives another artifact; guarded like a stage's VERSION."""
 
 OWNERS = {
