@@ -267,7 +267,7 @@ def foreseen(figures: Mapping[str, float]) -> str:
     share = {"truncated": "cut", "unclosed": "left open", "malformed": "malformed", "flat_groups": "flat groups"}
     cells = {"samples": number(int(figures["samples"])), "reward": number(figures["reward"])}
     cells |= {name: f"{figures[key]:.0%}" for key, name in share.items() if key in figures}
-    cells |= {"tokens/s": amount(figures["tokens_a_second"]), "run": f"about {short_span(figures['run_seconds'])}"}
+    cells |= {"tokens/s": amount(figures["tokens_a_second"]), "run": f"up to {short_span(figures['run_seconds'])}"}
     widths = [max(len(name), len(cell)) for name, cell in cells.items()]
     return "\n".join(
         "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))

@@ -167,6 +167,6 @@ def test_an_alarm_is_shown_as_one_and_what_samples_foretell_as_a_table() -> None
     figures = {"samples": 304.0, "reward": 0.412, "truncated": 0.25, "tokens_a_second": 12_300.0, "run_seconds": 290.0}
     assert shown.take({"event": "preflight", "figures": figures}).splitlines() == [
         "samples  reward  cut  tokens/s          run",
-        "    304   0.412  25%       12k  about 5 min",
+        "    304   0.412  25%       12k  up to 5 min",
     ]
     assert shown.take({"event": "preflight", "figures": {}}) == "", "a short run draws none"

@@ -29,8 +29,10 @@ NAMED = 3
 
 
 def groups(recipe: Reinforcement) -> int:
-    """How many groups of the base are drawn before a run: a hundredth of the run's; 0 where that is less than one."""
-    return min(MOST_GROUPS, int(SHARE * recipe.steps * recipe.prompts_per_step))
+    """How many groups of the base are drawn before a run: a hundredth of the run's; 0 where that is less than two, for
+    drawing one alone takes nearly as long as a whole rollout."""
+    found = min(MOST_GROUPS, int(SHARE * recipe.steps * recipe.prompts_per_step))
+    return found if found > 1 else 0
 
 
 def golds(recipe: Reinforcement, rows: int) -> int:

@@ -136,18 +136,20 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
     prompts = {collector.rows[place].id: Prompted.of(collector.prompt_ids[place]) for place in places}
     sampling = Sampling(temperature=recipe.temperature, max_tokens=collector.max_tokens(0))
     asked = known.share(requests(rows, prompts, 1, sampling, seed))
+    grader = Grader(
+        contract=collector.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=collector.judges
+    )
+    _warm(trainer, grader, places[0])
     began = time.perf_counter()
     with trainer.accelerator.autocast(), trainer.policy.gathered():
         completions = in_order(asked, answered(trainer.engine, asked))
     drawn = time.perf_counter()
-    grader = Grader(
-        contract=collector.contract, rewards=recipe.rewards, options=recipe.reward_options, judges=collector.judges
-    )
     answers = known.joined(grader.grade(completions, known.share(rows), collector.tokenizer))
     judged = time.perf_counter()
     refuse_unjudged(answers, recipe.rewards)
     asked_ids = [collector.prompt_ids[place] for place in places for _ in range(recipe.group_size)]
-    reading = _reading(trainer, answers[: trainer.sizes.micro], asked_ids[: trainer.sizes.micro])
+    said = [one.completion.ids for one in answers]
+    reading = _reading(trainer, asked_ids, said, trainer.sizes.micro) / known.size
     rewards_B = torch.tensor([_earned(one, recipe.rewards) for one in answers])
     drawing, judging = (drawn - began) / len(answers), (judged - drawn) / len(answers)
     again = bool(trainer.reference) + (not trainer.engine.exact)
@@ -165,28 +167,40 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
     return {name: float(f"{value:.4g}") for name, value in figures.items()}, answers
 
 
+def _warm(trainer: PolicyTrainer, grader: Grader, place: int) -> None:
+    """Judge and read one gold, so that what a run starts once (tables, workers, kernels) is not taken for its pace."""
+    collector, row = trainer.collector, trainer.collector.rows[place]
+    ids = list(collector.tokenizer(foresight.golden(row, grader.contract), add_special_tokens=False)["input_ids"])
+    grader.grade([Completion(ids=ids, finish=Finish.END)], [row], collector.tokenizer)
+    _reading(trainer, [collector.prompt_ids[place]], [ids], 1)
+
+
 def _earned(one: Judged, rewards: Mapping[str, float]) -> float:
     value = None if one.failed else total(one.verdicts, rewards)
     return float("nan") if value is None else value
 
 
 @torch.no_grad()
-def _reading(trainer: PolicyTrainer, some: Sequence[Judged], prompt_ids: list[list[int]]) -> float:
-    """Seconds that a forward pass takes for each of some completions."""
+def _reading(
+    trainer: PolicyTrainer, prompt_ids: Sequence[list[int]], completion_ids: Sequence[list[int]], rows: int
+) -> float:
+    """Seconds that a forward pass over so many rows takes for each; where there are fewer, they are read again."""
+    places = [place % len(completion_ids) for place in range(rows)]
+    prompts = [prompt_ids[place] for place in places]
     rollout = Rollout(
         number=-1,
         reference="",
         max_tokens=trainer.collector.max_tokens(0),
-        shared_prefix=shared_prefix_length(prompt_ids),
-        prompt_ids=prompt_ids,
-        completion_ids=[one.completion.ids for one in some],
-        order=list(range(len(some))),
-        rewards_B=torch.zeros(len(some)),
-        advantages_B=torch.zeros(len(some)),
+        shared_prefix=shared_prefix_length(prompts),
+        prompt_ids=prompts,
+        completion_ids=[completion_ids[place] for place in places],
+        order=places,
+        rewards_B=torch.zeros(rows),
+        advantages_B=torch.zeros(rows),
         old_logprobs=[],
         ref_logprobs=[],
         facts={},
     )
     began = time.perf_counter()
-    trainer.read(rollout, range(len(some)))
-    return (time.perf_counter() - began) / max(len(some), 1)
+    trainer.read(rollout, range(rows))
+    return (time.perf_counter() - began) / rows
