@@ -106,8 +106,10 @@ def of_samples(figures: Mapping[str, float], asked: Asked) -> list[str]:
     return found
 
 
-def seconds(recipe: Reinforcement, drawing: float, judging: float, reading: float, *, again: int) -> float:
-    """Return about how long a run takes, from seconds for each completion: to draw it, to judge it, and to read it once
-    (a forward pass). Training is three readings; `again` more take log-probabilities (the reference's, and the
-    trainer's own where a sampler is not exact)."""
-    return recipe.steps * recipe.step_rows * (drawing + judging + (3 + again) * reading)
+def seconds(
+    recipe: Reinforcement, drawing: float, judging: float, reading: float, *, again: int, processes: int = 1
+) -> float:
+    """Return about how long a run takes, from seconds for each completion: to draw it, to judge it (`processes` share
+    both already), and to read it once in one of them (a forward pass). Training is three readings; `again` more take
+    log-probabilities (the reference's, and the trainer's own where a sampler is not exact)."""
+    return recipe.steps * recipe.step_rows * (drawing + judging + (3 + again) * reading / processes)

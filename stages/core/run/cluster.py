@@ -172,8 +172,10 @@ def _each(asked: Asked, gpus: int) -> str:
 
 
 def _room(asked: Asked, gpus: int) -> int:
-    """How many workers the cluster has room for now. Raises UnreachableError where that stays none: Ray would wait."""
+    """How many workers the machines of the cluster have room for now, each for itself. Raises UnreachableError where
+    that stays none: Ray would wait."""
     import ray
+    from ray._private.state import available_resources_per_node
 
     wanted = {"CPU": asked.cpus} | ({"GPU": gpus} if gpus else {})
     able = [node for node in ray.nodes() if node["Alive"] and _room_for(wanted, node["Resources"])]
@@ -182,7 +184,7 @@ def _room(asked: Asked, gpus: int) -> int:
         hint = "`ray status` says what it has; runtime.threads=1 and runtime.device=cpu ask for less"
         raise UnreachableError(what, hint=hint)
     until = time.monotonic() + ROOM_S
-    while not (count := _room_for(wanted, ray.available_resources())):
+    while not (count := sum(_room_for(wanted, free) for free in available_resources_per_node().values())):
         if time.monotonic() > until:
             what = (
                 f"all of the Ray cluster {asked.address} is taken: nothing is left for a worker of {_each(asked, gpus)}"

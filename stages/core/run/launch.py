@@ -133,6 +133,9 @@ def refuse_processes(node: Loaded) -> None:
             f"`{node.name}` trains in {asked} processes, and vLLM follows the weights of one",
             hint="leave runtime.engine and runtime.vllm_server out, or runtime.processes",
         )
+    if node.runtime.shard and getattr(node.recipe, "optimizer", "adamw") != "adamw":
+        what = f"the optimizer {node.recipe.optimizer} cannot hold its states in parts, and runtime.shard asks for them"
+        raise RecipeError(what, hint="use `optimizer=adamw`, or leave runtime.shard out")
     module.refuse_processes(node.recipe, asked)
 
 

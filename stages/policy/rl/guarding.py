@@ -26,8 +26,11 @@ class Guard:
         """Weights of before an alarm, where the run stops at one."""
 
     def begin(self, trainer: Any) -> None:
-        """Keep the weights that a run starts with."""
-        if trainer.state.global_step == 0:
+        """Keep the weights that a run starts with; of a resumed one let go of those it has yet to reach."""
+        step = trainer.state.global_step
+        if self.good is not None and trainer.world.first:
+            self.good.drop_after(step)
+        if step == 0:
             self._keep(trainer, 0)
 
     def look(self, trainer: Any) -> None:
@@ -47,7 +50,9 @@ class Guard:
         state.stopped_by = alarm.kind
         state.good_step = trainer.world.gather(self._good_step(step))[0]
         trainer.control.should_training_stop = trainer.control.should_save = True
-        if state.good_step == 0 and state.best_step in (None, 0):
+        plan = trainer.validation
+        best = state.best_step if plan is not None and plan.best is not None else None
+        if state.good_step == 0 and best in (None, 0):
             raise StageError(
                 f"stopped at step {step}, before any step that was healthy: {alarm.cause}",
                 hint=f"{alarm.change}; `stop_on_alarm=false` only tells",
@@ -56,7 +61,7 @@ class Guard:
     def _good_step(self, step: int) -> int:
         """The newest step whose weights are kept and that lies before the steps that raised an alarm."""
         kept = [step_of(path) for path in self.good.folders.whole()] if self.good else []
-        return next((one for one in kept if one <= step - self.asked.window), kept[-1] if kept else 0)
+        return next((one for one in kept if one <= step - self.asked.window), 0)
 
     def _keep(self, trainer: Any, step: int) -> None:
         if self.good is not None:

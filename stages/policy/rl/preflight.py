@@ -162,7 +162,7 @@ def _samples(trainer: PolicyTrainer, places: Sequence[int], seed: int) -> tuple[
         **{name: whole[name] for name in ("length", "truncated", "unclosed", "malformed", "strict") if name in whole},
         "tokens_a_second": sum(one.completion.length for one in answers) / max(drawn - began, 1e-9),
         "seconds": time.perf_counter() - began,
-        "run_seconds": foresight.seconds(recipe, drawing, judging, reading, again=again),
+        "run_seconds": foresight.seconds(recipe, drawing, judging, reading, again=again, processes=trainer.world.size),
     }
     return {name: float(f"{value:.4g}") for name, value in figures.items()}, answers
 

@@ -7,6 +7,7 @@ eval`, on problems that chose nothing.
 
 from __future__ import annotations
 
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from stages.policy.engines.client import Prompted, answered, in_order, requests
 from stages.policy.models.weights import Policy
 from stages.policy.ranks.world import world
 from stages.policy.rl.rollout import measured
-from stages.policy.training.checkpoint import Checkpoints, folder_fault
+from stages.policy.training.checkpoint import Checkpoints, folder_fault, step_of
 from stages.rewards.grading import Grader
 from stages.rewards.scoring import Scorer
 
@@ -92,6 +93,12 @@ class BestWeights:
         policy.snapshot(draft / WEIGHTS)
         if world().first:
             self.folders.seal(draft, step)
+
+    def drop_after(self, step: int) -> None:
+        """Remove the weights of later steps: a run that goes on from `step` has not reached them."""
+        for path in self.folders.whole():
+            if step_of(path) > step:
+                shutil.rmtree(path)
 
     def restore(self, policy: Policy, step: int) -> bool:
         """Load the weights of `step` into `policy`; False when they are not there whole, and the policy as it was."""

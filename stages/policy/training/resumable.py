@@ -33,7 +33,7 @@ from stages.policy.models.routing import RouterLoad
 from stages.policy.models.weights import Policy
 from stages.policy.ranks import sharding
 from stages.policy.ranks.world import RankDone, World, world
-from stages.policy.training.checkpoint import Checkpoints
+from stages.policy.training.checkpoint import Checkpoints, step_of
 from stages.policy.training.half import HalfAdamW
 from stages.policy.training.steps import RunState, Silent, StepCallback, StepReport
 
@@ -320,6 +320,8 @@ def train(trainer: Any, work: Work) -> None:
         if before != known.size:
             text = f"{resumed.name} was trained by {before} processes and is gone on with by {known.size}: the weights "
             work.emit("warning", text=text + "will be equal to rounding, not bit for bit")
+        if getattr(type(trainer.run_state).read(resumed / STATE_FILE), "stopped_by", ""):
+            trainer.args.max_steps = step_of(resumed)  # its guard ended it: only the sealing is left
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     known.wait()
     trainer.policy.unshard()

@@ -78,6 +78,8 @@ def test_samples_of_the_base_warn_with_a_key(figures: dict[str, float], said: li
 def test_the_time_of_a_run_is_its_drawing_judging_and_five_readings() -> None:
     recipe = rl.Recipe(steps=10, prompts_per_step=2, group_size=5)
     assert foresight.seconds(recipe, drawing=0.1, judging=0.01, reading=0.02, again=1) == pytest.approx(100 * 0.19)
+    shared = foresight.seconds(recipe, drawing=0.05, judging=0.01, reading=0.02, again=1, processes=2)
+    assert shared == pytest.approx(100 * 0.10)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,9 @@ def test_a_run_that_leaves_its_reference_stops_and_seals_the_weights_of_before(
     assert (kind, draft.metrics["stopped_by"], draft.metrics["alarms"]) == ("kl", "kl", {"kl": step})
     assert draft.metrics["steps"] == step < 24
     assert kept == (step - 8) // 8 * 8 > 0, "whole windows of steps, and all of them before the alarm's"
+    again = tiny.run(tmp_path / "run", inputs, {**asked, "stop_on_alarm": True}, checkpoint_every=100)
+    same = ("steps", "kept_step", "stopped_by")
+    assert [again.metrics[name] for name in same] == [draft.metrics[name] for name in same], "killed before its seal"
     tiny.run(tmp_path / "short", inputs, {**asked, "steps": kept}, checkpoint_every=100)
     left, right = load_model(tmp_path / "run").state_dict(), load_model(tmp_path / "short").state_dict()
     assert all(left[name].equal(right[name]) for name in left)
