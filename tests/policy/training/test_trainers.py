@@ -32,13 +32,18 @@ CHECKPOINTS = {
     "_issue_warnings_after_load": "7ccdd73aac16aecb",
     "_load_from_checkpoint": "4711d0506786db15",
     "_load_optimizer_and_scheduler": "bdcb956f06c459ab",
-    "_save": "bf720120f407bab3",
     "_save_checkpoint": "a9111e30faa99339",
 }
 NUMBERS = {"_prepare_inputs": "8f8c4e430d2f96d6", "get_train_dataloader": "205a99685f8facd9"}
 LOSS = {"compute_loss": "784a390428b9dabb"}
-RANKS = {"_wrap_model": "317173a8bd8960fc", "training_step": "a95f8c94253a5148"}
-VALUES = {"_clip_grad_norm": "ebfa9dc91d3088ab", "create_optimizer": "daff86cde6ccc56d"}
+SHARDS = {
+    "_get_grad_norm": "913ba6f52f074d10",
+    "_save_optimizer_and_scheduler": "c5ef974db69ab993",
+    "create_optimizer": "daff86cde6ccc56d",
+    "save_model": "ca8d2be9f60f9878",
+}
+RANKS = {"_wrap_model": "317173a8bd8960fc", "training_step": "a95f8c94253a5148", **SHARDS}
+VALUES = {"_clip_grad_norm": "ebfa9dc91d3088ab"}
 OWN: dict[type, dict[str, str]] = {
     grpo.PolicyTrainer: CHECKPOINTS | NUMBERS | LOSS | RANKS,
     ppo.PPOTrainer: CHECKPOINTS | NUMBERS | LOSS | RANKS | VALUES,
@@ -53,7 +58,6 @@ ON_TRL = {
     "_load_from_checkpoint": "4711d0506786db15",
     "_load_optimizer_and_scheduler": "bdcb956f06c459ab",
     "_prepare_inputs": "a0b5e05b3647e889",
-    "_save": "bf720120f407bab3",
     "_save_checkpoint": "b6ee0a370c266b6f",
     "_send_telemetry": "3e012069065d03d1",
     "_tokenize_prompts": "30568810007eb3f7",
@@ -61,6 +65,7 @@ ON_TRL = {
     "compute_loss": "e5082879a7183040",
     "get_train_dataloader": "d3c7c32e51540880",
     "training_step": "9e18632f7dd8e8d8",
+    **SHARDS,
 }
 """The same of TRL's DistillationTrainer."""
 
