@@ -51,7 +51,8 @@ class RouterLoad:
 
     def _look(self, module: Any) -> None:
         def look(_: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-            self._real = real_tokens(named.get("attention_mask"), named.get("position_ids"))
+            tree = named.get("tree") is not None  # it holds no padding, and its branches begin where others ended
+            self._real = None if tree else real_tokens(named.get("attention_mask"), named.get("position_ids"))
 
         decoder = module.get_decoder() if hasattr(module, "get_decoder") else module
         decoder.register_forward_pre_hook(look, with_kwargs=True)
