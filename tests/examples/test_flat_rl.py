@@ -45,7 +45,8 @@ def test_its_weights_are_those_of_the_trainer(home: Path, tmp_path: Path, change
     lesson = runpy.run_path(str(FILE))["train"](home / "model", rows, recipe, SEED, told.append)
     start = tiny.policy(home / "model").module
     for mine, theirs, before in zip(lesson.parameters(), trainer.model.parameters(), start.parameters(), strict=True):
-        assert torch.equal(mine, theirs) and not torch.equal(mine, before)
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=2e-6)  # the trainer adds rows in another order
+        assert not torch.equal(mine, before)
     assert len(told) == changes["steps"]
 
 

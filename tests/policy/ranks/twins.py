@@ -20,6 +20,7 @@ from torch import Tensor
 
 from stages import rl
 from stages.core.data.imitation import Example
+from stages.core.data.surveyed import Surveyed
 from stages.core.recipe.adaptation import Adaptation
 from stages.core.recipe.parts import JudgeTuning, Objective, Tuning, taken
 from stages.core.run.events import Events
@@ -158,7 +159,7 @@ def on_examples(home: Path, folder: Path, loss: str, micro: int) -> Found:
     cached = cached_loss(Teacher(examples), list(range(13)), len(policy.tokenizer))  # type: ignore[arg-type]
     trainer = sft.SupervisedTrainer(
         policy,
-        examples,
+        Surveyed.of(examples),
         loss=cached if loss == "logprobs" else sft.completion_loss,
         schedule=plan,
         args=epochs.configuration(tuning, plan, policy, place),
