@@ -31,3 +31,8 @@ def stored_artifacts(incomplete: str) -> list[str]:
     from stages.core.storage.store import Store
 
     return [artifact.address for artifact in Store().all() if artifact.address.startswith(incomplete)]
+
+
+StoredModel = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model, by its address.", autocompletion=stored_artifacts)
+]

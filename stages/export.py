@@ -72,7 +72,6 @@ def run(recipe: Recipe, inputs: Inputs, work: Work) -> Draft:
 
 
 def _folder(recipe: Recipe, model: Model, work: Work) -> dict[str, Any]:
-    from stages.core.contract import Contract
     from stages.policy.models import folders
     from stages.policy.release import checking
 
@@ -80,9 +79,9 @@ def _folder(recipe: Recipe, model: Model, work: Work) -> dict[str, Any]:
         for file in released(model.path):
             shutil.copyfile(file, work.path / file.name)
         return {"dtype": str(folders.read_config(model.path).dtype).removeprefix("torch.")}
-    tokenizer, contract = folders.load_tokenizer(model.path), Contract.read(model.path)
-    loaded = folders.load_model(model.path)
+    tokenizer, contract = folders.load_tokenizer(model.path), model.contract
     ids = checking.probe_ids(tokenizer, contract)
+    loaded = folders.load_model(model.path)
     whole_TV = checking.logits_of(loaded, ids)
     folders.save_model(folders.cast(loaded, recipe.dtype), tokenizer, contract, work.path)
     again_TV = checking.logits_of(folders.load_model(work.path), ids)
@@ -90,11 +89,10 @@ def _folder(recipe: Recipe, model: Model, work: Work) -> dict[str, Any]:
 
 
 def _gguf(recipe: Recipe, model: Model, work: Work) -> dict[str, Any]:
-    from stages.core.contract import Contract
     from stages.policy.models import folders
     from stages.policy.release import checking, packing
 
-    tokenizer, contract = folders.load_tokenizer(model.path), Contract.read(model.path)
+    tokenizer, contract = folders.load_tokenizer(model.path), model.contract
     packing.refuse_unwritable(folders.read_config(model.path), tokenizer, contract)
     loaded = folders.load_model(model.path)
     ids = checking.probe_ids(tokenizer, contract)

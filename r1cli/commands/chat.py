@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from r1cli.options import Debug, stored_artifacts
+from r1cli.options import Debug, StoredModel, stored_artifacts
 from r1cli.talk import Spoke, side_by_side
 from r1cli.view import print_error
 
@@ -25,9 +24,7 @@ NEW, QUIT = "/new", "/quit"
 
 
 def run(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model, by its address.", autocompletion=stored_artifacts)
-    ],
+    model: StoredModel,
     compare: Annotated[
         str, typer.Option("--compare", help="Another model, which answers beside it.", autocompletion=stored_artifacts)
     ] = "",
@@ -102,7 +99,7 @@ def _talker(text: str, template: str, scratch: Path) -> tuple[str, Talker]:
 
 def _questions() -> Iterator[str]:
     """Lines of the terminal, or of what is piped in, until there are no more."""
-    for _ in itertools.count():
+    while True:
         try:
             line = input("\n> " if sys.stdin.isatty() else "").strip()
         except EOFError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1cli.options import Debug, DryRun, Json, Overrides, stored_artifacts
+from r1cli.options import Debug, DryRun, Json, Overrides, StoredModel
 from r1cli.view import Screen, size
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ CARD = "README.md"
 
 
 def run(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model, by its address.", autocompletion=stored_artifacts)
-    ],
+    model: StoredModel,
     target: Annotated[str, typer.Argument(metavar="TARGET", help="A new folder, FILE.gguf, or hf:owner/name.")],
     overrides: Overrides = None,
     *,

@@ -122,7 +122,7 @@ def command(recipe: str, overrides: list[str], nodes: int, gpus: int) -> list[st
     path, count = find_recipe(recipe), nodes * max(gpus, 1)
     if is_pipeline(path):
         known: list[Loaded] = load_any(recipe, overrides)
-        if nodes > 1 and all((node.runtime.processes or 1) == 1 for node in known):
+        if nodes > 1 and all(node.runtime.world_size == 1 for node in known):
             raise RecipeError(
                 f"{nodes} machines are asked for, and no node of the pipeline runs in several processes",
                 hint=f"add e.g. {known[-1].name}.runtime.processes={count}",

@@ -64,7 +64,7 @@ def launched(nodes: Sequence[Loaded], launcher: str | None) -> list[Loaded]:
     """The nodes, with the launcher for those that several processes build. Raises RecipeError where none is one."""
     from stages.core.errors import RecipeError
 
-    several = [node for node in nodes if (node.runtime.processes or 1) > 1]
+    several = [node for node in nodes if node.runtime.world_size > 1]
     if launcher and not several:
         key = "runtime.processes=2" if len(nodes) == 1 else f"{nodes[-1].name}.runtime.processes=2"
         raise RecipeError("a launcher is given, and no node asks for several processes", hint=f"add e.g. {key}")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from r1cli.options import Debug, DryRun, stored_artifacts
+from r1cli.options import Debug, DryRun, StoredModel
 from r1cli.view import Screen
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ PARSER = "deepseek_r1"
 
 
 def run(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model, by its address.", autocompletion=stored_artifacts)
-    ],
+    model: StoredModel,
     more: Annotated[
         list[str] | None, typer.Argument(metavar="-- FLAGS", help="More words for the server, behind `--`.")
     ] = None,

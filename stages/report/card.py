@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from stages.core.artifact import Artifact, Judge, Scores
@@ -43,7 +43,6 @@ class Card:
     """How a reader names it: a folder, a file, a repository."""
     licence: str = ""
     """As the hub spells it (apache-2.0, mit); empty where nobody said."""
-    notes: Sequence[str] = field(default_factory=tuple)
 
 
 def written(card: Card) -> str:
@@ -185,7 +184,6 @@ def _limits(card: Card) -> str:
         if judges
         else "No learned judge took part: nothing was trained towards helpfulness or harmlessness.",
         "It was measured on what the table above names and on nothing else.",
-        *card.notes,
     ]
     return "\n".join(f"- {one}" for one in said)
 

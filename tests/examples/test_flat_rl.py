@@ -22,10 +22,7 @@ SEED = 3
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("flat")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 8)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("flat"))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,23 @@ def prompts(folder: Path, count: int, name: str = "tiny-prompts") -> Prompts:
     return Prompts(path=folder, record=record("prompts", name))
 
 
+def home(folder: Path, count: int = 8) -> Path:
+    """A folder with the model in `model` and so many prompts in `prompts`."""
+    model(folder / "model")
+    prompts(folder / "prompts", count)
+    return folder
+
+
+def rl_inputs(home: Path) -> Any:
+    """What such a folder holds, as `r1 rl` is given it."""
+    from stages import rl
+
+    return rl.Inputs(
+        model=Model(path=home / "model", record=record("model", "tiny")),
+        prompts=Prompts(path=home / "prompts", record=record("prompts", "prompts")),
+    )
+
+
 def work(folder: Path, listener: Callable[[dict[str, Any]], None] | None = None, **runtime: Any) -> Work:
     scratch = folder / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)

@@ -92,7 +92,7 @@ def surveyed(
     """
     contract.check(needs_tags=False)
     left, ends = list[LeftOut](), list[list[int]]()
-    count = 1 if (runtime.processes or 1) > 1 else beside.processes(runtime, len(rows), ENOUGH)
+    count = 1 if runtime.world_size > 1 else beside.processes(runtime, len(rows), ENOUGH)
     stretches = ((first, rows[first : first + STRETCH]) for first in range(0, len(rows), STRETCH))
 
     def found() -> Iterator[Found]:

@@ -120,7 +120,7 @@ class Place:
 
 def refuse_processes(node: Loaded) -> None:
     """Raise RecipeError where the stage of a node cannot run in as many processes as its runtime asks for."""
-    module, asked = stage_module(node.stage), node.runtime.processes or 1
+    module, asked = stage_module(node.stage), node.runtime.world_size
     if asked == 1:
         return
     if not hasattr(module, "refuse_processes"):

@@ -29,7 +29,7 @@ def collect(runtime: Runtime, event_file: Path) -> dict[str, Any]:
         "argv": list(sys.argv),
         "versions": versions(),
         "device": device(runtime, event_file),
-        **({"processes": runtime.processes} if (runtime.processes or 1) > 1 else {}),
+        **({"processes": runtime.processes} if runtime.world_size > 1 else {}),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds_spent(event_file), 1),
     }

@@ -125,9 +125,9 @@ def run_node(
     """The artifact of one node, reused when its fingerprint is already sealed and built otherwise.
 
     `built` holds the artifacts of earlier nodes by name; `cores`: how many of the machine's it may use, None = all. The
-    listener gets every event, and at the end `reused` or
-    `sealed` with the address. Raises TamperedError when an artifact it would use is not what was sealed, DiskError when
-    the disk is full, LockedError when another process builds the same; after each the same call resumes.
+    listener gets every event, and at the end `reused` or `sealed` with the address. Raises TamperedError when an
+    artifact it would use is not what was sealed, DiskError when the disk is full, LockedError when another process
+    builds the same; after each the same call resumes.
     """
     earlier = {name: Identity.of(artifact) for name, artifact in (built or {}).items()}
     known = resolve(node, store, earlier, fetch=True)
@@ -160,7 +160,7 @@ def _build(node: Loaded, store: Store, known: Resolved, *, folder: Path, listene
             events.emit("attempt", node=node.name, stage=node.stage, fingerprint=print_, argv=sys.argv)
             whole = {key: opened.opened(one, store, scratch / "opened" / key) for key, one in inputs.items()}
             work = Work(folder, scratch, getattr(node.recipe, "seed", 0), node.runtime, events)
-            if (node.runtime.processes or 1) > 1:
+            if node.runtime.world_size > 1:
                 draft = launch.build(node, folder, store.home, listener)
             else:
                 draft = module.run(node.recipe, module.Inputs(**whole), work)

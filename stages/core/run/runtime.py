@@ -87,10 +87,10 @@ class Runtime:
         if self.ray and self.ray != "auto" and not _ADDRESS.fullmatch(self.ray):
             what = f"`ray` is `auto` or HOST:PORT of a Ray cluster, not `{self.ray}`"
             raise RecipeError(what, hint="`ray start --head` prints it; start r1 on a machine of the cluster")
-        if self.launcher and self.processes in (None, 1):
+        if self.launcher and self.world_size == 1:
             what = "a launcher is given, and `processes` does not say how many it starts"
             raise RecipeError(what, hint="add runtime.processes=2, or leave the launcher out")
-        if self.shard and self.processes in (None, 1):
+        if self.shard and self.world_size == 1:
             what = "`shard` splits the weights among processes, and `processes` does not say how many"
             raise RecipeError(what, hint="add runtime.processes=2, or leave `shard` out")
         if self.price is not None and not self.price >= 0:
@@ -100,6 +100,11 @@ class Runtime:
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise RecipeError(f"`{key}` must be 1 or more, not {value}", hint=f"try runtime.{key}=1")
+
+    @property
+    def world_size(self) -> int:
+        """Processes that train together: one where nothing is said."""
+        return 1 if self.processes is None else self.processes
 
 
 def available_cores() -> list[int]:

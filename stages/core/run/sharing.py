@@ -37,10 +37,10 @@ def decided(node: Loaded, inputs: Mapping[str, Artifact], cores: int | None = No
     """
     runtime = node.runtime
     if not small(inputs.values()) or not devices.present(runtime).cpu:
-        return replace(runtime, processes=runtime.processes or 1, threads=runtime.threads or cores)
+        return replace(runtime, processes=runtime.world_size, threads=runtime.threads or cores)
     elsewhere = runtime.vllm_server or runtime.ray
     free = runtime.processes is None and runtime.threads is None and not elsewhere
-    processes = _processes(node) if free and runtime.engine != "vllm" else runtime.processes or 1
+    processes = _processes(node) if free and runtime.engine != "vllm" else runtime.world_size
     return replace(runtime, processes=processes, threads=runtime.threads or 1)
 
 

@@ -257,7 +257,7 @@ class _View:
             sampled_rows=0 if engine or not draws else min(512, _step_rows(node)),
             beside=sum(other.parameters * size for other in others if other),
             reserved=int((runtime.vllm_memory or 0.4) * device.memory) if engine else 0,
-            processes=max(device.count, runtime.processes or 1),
+            processes=max(device.count, runtime.world_size),
             sharded=runtime.shard or sharding(runtime.launcher),
         )
 

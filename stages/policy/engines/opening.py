@@ -42,7 +42,7 @@ def chosen(runtime: Runtime) -> str:
         return runtime.engine
     if runtime.vllm_server:
         return "vllm"
-    if (runtime.processes or 1) > 1:
+    if runtime.world_size > 1:
         return "transformers"
     on_gpu = device.place(runtime).startswith("cuda")
     return "vllm" if on_gpu and importlib.util.find_spec("vllm") else "transformers"

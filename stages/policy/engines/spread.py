@@ -24,7 +24,7 @@ from stages.core.run.runner import Work
 from stages.core.run.runtime import Runtime
 from stages.core.run.shards import Row, Sharded
 from stages.core.sampling import Completion, Request
-from stages.policy.engines.client import Client
+from stages.policy.engines.client import Client, in_order
 from stages.policy.engines.clients import client_of
 
 Chunk = TypeVar("Chunk")
@@ -91,8 +91,7 @@ class _Elsewhere(Generic[Chunk]):
 
         def made(chunk: Chunk) -> list[Row]:
             asked = [replace(one, key=place) for place, one in enumerate(desk.requests(chunk))]
-            came = {request.key: completion for request, completion in client.sample(asked)}
-            return list(desk.rows(chunk, [came[place] for place in range(len(asked))]))
+            return list(desk.rows(chunk, in_order(asked, client.sample(asked))))
 
         finalize(made, events.close)
         finalize(made, shutil.rmtree, scratch, ignore_errors=True)

@@ -93,7 +93,7 @@ def launched(runtime: Runtime) -> dict[str, int]:
 
     Raises RecipeError where it did not start the processes that were promised.
     """
-    asked = runtime.processes or 1
+    asked = runtime.world_size
     started = int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
     if started != asked:
         raise RecipeError(

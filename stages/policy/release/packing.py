@@ -33,6 +33,8 @@ KINDS = {
     "q4_0": (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
 """A recipe's word -> the type of its matrices, and what the file says it mostly holds. Vectors are float32 always."""
+_VALUES: np.dtype[np.float32] = np.dtype(np.float32)
+"""What a tensor is told to have been; what it becomes in the file is its own type's."""
 _FOLDER = "export it as a folder: `format=folder`"
 
 
@@ -86,11 +88,8 @@ def write(
     counted = {"matrices": 0, "kept": 0}
     plan = list(_tensors(model, kind))
     for name, weight, wanted in plan:
-        shape = gguf.quant_shape_to_byte_shape(weight.shape, wanted) if wanted.name.startswith("Q") else weight.shape
-        size = int(np.prod(shape)) * {"F32": 4, "F16": 2, "BF16": 2}.get(wanted.name, 1)
-        held = {"F32": np.float32, "F16": np.float16}.get(wanted.name, np.uint8)
-        shape = (*shape[:-1], shape[-1] * 2) if wanted.name == "BF16" else shape
-        writer.add_tensor_info(name, shape, np.dtype(held), size, raw_dtype=wanted)
+        block, size = gguf.GGML_QUANT_SIZES[wanted]
+        writer.add_tensor_info(name, weight.shape, _VALUES, weight.numel() // block * size, raw_dtype=wanted)
         if weight.dim() > 1:
             counted["matrices" if wanted is KINDS[kind][0] else "kept"] += 1
     writer.write_header_to_file()

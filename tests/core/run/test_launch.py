@@ -34,10 +34,7 @@ def practice(home: Path, **runtime: Any) -> Loaded:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("launched")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 8)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("launched"))
 
 
 def test_a_killed_process_ends_the_others_within_a_minute_and_the_same_command_goes_on_and_seals(

@@ -63,10 +63,7 @@ class Witness:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("grpo")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 8)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("grpo"))
 
 
 def collector_of(home: Path, recipe: rl.Recipe) -> rollout.Collector:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from stages import rl
-from stages.core.artifact import Model, Prompts
 from stages.core.contract import Contract
 from stages.core.errors import StageError
 from stages.core.run import events
@@ -29,10 +28,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def inputs(home: Path) -> rl.Inputs:
-    return rl.Inputs(
-        model=Model(path=home / "model", record=tiny.record("model", "tiny")),
-        prompts=Prompts(path=home / "prompts", record=tiny.record("prompts", "prompts")),
-    )
+    found: rl.Inputs = tiny.rl_inputs(home)
+    return found
 
 
 def alarms(folder: Path) -> list[tuple[int, str]]:

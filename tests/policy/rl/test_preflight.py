@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from stages import rl
-from stages.core.artifact import Model, Prompts
 from stages.core.contract import Contract
 from stages.core.errors import RecipeError
 from stages.core.guard import foresight
@@ -25,18 +24,13 @@ RULES = {"accuracy": 1.0, "format": 1.0}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("preflight")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 8)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("preflight"))
 
 
 @pytest.fixture(scope="module")
 def inputs(home: Path) -> rl.Inputs:
-    return rl.Inputs(
-        model=Model(path=home / "model", record=tiny.record("model", "tiny")),
-        prompts=Prompts(path=home / "prompts", record=tiny.record("prompts", "prompts")),
-    )
+    found: rl.Inputs = tiny.rl_inputs(home)
+    return found
 
 
 def rows(count: int = 8) -> list[Prompt]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stages import rl
-from stages.core.artifact import Model, Prompts, Rollouts
+from stages.core.artifact import Rollouts
 from stages.core.errors import InputError, RecipeError
 from stages.core.judged import Judged, Verdict
 from stages.core.rows import Prompt, Sample, write_rows
@@ -27,18 +27,13 @@ FLAT = (0, 2, 5, 7)
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("refill")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 8)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("refill"))
 
 
 @pytest.fixture(scope="module")
 def inputs(home: Path) -> rl.Inputs:
-    return rl.Inputs(
-        model=Model(path=home / "model", record=tiny.record("model", "tiny")),
-        prompts=Prompts(path=home / "prompts", record=tiny.record("prompts", "prompts")),
-    )
+    found: rl.Inputs = tiny.rl_inputs(home)
+    return found
 
 
 def collector(inputs: rl.Inputs, **changes: Any) -> Collector:

@@ -21,10 +21,7 @@ FLAT = {"prompts_per_step": 2, "group_size": 2, "minibatches": 1}
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("home")
-    tiny.model(folder / "model")
-    tiny.prompts(folder / "prompts", 2)
-    return folder
+    return tiny.home(tmp_path_factory.mktemp("home"), 2)
 
 
 def asked(home: Path, texts: list[str], **changes: Any) -> tuple[rollout.Collector, list[Judged]]:
